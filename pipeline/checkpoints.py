@@ -1,0 +1,174 @@
+"""Where a model's files are, and whether they can be trusted: no torch, nothing is executed.
+
+The forms of a model spec:
+
+    ViT-B-32/laion2b_s34b_b79k       architecture / pretrained tag, fetched by OpenCLIP
+    hf-hub:org/name                  a repository of the model hub
+    demo                             the small model that the package carries
+    /path/to/folder                  open_clip_config.json, the weights and (where the model needs
+                                     one) its tokenizer files
+    ViT-B-32:/path/file.safetensors  an architecture of OpenCLIP with weights of your own
+    ViT-L-14/openai:/path/file       the same, for weights whose preprocessing (and activation) is
+                                     that of a pretrained tag
+"""
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAMES = (  # in this order; those of OpenCLIP and of the hub
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+_WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A parsed model spec: which of the forms, and what it names."""
+
+    text: str
+    folder: Path | None = None
+    hub_id: str | None = None
+    architecture: str | None = None
+    tag: str | None = None
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to build a model: its configuration and one file of weights."""
+
+    model_config: dict[str, Any]
+    preprocess_config: dict[str, Any]
+    weights: Path
+    tokenizer_folder: Path | None = None  # where tokenizer files lie, if the model brings them
+
+
+def parse_spec(model: str) -> ModelSpec:
+    """Which form ``model`` has. Raises ModelError when it has none, or names a missing path."""
+    if not model.strip():
+        raise ModelError("no model is named; set PIPELINE_MODEL, for example to ViT-B-32/openai")
+    if model == "demo":
+        return ModelSpec(model, folder=Path(str(files("pipeline"))) / "demo" / "model")
+    if model.startswith("hf-hub:"):
+        hub_id = model.removeprefix("hf-hub:")
+        if hub_id.count("/") != 1 or not all(hub_id.split("/")):
+            raise ModelError(f"{model!r} is no hub model; write hf-hub:organisation/name")
+        return ModelSpec(model, hub_id=hub_id)
+    path = Path(model.removeprefix("local-dir:")).expanduser()
+    if path.is_dir():
+        return ModelSpec(model, folder=path)
+    architecture, colon, file = model.partition(":")
+    if colon and not model.startswith("local-dir:"):
+        return _spec_of_file(model, architecture, Path(file).expanduser())
+    if path.is_file():
+        raise ModelError(
+            f"{model} is a file: put the architecture before it, for example ViT-B-32:{model}, "
+            f"or name a folder with {CONFIG_NAME} and the weights"
+        )
+    if model.startswith(("/", "./", "../", "~", "local-dir:")):
+        raise ModelError(f"the model folder {path} does not exist; check the path")
+    architecture, _, tag = model.rpartition("/")
+    if not architecture:
+        return ModelSpec(model, architecture=tag)
+    return ModelSpec(model, architecture=architecture.replace("/", "-"), tag=tag)
+
+
+def _spec_of_file(model: str, architecture: str, file: Path) -> ModelSpec:
+    if not file.is_file():
+        raise ModelError(f"the weights file {file} of model {model!r} does not exist")
+    name, _, tag = architecture.partition("/")
+    return ModelSpec(model, architecture=name, tag=tag or None, weights=file)
+
+
+def read_folder(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder. Raises ModelError naming the file that is missing or wrong."""
+    config = folder / CONFIG_NAME
+    if not config.is_file():
+        raise ModelError(
+            f"{folder} has no {CONFIG_NAME}; a model folder holds {CONFIG_NAME} and "
+            f"{WEIGHTS_NAMES[0]}"
+        )
+    model_config, preprocess_config = read_config(config)
+    return Checkpoint(model_config, preprocess_config, _weights_in(folder), folder)
+
+
+def read_config(config: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``model_cfg`` and ``preprocess_cfg`` of an OpenCLIP configuration file."""
+    try:
+        loaded = json.loads(config.read_text(encoding="utf-8"))
+        model_config = dict(loaded["model_cfg"])
+        preprocess_config = dict(loaded.get("preprocess_cfg") or {})
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ModelError(f"{config} is no OpenCLIP configuration (model_cfg): {exc!r}") from exc
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - model_config.keys()
+    if missing:
+        raise ModelError(f"{config}: model_cfg lacks {', '.join(sorted(missing))}")
+    return model_config, preprocess_config
+
+
+def _weights_in(folder: Path) -> Path:
+    for name in WEIGHTS_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(p for p in folder.iterdir() if p.suffix in _WEIGHTS_SUFFIXES)
+    others = [p for p in others if p.suffix == ".safetensors"] or others
+    if len(others) == 1:
+        return others[0]
+    if others:
+        names = ", ".join(p.name for p in others)
+        raise ModelError(f"{folder} holds several weights ({names}); name one {WEIGHTS_NAMES[0]}")
+    raise ModelError(
+        f"{folder} has a configuration but no weights; put {WEIGHTS_NAMES[0]} beside it "
+        "(random weights are never used)"
+    )
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 (hex) of a file's bytes, as ``sha256sum`` prints it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_safetensors(file: Path) -> None:
+    """Refuse what is no whole safetensors file, from its header alone (no tensor is read).
+
+    Layout: 8 bytes little-endian header length, a JSON header with every tensor's offsets, data.
+
+    Raises:
+        ModelError: not safetensors, a pickle in disguise, or cut short.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= 100_000_000:
+            if start.startswith((b"PK\x03\x04", b"\x80")):
+                raise ModelError(
+                    f"{file} is a pickle, not safetensors, whatever its name says; convert it "
+                    "with safetensors.torch.save_file"
+                )
+            raise ModelError(f"{file} is no safetensors file; download or export it again")
+        header = stream.read(length)
+    if len(header) < length:
+        raise ModelError(f"{file} is cut short within its header; download or export it again")
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        data = max(e["data_offsets"][1] for n, e in entries.items() if n != "__metadata__")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as exc:
+        raise ModelError(f"{file} is no safetensors file; download or export it again") from exc
+    if size < 8 + length + data:
+        raise ModelError(
+            f"{file} is cut short: {size:,} of {8 + length + data:,} bytes; download it again"
+        )

@@ -1,0 +1,139 @@
+"""``pipeline db``: the embedded PostgreSQL, and psql on whichever database is in use."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from pipeline.errors import ConfigurationError, EmbeddedServerError
+from pipeline.settings import Settings
+
+# pipeline.embedded and psycopg are imported by the commands that need them: they take 0.2 s,
+# which `pipeline --help` would pay otherwise.
+if TYPE_CHECKING:
+    from pipeline.embedded import EmbeddedServer
+
+app = typer.Typer(
+    help="Start, stop and reach the embedded PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.command()
+def start() -> None:
+    """Start the embedded PostgreSQL, creating it the first time, and print its URL.
+
+    It runs on until it is stopped. Example: pipeline db start
+    """
+    print(_server().start(_progress()))
+    if Settings.load().database_url is not None:
+        _note(
+            "note: PIPELINE_DATABASE_URL or DATABASE_URL is set, so that database is used instead"
+        )
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded PostgreSQL and wait until it is down. Example: pipeline db stop"""
+    _server().stop(_progress())
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print whether the embedded PostgreSQL runs, and where; exits 0 also when it is stopped.
+
+    Example: pipeline db status --json
+    """
+    server = _server()
+    found = asdict(server.status()) | {"url": server.url()}
+    if as_json:
+        print(json.dumps(found, default=os.fspath))
+        return
+    for name, value in found.items():
+        print(f"{name:8} {'-' if value is None else value}")
+
+
+@app.command()
+def url() -> None:
+    """Print the URL of the database in use, without its password. Example: pipeline db url"""
+    print(_without_password(_database_url())[0])
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database in use, starting the embedded PostgreSQL if it is that one.
+
+    Options and arguments go to psql. Example: pipeline db psql -c 'SELECT version()'
+    """
+    configured = Settings.load().database_url
+    target = _database_url() if configured else _server().start(_progress())
+    visible, password = _without_password(target)
+    if password is not None:
+        os.environ["PGPASSWORD"] = password  # on the command line every user could read it
+    _replace_by_psql(["--dbname", visible, *context.args])
+
+
+def _server() -> "EmbeddedServer":
+    from pipeline.embedded import EmbeddedServer
+
+    return EmbeddedServer(Settings.load().home)
+
+
+def _database_url() -> str:
+    """As libpq takes it: SQLAlchemy's ``postgresql+psycopg:`` is accepted too."""
+    configured = Settings.load().database_url
+    if configured is None:
+        return _server().url()
+    scheme, colon, rest = configured.get_secret_value().partition("://")
+    return f"{scheme.partition('+')[0]}{colon}{rest}"
+
+
+def _without_password(target: str) -> tuple[str, str | None]:
+    """The URL as it may be shown, and the password that was in it."""
+    import psycopg
+    from psycopg import conninfo
+
+    scheme, colon, rest = target.partition("://")
+    try:
+        if not colon:
+            raise psycopg.ProgrammingError("no URL")
+        password = conninfo.conninfo_to_dict(target).get("password")
+    except psycopg.ProgrammingError as exc:
+        raise ConfigurationError(
+            "PIPELINE_DATABASE_URL or DATABASE_URL is no PostgreSQL URL; write it as "
+            "postgresql://USER@HOST:5432/DATABASE"
+        ) from exc
+    if password is None:
+        return target, None
+    place, mark, query = rest.partition("?")
+    user, at, host = place.rpartition("@")
+    options = [option for option in query.split("&") if not option.startswith("password=")]
+    shown = f"{user.partition(':')[0]}{at}{host}{mark}{'&'.join(options)}"
+    return f"{scheme}{colon}{shown}", str(password)
+
+
+def _replace_by_psql(arguments: list[str]) -> NoReturn:
+    try:
+        program = str(_server().binary("psql"))
+    except EmbeddedServerError:
+        found = shutil.which("psql")
+        if found is None:
+            raise
+        program = found
+    os.execv(program, ["psql", *arguments])  # noqa: S606
+
+
+def _progress() -> Callable[[str], None] | None:
+    return _note if sys.stderr.isatty() else None
+
+
+def _note(message: str) -> None:
+    print(message, file=sys.stderr)

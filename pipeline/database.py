@@ -1,0 +1,209 @@
+"""Engines, connections and the checks that come before them.
+
+Two doors to the same database: SQLAlchemy engines for applications and migrations, and plain
+psycopg connections for the worker, whose statements are few, hot and binary.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy import create_engine as sqlalchemy_create_engine
+from sqlalchemy.exc import ArgumentError
+
+from pipeline.embedded import EmbeddedServer
+from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# 0.8.4 is the first whose HNSW vacuum is right after a crash; the extension says so itself.
+LEAST_PGVECTOR = (0, 8, 4)
+LEAST_POSTGRES = 150000
+APPLICATION = "pipeline"
+
+Connection = psycopg.Connection[TupleRow]
+
+# A dead peer is noticed within about 30 s instead of the kernel's two hours.
+_KEEPALIVE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def resolve_url(settings: Settings, *, start: bool = True) -> str:
+    """The database's URL: the configured one, else the embedded server's (started if needed)."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    server = EmbeddedServer(settings.home)
+    return server.start() if start else server.url()
+
+
+def _sqlalchemy_url(url: str) -> URL:
+    """Accept what people have: postgres://, postgresql://, postgresql+psycopg://."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise ConfigurationError(
+            "the database URL cannot be read; it looks like "
+            "postgresql://user:password@host:5432/database"
+        ) from exc
+    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ConfigurationError(
+            f"the database URL is of {parsed.drivername!r}; "
+            "only PostgreSQL works: postgresql://user:password@host:5432/database"
+        )
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def create_engine(url: str, **options: Any) -> Engine:
+    """A SQLAlchemy engine on psycopg 3 that works behind PgBouncer's transaction mode too."""
+    connect_args = {
+        "application_name": APPLICATION,
+        "prepare_threshold": None,
+        **_KEEPALIVE,
+        **options.pop("connect_args", {}),
+    }
+    options.setdefault("pool_pre_ping", "poolclass" not in options)
+    return sqlalchemy_create_engine(_sqlalchemy_url(url), connect_args=connect_args, **options)
+
+
+def libpq_url(url: str) -> str:
+    """The same database for psql and psycopg."""
+    return _sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def shown_url(url: str) -> str:
+    """The URL as it may appear in a log: without its password."""
+    return _sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Connection:
+    """A psycopg connection.
+
+    Args:
+        url: any form that people write.
+        autocommit: whether every statement is its own transaction; use ``conn.transaction()``
+            for more. The default keeps no transaction open between statements.
+        role: shown in ``pg_stat_activity.application_name``.
+
+    Raises:
+        DatabaseError: one line that names the reason and what to do.
+    """
+    try:
+        return psycopg.connect(
+            libpq_url(url),
+            autocommit=autocommit,
+            application_name=role,
+            prepare_threshold=None,  # prepared statements do not survive PgBouncer
+            **_KEEPALIVE,
+        )
+    except psycopg.OperationalError as exc:
+        raise DatabaseError(explain_connection_failure(url, exc)) from exc
+
+
+def explain_connection_failure(url: str, exc: Exception) -> str:
+    """Turn the driver's words into one line that says what to do, without the password."""
+    reason = " ".join(str(exc).split())
+    where = shown_url(url)
+    lowered = reason.lower()
+    if "password authentication failed" in lowered or "no password supplied" in lowered:
+        return f"{where} refuses these credentials; check user and password in DATABASE_URL"
+    if "role" in lowered and "does not exist" in lowered:
+        return f"{where}: the user does not exist there; check the user in DATABASE_URL"
+    if "database" in lowered and "does not exist" in lowered:
+        return f"{where}: the database does not exist; create it with createdb"
+    if "no such file" in lowered and "socket" in lowered:
+        return f"{where}: no server listens on that socket; start it with `pipeline db start`"
+    if any(
+        word in lowered
+        for word in ("refused", "timeout", "timed out", "resolve", "unreachable", "not known")
+    ):
+        return f"no PostgreSQL answers at {where}; check host and port, or start the server"
+    return f"cannot connect to {where}: {reason[:300]}"
+
+
+def check_server(connection: Connection) -> None:
+    """Refuse a server that lacks pgvector or has a version known to lose rows.
+
+    Raises:
+        DatabaseError: naming the version found, the least one and how to get it.
+    """
+    if connection.info.server_version < LEAST_POSTGRES:
+        raise DatabaseError(
+            f"PostgreSQL {connection.info.server_version // 10000} is too old; "
+            f"{LEAST_POSTGRES // 10000} or newer is needed"
+        )
+    row = connection.execute(
+        """
+        SELECT default_version, installed_version
+        FROM pg_available_extensions WHERE name = 'vector'
+        """
+    ).fetchone()
+    least = ".".join(map(str, LEAST_PGVECTOR))
+    if row is None:
+        raise DatabaseError(
+            f"this PostgreSQL server has no pgvector; install the package of version {least} or "
+            "newer on the server (such as postgresql-18-pgvector) and try again"
+        )
+    available, installed = row
+    if _version(installed or available) < LEAST_PGVECTOR:
+        cure = (
+            "run ALTER EXTENSION vector UPDATE"
+            if _version(available) >= LEAST_PGVECTOR
+            else "install a newer package on the server, then run ALTER EXTENSION vector UPDATE"
+        )
+        raise DatabaseError(
+            f"pgvector {installed or available} is too old, {least} or newer is needed; {cure}"
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
+def is_migrated(connection: Connection) -> bool:
+    """Whether our tables are there."""
+    row = connection.execute("SELECT to_regclass('embedding_spaces') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def open_database(settings: Settings, *, role: str = APPLICATION) -> Connection:
+    """The connection a command works on: reachable, with pgvector, migrated.
+
+    Raises:
+        DatabaseError: with the next step in its text.
+    """
+    connection = connect(resolve_url(settings), role=role)
+    try:
+        if not is_migrated(connection):
+            check_server(connection)
+            raise DatabaseError("the database has no tables of ours yet; run `pipeline migrate`")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextlib.contextmanager
+def short_lock_timeout(connection: Connection, milliseconds: int) -> Iterator[None]:
+    """A transaction whose DDL gives up rather than queue behind a long query."""
+    with connection.transaction():
+        connection.execute(
+            sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{milliseconds}ms"))
+        )
+        yield
+
+
+def host_of(url: str) -> str:
+    """The host part, for messages."""
+    return str(conninfo_to_dict(libpq_url(url)).get("host", ""))

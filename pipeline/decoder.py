@@ -1,0 +1,98 @@
+"""The decoder process: it takes bytes, renders them, and gives RGB back. Nothing else.
+
+It is a separate program (``images.py`` starts it) because a decoder's crash can only be contained
+by a process. It imports Pillow and NumPy and neither torch nor a database driver, has no
+environment, no sockets but the one to its parent, and a limit on its memory.
+
+Protocol: one line of JSON each way over a socket (stdin); the bytes and the RGB pixels travel in
+an anonymous file (stdout) that both ends hold.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from pipeline.errors import RowError
+from pipeline.rendering import Limits, render
+
+Prepare = Callable[[Image.Image], Image.Image]
+
+_BYTES_PER_PIXEL = 20  # RGBA, its RGB copy, the page, a colour transform, the packed result
+_HEADROOM = 256 * 2**20
+
+
+def serve() -> None:
+    """Answer requests until the parent closes its end (also by dying)."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # the parent decides when to stop
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # kills, even inside a C decoder
+    parent, shared = socket.socket(fileno=os.dup(0)), os.dup(1)
+    devnull = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(devnull, descriptor)
+    stream = parent.makefile("rb")
+    setup = json.loads(stream.readline())
+    limits = Limits(setup["max_pixels"], setup["max_side"])
+    prepare: Prepare | None = pickle.loads(bytes.fromhex(setup["prepare"]))  # noqa: S301 - ours
+    _limit_memory(setup["max_pixels"], setup["max_bytes"])
+    parent.sendall(b"{}\n")
+    for line in stream:
+        size = json.loads(line)["size"]
+        signal.setitimer(signal.ITIMER_REAL, setup["timeout"])  # should the parent be gone
+        answer = _answer(shared, size, limits, prepare)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        with contextlib.suppress(BrokenPipeError):
+            parent.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _limit_memory(max_pixels: int, max_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not sys.platform.startswith("linux"):
+        return
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    limit = used + _HEADROOM + _BYTES_PER_PIXEL * max_pixels + 3 * max_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _answer(shared: int, size: int, limits: Limits, prepare: Prepare | None) -> dict[str, Any]:
+    try:
+        image, notes = render(_read(shared, size), limits)
+        if prepare is not None:
+            image = prepare(image)
+        _write(shared, image.tobytes())
+        return {"size": image.size, "notes": notes}
+    except RowError as exc:
+        return {"code": exc.code, "message": exc.message}
+    except MemoryError:
+        return {"code": "too_large", "message": "the picture needs more memory than allowed"}
+
+
+def _read(shared: int, size: int) -> bytes:
+    buffer = bytearray(size)
+    view, done = memoryview(buffer), 0
+    while done < size:
+        done += os.preadv(shared, [view[done:]], done)
+    return bytes(buffer)
+
+
+def _write(shared: int, data: bytes) -> None:
+    view, done = memoryview(data), 0
+    while done < len(data):
+        done += os.pwrite(shared, view[done:], done)
+
+
+if __name__ == "__main__":
+    serve()

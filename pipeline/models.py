@@ -1,0 +1,334 @@
+"""The tables, for applications that use SQLAlchemy's ORM. The migrations in ``migrations/`` create
+them; ``alembic check`` proves that both say the same.
+
+The vector column's dimensions belong to the active space, so they are not repeated here:
+``MultimodalItem.embedding`` reads and writes whatever ``halfvec(D)`` the table has now.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, REAL
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+MODALITIES = ("text", "image")
+
+
+class Base(DeclarativeBase):
+    """Every table of the pipeline; ``Base.metadata`` is what ``alembic check`` compares."""
+
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
+        str: Text,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        bytes: LargeBinary,
+    }
+
+
+class SourceItem(Base):
+    """A row to embed. Anyone may INSERT, UPDATE and DELETE here; triggers keep the queue."""
+
+    __tablename__ = "source_items"
+    __table_args__ = (
+        UniqueConstraint("source", "source_key", name="source_items_source_key_unique"),
+        CheckConstraint("modality IN ('text', 'image')", name="source_items_modality_known"),
+        {"comment": "Rows to embed. INSERT, UPDATE and DELETE here; triggers keep the queue."},
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="Number of the row."
+    )
+    source: Mapped[str] = mapped_column(comment="Where the row comes from, such as a system.")
+    source_key: Mapped[str] = mapped_column(comment="The row's key there; unique per source.")
+    modality: Mapped[str] = mapped_column(comment="text or image.")
+    content_ref: Mapped[str] = mapped_column(
+        comment="The text itself, or the path or URI of the picture."
+    )
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata",
+        server_default=text("'{}'::jsonb"),
+        comment="Anything to filter and show by; copied to the items.",
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the row was added."
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the row last changed; kept by a trigger."
+    )
+
+    items: Mapped[list["MultimodalItem"]] = relationship(
+        primaryjoin="SourceItem.id == foreign(MultimodalItem.source_id)",
+        back_populates="source_item",
+        viewonly=True,
+    )
+
+
+class EmbeddingSpace(Base):
+    """Exactly one model with its weights, tokenizer, preprocessing and precision."""
+
+    __tablename__ = "embedding_spaces"
+    __table_args__ = (
+        UniqueConstraint("name", name="embedding_spaces_name_unique"),
+        CheckConstraint("name ~ '^[a-z][a-z0-9_]{0,39}$'", name="embedding_spaces_name_plain"),
+        CheckConstraint(
+            "state IN ('building', 'active', 'retired')", name="embedding_spaces_state_known"
+        ),
+        CheckConstraint(
+            "vector_type IN ('halfvec', 'vector')", name="embedding_spaces_vector_type_known"
+        ),
+        CheckConstraint("dimensions > 0", name="embedding_spaces_dimensions_positive"),
+        Index(
+            "embedding_spaces_one_active",
+            "state",
+            unique=True,
+            postgresql_where=text("state = 'active'"),
+        ),
+        Index(
+            "embedding_spaces_one_building",
+            "state",
+            unique=True,
+            postgresql_where=text("state = 'building'"),
+        ),
+        {"comment": "Embedding spaces: exactly one model each, at most one of them active."},
+    )
+
+    id: Mapped[int] = mapped_column(
+        Integer, Identity(always=True), primary_key=True, comment="Number of the space."
+    )
+    name: Mapped[str] = mapped_column(comment="Short name, used on the command line.")
+    state: Mapped[str] = mapped_column(comment="building, active or retired.")
+    model: Mapped[str] = mapped_column(comment="The model as asked for, such as ViT-B-32/openai.")
+    dimensions: Mapped[int] = mapped_column(comment="Dimensions of every vector of the space.")
+    vector_type: Mapped[str] = mapped_column(comment="halfvec or vector.")
+    precision: Mapped[str] = mapped_column(comment="Precision of the model's weights.")
+    context_length: Mapped[int] = mapped_column(comment="Tokens a text may have.")
+    weights_sha256: Mapped[str] = mapped_column(comment="SHA-256 of the weights.")
+    fingerprint: Mapped[str] = mapped_column(
+        comment="SHA-256 over everything that makes two vectors comparable."
+    )
+    description: Mapped[dict[str, Any]] = mapped_column(
+        comment="What the fingerprint covers, spelled out: preprocessing, tokenizer and so on."
+    )
+    hnsw_m: Mapped[int] = mapped_column(comment="HNSW: links per node.")
+    hnsw_ef_construction: Mapped[int] = mapped_column(comment="HNSW: candidates while building.")
+    ef_search: Mapped[int] = mapped_column(
+        server_default=text("100"), comment="HNSW: candidates while searching, unless tuned."
+    )
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the space was created."
+    )
+    activated_at: Mapped[datetime | None] = mapped_column(comment="When it last became active.")
+    retired_at: Mapped[datetime | None] = mapped_column(comment="When it last ceased to be.")
+
+
+class SpaceModality(Base):
+    """What is known of one modality in one space; one row per items table."""
+
+    __tablename__ = "space_modalities"
+    __table_args__ = ({"comment": "Per space and modality: statistics for ranking and tuning."},)
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey(
+            "embedding_spaces.id", name="space_modalities_space_id_fkey", ondelete="CASCADE"
+        ),
+        primary_key=True,
+        comment="The space.",
+    )
+    modality: Mapped[str] = mapped_column(primary_key=True, comment="text or image.")
+    item_count: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0"), comment="Items when the statistics were taken."
+    )
+    mean: Mapped[Any | None] = mapped_column(
+        HALFVEC(), comment="Mean vector, for calibrated ranking across modalities."
+    )
+    recall: Mapped[float | None] = mapped_column(REAL, comment="Last measured recall@10.")
+    ef_search: Mapped[int | None] = mapped_column(comment="Tuned ef_search for this modality.")
+    measured_at: Mapped[datetime | None] = mapped_column(comment="When they were taken.")
+
+
+class SpaceProbe(Base):
+    """A stored input with its vector: proof that a worker's model is the space's model."""
+
+    __tablename__ = "space_probes"
+    __table_args__ = ({"comment": "Stored inputs with their vectors; workers embed them again."},)
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey("embedding_spaces.id", name="space_probes_space_id_fkey", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The space.",
+    )
+    probe: Mapped[int] = mapped_column(
+        SmallInteger, primary_key=True, autoincrement=False, comment="Number of the probe."
+    )
+    modality: Mapped[str] = mapped_column(comment="text or image.")
+    content: Mapped[bytes] = mapped_column(comment="The text in UTF-8, or the picture's file.")
+    embedding: Mapped[list[float]] = mapped_column(
+        ARRAY(REAL), comment="The vector, float32, when the space was created."
+    )
+
+
+class IngestJob(Base):
+    """The work to embed one source item into one space. A finished job is deleted."""
+
+    __tablename__ = "ingest_jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('pending', 'running', 'failed')", name="ingest_jobs_state_known"
+        ),
+        CheckConstraint(
+            "(state = 'running') = (leased_until IS NOT NULL AND worker IS NOT NULL)",
+            name="ingest_jobs_running_is_leased",
+        ),
+        CheckConstraint(
+            "state <> 'failed' OR error_code IS NOT NULL", name="ingest_jobs_failed_has_code"
+        ),
+        Index(
+            "ingest_jobs_pending",
+            "space_id",
+            "run_after",
+            "source_id",
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index(
+            "ingest_jobs_running",
+            "space_id",
+            "source_id",
+            postgresql_where=text("state = 'running'"),
+        ),
+        {
+            "comment": "The queue: one job per space and source item; finished ones are deleted.",
+        },
+    )
+
+    # No foreign keys: their per-row checks would double the time of a bulk load. The triggers on
+    # source_items and the dropping of a space keep both ends true.
+    space_id: Mapped[int] = mapped_column(
+        Integer, primary_key=True, autoincrement=False, comment="The space to embed into."
+    )
+    source_id: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, autoincrement=False, comment="The source item to embed."
+    )
+    state: Mapped[str] = mapped_column(
+        server_default=text("'pending'"), comment="pending, running or failed."
+    )
+    attempts: Mapped[int] = mapped_column(
+        SmallInteger, server_default=text("0"), comment="Claims so far; counted at the claim."
+    )
+    error_code: Mapped[str | None] = mapped_column(comment="Short code of the last failure.")
+    error: Mapped[str | None] = mapped_column(comment="What happened and what to do.")
+    run_after: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="Not to be claimed before."
+    )
+    leased_until: Mapped[datetime | None] = mapped_column(comment="When the claim lapses.")
+    worker: Mapped[str | None] = mapped_column(comment="Who holds the claim.")
+    version: Mapped[int] = mapped_column(
+        BigInteger,
+        server_default=text("nextval('ingest_job_versions')"),
+        comment="Fence: never the same again once the source item has changed.",
+    )
+
+
+class MultimodalItem(Base):
+    """A unit vector with its pointer. THE table; partitioned by modality."""
+
+    __tablename__ = "multimodal_items"
+    __table_args__ = (
+        UniqueConstraint(
+            "source_id", "part", "modality", name="multimodal_items_source_part_unique"
+        ),
+        CheckConstraint("modality IN ('text', 'image')", name="multimodal_items_modality_known"),
+        Index(
+            "multimodal_items_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
+        Index("multimodal_items_content", "content_sha256", postgresql_using="hash"),
+        {
+            "comment": "Unit vectors of texts and images in one shared space, with pointers.",
+            "postgresql_partition_by": "LIST (modality)",
+        },
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger,
+        primary_key=True,
+        server_default=text("nextval('multimodal_items_id_seq')"),
+        comment="Number of the item.",
+    )
+    source_id: Mapped[int] = mapped_column(BigInteger, comment="The source item it came from.")
+    part: Mapped[int] = mapped_column(
+        Integer, server_default=text("0"), comment="0, or the number of the text's window."
+    )
+    modality: Mapped[str] = mapped_column(primary_key=True, comment="text or image.")
+    content_ref: Mapped[str] = mapped_column(comment="The text, or the path or URI of the image.")
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata",
+        server_default=text("'{}'::jsonb"),
+        comment="The source item's metadata, and under _pipeline what the intake found.",
+    )
+    space_id: Mapped[int] = mapped_column(Integer, comment="The space the vector belongs to.")
+    content_sha256: Mapped[bytes] = mapped_column(comment="SHA-256 of what was embedded.")
+    embedding: Mapped[np.ndarray[Any, np.dtype[np.float32]]] = mapped_column(
+        HALFVEC(), comment="Unit vector; compare with <=> (cosine distance)."
+    )
+    embedded_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When the vector was written."
+    )
+
+    source_item: Mapped[SourceItem] = relationship(
+        primaryjoin="SourceItem.id == foreign(MultimodalItem.source_id)",
+        back_populates="items",
+        viewonly=True,
+    )
+
+
+class QueryEmbedding(Base):
+    """A query text and its vector: what ``text_embedding()`` reads and fills."""
+
+    __tablename__ = "query_embeddings"
+    __table_args__ = (
+        Index("query_embeddings_last_used", "space_id", "last_used_at"),
+        {"comment": "Query texts and their vectors, per space; filled on demand, bounded."},
+    )
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey(
+            "embedding_spaces.id", name="query_embeddings_space_id_fkey", ondelete="CASCADE"
+        ),
+        primary_key=True,
+        comment="The space.",
+    )
+    query_sha256: Mapped[bytes] = mapped_column(
+        primary_key=True, comment="SHA-256 of the query in UTF-8."
+    )
+    query: Mapped[str] = mapped_column(comment="The query's text.")
+    embedding: Mapped[Any | None] = mapped_column(
+        HALFVEC(), comment="Its unit vector; null while somebody waits for it."
+    )
+    error: Mapped[str | None] = mapped_column(comment="Why it could not be embedded.")
+    requested_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was first asked for."
+    )
+    embedded_at: Mapped[datetime | None] = mapped_column(comment="When the vector was written.")
+    last_used_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was last asked for; the least recent goes."
+    )

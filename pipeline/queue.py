@@ -1,0 +1,385 @@
+"""The queue in PostgreSQL: claim, heartbeat, release, fail, retry, sweep.
+
+A job is one source item to embed into one space. A claim is a lease: ``worker`` holds the job
+until ``leased_until``, prolonged by heartbeats. Three values fence every later step: the job's
+``version`` (new whenever the source item changes), its ``attempts`` (new at every claim) and the
+``worker`` (new at every start of a process). A step whose fence no longer holds touches no row.
+
+Finishing a job is part of writing its items: see ``pipeline/writer.py``.
+"""
+
+import os
+import random
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.rows import class_row
+
+from pipeline.database import Connection
+from pipeline.errors import RowError
+
+CHANNEL = "ingest_jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this worker holds, with the source item as it was at the claim."""
+
+    space_id: int
+    source_id: int
+    version: int
+    attempts: int
+    modality: str
+    content_ref: str
+    metadata: dict[str, Any]
+
+    def name(self) -> str:
+        """How a log line names the row."""
+        return f"source item {self.source_id}"
+
+
+def new_worker_id() -> str:
+    """Unique per start of a process: a process that comes back never passes for its former self."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+_CLAIM = """
+WITH candidates AS MATERIALIZED (
+    SELECT space_id, source_id FROM ingest_jobs
+    WHERE space_id = %(space)s AND state = 'pending' AND run_after <= now()
+      AND (attempts >= 2 AND error_code IS NOT DISTINCT FROM 'worker_lost') = %(suspects)s
+    ORDER BY run_after, source_id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE ingest_jobs AS j SET
+    state = 'running', attempts = j.attempts + 1, worker = %(worker)s,
+    leased_until = now() + make_interval(secs => %(lease)s)
+FROM candidates AS c
+WHERE j.space_id = c.space_id AND j.source_id = c.source_id
+RETURNING j.source_id, j.version, j.attempts
+"""
+
+_CLAIMED = """
+SELECT %(space)s::integer AS space_id, s.id AS source_id, c.version, c.attempts,
+    s.modality, s.content_ref, s.metadata
+FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[])
+    AS c (source_id, version, attempts)
+JOIN source_items AS s ON s.id = c.source_id
+ORDER BY s.id
+"""
+
+
+def claim(
+    connection: Connection,
+    space_id: int,
+    worker: str,
+    limit: int,
+    lease_seconds: float,
+    *,
+    suspects: bool = False,
+) -> list[ClaimedJob]:
+    """No two workers hold the same job while its lease lives; at most ``limit`` are claimed.
+
+    Jobs whose workers were lost twice are suspects: one of them may kill whoever holds it. They
+    are claimed only where ``suspects`` asks for them, so that a worker can take them one at a
+    time and the innocent ones do not run out of attempts beside the guilty one.
+
+    The candidates are materialised, since the planner may run a plain ``IN (SELECT ... LIMIT)``
+    once per row (seen: 200 rows for a limit of 5). The content is read by a second statement of
+    the same transaction, after the jobs are locked: in one statement an update that commits
+    between snapshot and lock would pair the new version with the old content.
+    """
+    with connection.transaction():
+        rows = connection.execute(
+            _CLAIM,
+            {
+                "space": space_id,
+                "worker": worker,
+                "limit": limit,
+                "lease": lease_seconds,
+                "suspects": suspects,
+            },
+        ).fetchall()
+        if not rows:
+            return []
+        ids, versions, attempts = (list(column) for column in zip(*rows, strict=True))
+        with connection.cursor(row_factory=class_row(ClaimedJob)) as cursor:
+            return cursor.execute(
+                _CLAIMED,
+                {"space": space_id, "ids": ids, "versions": versions, "attempts": attempts},
+            ).fetchall()
+
+
+_HEARTBEAT = """
+UPDATE ingest_jobs SET leased_until = now() + make_interval(secs => %(lease)s)
+WHERE (space_id, source_id) IN (
+    SELECT j.space_id, j.source_id FROM ingest_jobs AS j
+    WHERE j.space_id = %(space)s AND j.source_id = ANY (%(ids)s)
+      AND j.state = 'running' AND j.worker = %(worker)s
+    ORDER BY j.source_id FOR UPDATE SKIP LOCKED
+)
+"""
+
+
+def heartbeat(
+    connection: Connection,
+    space_id: int,
+    worker: str,
+    source_ids: Sequence[int],
+    lease_seconds: float,
+) -> int:
+    """Prolongs the leases that this worker still holds; returns how many."""
+    return connection.execute(
+        _HEARTBEAT,
+        {"space": space_id, "worker": worker, "ids": list(source_ids), "lease": lease_seconds},
+    ).rowcount
+
+
+_RELEASE = """
+UPDATE ingest_jobs SET state = 'pending', attempts = greatest(attempts - 1, 0),
+    leased_until = NULL, worker = NULL
+WHERE (space_id, source_id) IN (
+    SELECT j.space_id, j.source_id FROM ingest_jobs AS j
+    WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
+      AND (%(ids)s::bigint[] IS NULL OR j.source_id = ANY (%(ids)s::bigint[]))
+    ORDER BY j.source_id FOR UPDATE
+)
+"""
+
+
+def release(
+    connection: Connection, space_id: int, worker: str, source_ids: Sequence[int] | None = None
+) -> int:
+    """Gives jobs back untouched, all of the worker's or these; the attempt does not count."""
+    ids = None if source_ids is None else list(source_ids)
+    return connection.execute(
+        _RELEASE, {"space": space_id, "worker": worker, "ids": ids}
+    ).rowcount
+
+
+_FAIL = """
+WITH held AS (
+    SELECT j.space_id, j.source_id, f.code, f.error, f.permanent, f.delay
+    FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[],
+                %(codes)s::text[], %(errors)s::text[], %(permanent)s::boolean[],
+                %(delays)s::double precision[])
+        AS f (source_id, version, attempts, code, error, permanent, delay)
+    JOIN ingest_jobs AS j USING (source_id, version, attempts)
+    WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
+    ORDER BY j.source_id FOR UPDATE OF j
+)
+UPDATE ingest_jobs AS j SET
+    state = CASE WHEN held.permanent OR j.attempts >= %(max_attempts)s
+        THEN 'failed' ELSE 'pending' END,
+    error_code = held.code, error = held.error,
+    run_after = now() + make_interval(secs => held.delay),
+    leased_until = NULL, worker = NULL
+FROM held
+WHERE j.space_id = held.space_id AND j.source_id = held.source_id
+RETURNING j.source_id, j.state
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds before the next attempt: doubling, capped, with full jitter on its upper half."""
+
+    first: float
+    largest: float
+
+    def delay(self, attempts: int) -> float:
+        """For a job that has failed ``attempts`` times; never less than half the nominal delay."""
+        nominal = min(self.largest, self.first * 2.0 ** (max(attempts, 1) - 1))
+        return nominal * (0.5 + random.random() / 2)
+
+
+def fail(
+    connection: Connection,
+    space_id: int,
+    worker: str,
+    failures: Sequence[tuple[ClaimedJob, RowError]],
+    *,
+    max_attempts: int,
+    backoff: Backoff,
+) -> dict[int, str]:
+    """Records failures of jobs still held, and nothing of others; returns the new state of each.
+
+    A permanent error, or the last attempt, ends in ``failed``; any other goes back to ``pending``
+    after a delay.
+    """
+    if not failures:
+        return {}
+    rows = connection.execute(
+        _FAIL,
+        {
+            "space": space_id,
+            "worker": worker,
+            "max_attempts": max_attempts,
+            "ids": [job.source_id for job, _ in failures],
+            "versions": [job.version for job, _ in failures],
+            "attempts": [job.attempts for job, _ in failures],
+            "codes": [error.code for _, error in failures],
+            "errors": [storable(error.message) for _, error in failures],
+            "permanent": [error.permanent for _, error in failures],
+            "delays": [backoff.delay(job.attempts) for job, _ in failures],
+        },
+    ).fetchall()
+    return {source_id: state for source_id, state in rows}
+
+
+def storable(message: str, limit: int = 500) -> str:
+    """A message as it may enter the error column: bounded, and nothing PostgreSQL refuses."""
+    clean = message.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+_SWEEP = """
+WITH expired AS (
+    SELECT space_id, source_id FROM ingest_jobs
+    WHERE state = 'running' AND leased_until < now()
+    ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED
+)
+UPDATE ingest_jobs AS j SET
+    state = CASE WHEN j.attempts >= %(max_attempts)s THEN 'failed' ELSE 'pending' END,
+    error_code = 'worker_lost',
+    error = 'the worker ' || j.worker || ' stopped without a word while it held this row, '
+        || j.attempts || ' time(s) in all; if the row kills it, look at its size and content',
+    leased_until = NULL, worker = NULL, run_after = now()
+FROM expired AS e
+WHERE j.space_id = e.space_id AND j.source_id = e.source_id
+RETURNING j.source_id
+"""
+
+
+def sweep(connection: Connection, max_attempts: int) -> int:
+    """Returns lapsed leases to the queue, or to ``failed`` when out of attempts; how many."""
+    return connection.execute(_SWEEP, {"max_attempts": max_attempts}).rowcount
+
+
+def has_suspects(connection: Connection, space_id: int) -> bool:
+    """Whether jobs wait that were lost with their workers twice; see :func:`claim`."""
+    row = connection.execute(
+        """
+        SELECT EXISTS (SELECT FROM ingest_jobs
+            WHERE space_id = %s AND state = 'pending' AND run_after <= now()
+              AND attempts >= 2 AND error_code IS NOT DISTINCT FROM 'worker_lost')
+        """,
+        (space_id,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+_RETRY = """
+UPDATE ingest_jobs SET state = 'pending', attempts = 0, run_after = now(),
+    error_code = NULL, error = NULL, version = nextval('ingest_job_versions')
+WHERE (space_id, source_id) IN (
+    SELECT space_id, source_id FROM ingest_jobs
+    WHERE state = 'failed'
+      AND (%(space)s::integer IS NULL OR space_id = %(space)s)
+      AND (%(code)s::text IS NULL OR error_code = %(code)s)
+      AND (%(ids)s::bigint[] IS NULL OR source_id = ANY (%(ids)s::bigint[]))
+    ORDER BY space_id, source_id FOR UPDATE
+)
+"""
+
+
+def retry(
+    connection: Connection,
+    *,
+    space_id: int | None = None,
+    code: str | None = None,
+    source_ids: Sequence[int] | None = None,
+) -> int:
+    """Brings failed jobs back as new, all or those of a code or of these rows; how many."""
+    ids = None if source_ids is None else list(source_ids)
+    count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
+    if count:
+        connection.execute(f"NOTIFY {CHANNEL}")
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Jobs of one space by state; ``due`` are the pending ones that may be claimed now."""
+
+    pending: int
+    due: int
+    running: int
+    failed: int
+
+
+_COUNTS = """
+SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+    count(*) FILTER (WHERE state = 'pending' AND run_after <= now()) AS due,
+    count(*) FILTER (WHERE state = 'running') AS running,
+    count(*) FILTER (WHERE state = 'failed') AS failed
+FROM ingest_jobs WHERE space_id = %s
+"""
+
+
+def counts(connection: Connection, space_id: int) -> QueueCounts:
+    """Jobs of the space by state, in one snapshot."""
+    with connection.cursor(row_factory=class_row(QueueCounts)) as cursor:
+        row = cursor.execute(_COUNTS, (space_id,)).fetchone()
+    assert row is not None
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed jobs of one code, with one of them as an example."""
+
+    code: str
+    count: int
+    source_id: int
+    source: str
+    source_key: str
+    error: str
+
+
+_FAILURES = """
+SELECT j.error_code AS code, count(*) AS count,
+    (array_agg(j.source_id ORDER BY j.source_id))[1] AS source_id,
+    (array_agg(s.source ORDER BY j.source_id))[1] AS source,
+    (array_agg(s.source_key ORDER BY j.source_id))[1] AS source_key,
+    (array_agg(j.error ORDER BY j.source_id))[1] AS error
+FROM ingest_jobs AS j JOIN source_items AS s ON s.id = j.source_id
+WHERE j.space_id = %s AND j.state = 'failed'
+GROUP BY j.error_code ORDER BY count(*) DESC, j.error_code
+"""
+
+
+def failures(connection: Connection, space_id: int) -> list[FailureGroup]:
+    """Failed jobs of the space, grouped by code, most first."""
+    with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
+        return cursor.execute(_FAILURES, (space_id,)).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed job."""
+
+    source_id: int
+    source: str
+    source_key: str
+    code: str
+    error: str
+    attempts: int
+
+
+def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failure]:
+    """The first ``limit`` failed jobs of the space, row by row."""
+    with connection.cursor(row_factory=class_row(Failure)) as cursor:
+        return cursor.execute(
+            """
+            SELECT j.source_id, s.source, s.source_key, j.error_code AS code, j.error, j.attempts
+            FROM ingest_jobs AS j JOIN source_items AS s ON s.id = j.source_id
+            WHERE j.space_id = %s AND j.state = 'failed'
+            ORDER BY j.source_id LIMIT %s
+            """,
+            (space_id, limit),
+        ).fetchall()

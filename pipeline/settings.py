@@ -1,0 +1,130 @@
+"""Every setting, once.
+
+Precedence: command line flag > environment (``PIPELINE_*``, and ``DATABASE_URL``) > the file
+``pipeline.toml`` in the current folder (or the one ``PIPELINE_CONFIG`` names) > default.
+Settings are read once, at the start of a command, and passed down.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import ConfigurationError
+
+DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Settings(BaseSettings):
+    """One frozen object; ``Settings.load(...)`` reads it and explains what is wrong in one line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PIPELINE_", frozen=True, extra="forbid", populate_by_name=True
+    )
+
+    # where things are
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("PIPELINE_DATABASE_URL", "DATABASE_URL", "database_url"),
+        description="PostgreSQL to use; none: the embedded one",
+    )
+    home: Path | None = Field(None, description="folder of the embedded PostgreSQL's data")
+
+    # the model of a new space; an existing space keeps the model it was created with
+    model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, hf-hub:..., a local folder, or 'demo'")
+    precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    vector_type: Literal["halfvec", "vector"] = Field("halfvec", description="of a new space")
+    hnsw_m: int = Field(16, ge=2, le=100)
+    hnsw_ef_construction: int = Field(64, ge=4, le=1000)
+
+    # the queue
+    batch_size: int = Field(32, ge=1, le=4096, description="inputs per forward pass of the model")
+    claim_size: int = Field(256, ge=1, le=10_000, description="jobs per claim")
+    lease_seconds: float = Field(60.0, gt=0, description="heartbeat every third of it")
+    max_attempts: int = Field(5, ge=1)
+    backoff_seconds: float = Field(2.0, ge=0, description="first back-off; doubles, with jitter")
+    backoff_max_seconds: float = Field(600.0, ge=0)
+    poll_seconds: float = Field(2.0, gt=0, description="how often an idle worker looks for jobs")
+    sweep_seconds: float = Field(10.0, gt=0, description="how often expired leases are returned")
+    grace_seconds: float = Field(30.0, gt=0, description="to finish what is claimed on SIGTERM")
+    outage_seconds: float = Field(300.0, ge=0, description="how long to wait for a lost database")
+
+    # the intake
+    media_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="folders that file references may point into (path separator between)"
+    )
+    http_allow_private: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="private networks (CIDR) that http references may reach, comma between"
+    )
+    buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="allowed s3://bucket/prefix, gs://..., az://..., comma between"
+    )
+    load_workers: int = Field(8, ge=1, le=256, description="references loaded at the same time")
+    load_timeout_seconds: float = Field(30.0, gt=0, description="for one reference in all")
+    connect_timeout_seconds: float = Field(5.0, gt=0)
+    max_bytes: int = Field(64 * 2**20, ge=1, description="per file")
+    max_pixels: int = Field(50_000_000, ge=1)
+    max_side: int = Field(30_000, ge=1, description="pixels")
+    decode_timeout_seconds: float = Field(20.0, gt=0)
+    decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
+    http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
+    text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
+    max_windows: int = Field(64, ge=1, description="windows (parts) per text")
+
+    @field_validator("media_roots", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("http_allow_private", "buckets", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("PIPELINE_CONFIG", "pipeline.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+    @classmethod
+    def load(cls, **flags: Any) -> "Settings":
+        """Read the settings; ``flags`` that are not None win.
+
+        Raises:
+            ConfigurationError: naming the setting, what is wrong and where it was set.
+        """
+        config = os.environ.get("PIPELINE_CONFIG")
+        if config and not Path(config).is_file():
+            raise ConfigurationError(f"PIPELINE_CONFIG names {config}, which is not a file")
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "settings"
+            shown = name if name.isupper() else f"PIPELINE_{name.upper()}"
+            raise ConfigurationError(
+                f"{shown}: {first['msg']}; set it to a valid value or unset it"
+            ) from exc
+        except ValueError as exc:  # a pipeline.toml that is no TOML
+            raise ConfigurationError(f"pipeline.toml cannot be read: {exc}") from exc

@@ -1,0 +1,155 @@
+"""Long texts into windows that each fit into a model's context.
+
+CLIP reads 77 tokens and SigLIP 64; OpenCLIP's tokenizers cut the rest off silently. Here nothing
+is cut off: a long text becomes several windows, and each becomes an item of its own (a part).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.errors import PermanentRowError
+
+CountTokens = Callable[[str], int]
+
+_WORD = re.compile(r"\S+")
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")  # noqa: RUF001  (full-width marks are meant)
+
+
+@dataclass(frozen=True)
+class TextWindow:
+    """``text`` is ``whole[start:end]`` of the text it was cut from; offsets are characters."""
+
+    text: str
+    start: int
+    end: int
+
+
+def split_text(
+    text: str, count_tokens: CountTokens, context: int, overlap: int, max_windows: int
+) -> list[TextWindow]:
+    """Cut ``text`` into windows of at most ``context`` tokens, in order, covering every word.
+
+    A text that fits is one window, unchanged. Otherwise windows end at the last sentence end in
+    their second half, else at a word border; a single word that is too long is cut hard.
+
+    Args:
+        count_tokens: the model's own count, start and end of text included.
+        overlap: tokens that a window repeats from the one before, rounded down to whole words.
+
+    Raises:
+        PermanentRowError: ``too_many_windows``.
+    """
+    # A token is rarely over 8 characters long, so a longer text is not worth a count as a whole.
+    if len(text) <= 8 * context and count_tokens(text) <= context:
+        return [TextWindow(text, 0, len(text))]
+    special = count_tokens("")
+    room = context - special
+    sizes: dict[str, int] = {}
+
+    def size(word: str) -> int:
+        if word not in sizes:
+            sizes[word] = count_tokens(word) - special
+        return sizes[word]
+
+    words = _words(text, size, room, most=2 * room * max_windows)
+    if words is None:
+        raise _too_many(max_windows, context)
+    windows: list[TextWindow] = []
+    first = 0
+    while first < len(words):
+        if len(windows) == max_windows:
+            raise _too_many(max_windows, context)
+        last = _last_word(text, words, first, size, room)
+        # Tokens of words are not quite additive (cleaning, merges): the true count decides.
+        while last > first and count_tokens(_between(text, words, first, last)) > context:
+            last -= 1
+        start, end = words[first][0], words[last][1]
+        windows.append(TextWindow(text[start:end], start, end))
+        if last == len(words) - 1:
+            break
+        first = _repeat_from(text, words, first, last, size, overlap)
+    return windows or [TextWindow(text, 0, len(text))]
+
+
+def _too_many(max_windows: int, context: int) -> PermanentRowError:
+    return PermanentRowError(
+        "too_many_windows",
+        f"the text needs more than {max_windows} windows of {context} tokens; split it into "
+        "several rows or raise PIPELINE_MAX_WINDOWS",
+    )
+
+
+def _words(text: str, size: CountTokens, room: int, most: int) -> list[tuple[int, int]] | None:
+    """Borders of every word; a word of more than ``room`` tokens in pieces that fit.
+
+    None as soon as the words have more than ``most`` tokens, so that a book is not read to its
+    end only to be refused.
+    """
+    words: list[tuple[int, int]] = []
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        while start < end:
+            cut = _longest_fit(text, start, end, size, room)
+            words.append((start, cut))
+            most -= size(text[start:cut])
+            if most < 0:
+                return None
+            start = cut
+    return words
+
+
+def _longest_fit(text: str, start: int, end: int, size: CountTokens, room: int) -> int:
+    """The furthest border such that ``text[start:border]`` fits, at least one character on."""
+    # Galloping first: measuring all of an endless word again and again would be quadratic.
+    low, step = start + 1, max(room, 1)
+    while True:
+        high = min(start + step, end)
+        if size(text[start:high]) > room:
+            break
+        if high == end:
+            return end
+        low, step = high, step * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if size(text[start:middle]) <= room:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _last_word(
+    text: str, words: list[tuple[int, int]], first: int, size: CountTokens, room: int
+) -> int:
+    """The word to end a window on that begins at ``first``."""
+    used, last, sentence = 0, first, -1
+    for index in range(first, len(words)):
+        start, end = words[index]
+        used += size(text[start:end])
+        if used > room and index > first:
+            break
+        last = index
+        if 2 * used >= room and _SENTENCE_END.search(text[start:end]):
+            sentence = index
+    else:
+        return last  # the rest of the text fits
+    return sentence if sentence >= 0 else last
+
+
+def _repeat_from(
+    text: str, words: list[tuple[int, int]], first: int, last: int, size: CountTokens, overlap: int
+) -> int:
+    """The word the next window begins at: some before ``last``, yet always after ``first``."""
+    begin, left = last + 1, overlap
+    while begin - 1 > first:
+        start, end = words[begin - 1]
+        left -= size(text[start:end])
+        if left < 0:
+            break
+        begin -= 1
+    return begin
+
+
+def _between(text: str, words: list[tuple[int, int]], first: int, last: int) -> str:
+    return text[words[first][0] : words[last][1]]

@@ -1,0 +1,235 @@
+"""Vectors -> the space's tables, and the finished jobs out of the queue, in one statement.
+
+The vectors travel as one binary ``halfvec[]`` parameter that numpy packs: no temporary table, so
+no catalogue churn, and nothing that PgBouncer's transaction mode would lose.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from pipeline.database import Connection
+from pipeline.models import MODALITIES
+from pipeline.queue import ClaimedJob
+from pipeline.spaces import Space
+from pipeline.vectors import Vectors
+
+_ELEMENT = {"halfvec": ">f2", "vector": ">f4"}
+
+
+class _PackedArray(bytes):
+    """An array in PostgreSQL's binary form; the statement's cast names its type."""
+
+
+class _PackedArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = 0
+
+    def dump(self, obj: bytes) -> bytes:
+        return obj
+
+
+def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> bytes:
+    """``vectors`` (n, D) as a binary array of ``vector_type``.
+
+    Layout (pgvector's and PostgreSQL's receive functions, big-endian): the array's header, then
+    per element its length in bytes, D and an unused field as int16, and D floats.
+    """
+    count, dimensions = vectors.shape
+    floats = np.dtype(_ELEMENT[vector_type])
+    element = np.zeros(
+        count,
+        dtype=[
+            ("length", ">i4"),
+            ("dimensions", ">i2"),
+            ("unused", ">i2"),
+            ("values", floats, (dimensions,)),
+        ],
+    )
+    element["length"] = 4 + dimensions * floats.itemsize
+    element["dimensions"] = dimensions
+    element["values"] = vectors
+    return struct.pack(">iiIii", 1, 0, element_oid, count, 1) + element.tobytes()
+
+
+def unpack_vector(data: bytes, vector_type: str) -> npt.NDArray[np.float32]:
+    """One vector (D,) from its binary form, float32."""
+    return np.frombuffer(data, dtype=_ELEMENT[vector_type], offset=4).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedItem:
+    """One row to be written: a part of a source item with its unit vector."""
+
+    part: int
+    content_ref: str
+    metadata: dict[str, Any]
+    content_sha256: bytes
+    vector: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedJob:
+    """A job all of whose parts are embedded."""
+
+    job: ClaimedJob
+    items: Sequence[EmbeddedItem]
+
+
+class Writer:
+    """Writes into the tables of one space."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._oids: dict[int, int] = {}
+
+    def finish(self, connection: Connection, worker: str, finished: Sequence[FinishedJob]) -> int:
+        """Deletes the jobs that ``worker`` still holds and writes their items, or neither.
+
+        A job whose source item changed, whose lease passed to another worker, or which is gone
+        is not touched and nothing of it is written. An item whose content is unchanged keeps its
+        row (and its place in the HNSW index). Items that a source item no longer has, such as
+        parts of a text that became shorter, go.
+
+        Returns:
+            How many of the jobs were finished.
+        """
+        # One statement per modality, each its own transaction: jobs are locked in the order of
+        # their keys, as the triggers on source_items do, so that the two cannot deadlock.
+        return sum(
+            self._finish(connection, worker, modality, of_modality)
+            for modality in MODALITIES
+            if (of_modality := [f for f in finished if f.job.modality == modality])
+        )
+
+    def _finish(
+        self,
+        connection: Connection,
+        worker: str,
+        modality: str,
+        finished: Sequence[FinishedJob],
+    ) -> int:
+        ordered = sorted(finished, key=lambda f: f.job.source_id)
+        items = [(f.job.source_id, item) for f in ordered for item in f.items]
+        packed = pack_vectors(
+            np.stack([item.vector for _, item in items]),
+            self.space.vector_type,
+            self._element_oid(connection),
+        )
+        cursor = connection.cursor()
+        cursor.adapters.register_dumper(_PackedArray, _PackedArrayDumper)
+        row = cursor.execute(
+            self._statement(modality),
+            {
+                "space": self.space.id,
+                "worker": worker,
+                "modality": modality,
+                "jobs": [f.job.source_id for f in ordered],
+                "versions": [f.job.version for f in ordered],
+                "attempts": [f.job.attempts for f in ordered],
+                "parts_of": [len(f.items) for f in ordered],
+                "source_ids": [source_id for source_id, _ in items],
+                "parts": [item.part for _, item in items],
+                "refs": [item.content_ref for _, item in items],
+                "metadata": [json.dumps(item.metadata) for _, item in items],
+                "hashes": [item.content_sha256 for _, item in items],
+                "vectors": _PackedArray(packed),
+            },
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _statement(self, modality: str) -> sql.Composed:
+        others = [other for other in MODALITIES if other != modality]
+        return sql.SQL(
+            """
+            WITH held AS MATERIALIZED (
+                SELECT j.source_id, f.parts
+                FROM unnest(%(jobs)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[],
+                            %(parts_of)s::integer[]) AS f (source_id, version, attempts, parts)
+                JOIN ingest_jobs AS j USING (source_id, version, attempts)
+                WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
+                ORDER BY j.source_id
+                FOR UPDATE OF j
+            ),
+            finished AS (
+                DELETE FROM ingest_jobs AS j USING held
+                WHERE j.space_id = %(space)s AND j.source_id = held.source_id
+            ),
+            shortened AS (
+                DELETE FROM {table} AS i USING held
+                WHERE i.source_id = held.source_id AND i.part >= held.parts
+            ),
+            {moved}
+            written AS (
+                INSERT INTO {table} AS i (source_id, part, modality, content_ref, metadata,
+                    space_id, content_sha256, embedding)
+                SELECT v.source_id, v.part, %(modality)s, v.content_ref, v.metadata,
+                    %(space)s, v.content_sha256, v.embedding
+                FROM unnest(%(source_ids)s::bigint[], %(parts)s::integer[], %(refs)s::text[],
+                            %(metadata)s::jsonb[], %(hashes)s::bytea[], %(vectors)s::{array})
+                    AS v (source_id, part, content_ref, metadata, content_sha256, embedding)
+                JOIN held USING (source_id)
+                ORDER BY v.source_id, v.part
+                ON CONFLICT (source_id, part, modality) DO UPDATE SET
+                    content_ref = excluded.content_ref, metadata = excluded.metadata,
+                    content_sha256 = excluded.content_sha256, embedding = excluded.embedding,
+                    embedded_at = now()
+                WHERE (i.content_sha256, i.content_ref, i.metadata)
+                    IS DISTINCT FROM
+                    (excluded.content_sha256, excluded.content_ref, excluded.metadata)
+            )
+            SELECT count(*) FROM held
+            """
+        ).format(
+            table=self.space.table(modality),
+            array=sql.SQL(f"{self.space.vector_type}[]"),  # type: ignore[arg-type]
+            # A source item that changed its modality leaves its old items behind.
+            moved=sql.SQL(" ").join(
+                sql.SQL(
+                    "{} AS (DELETE FROM {} AS i USING held WHERE i.source_id = held.source_id),"
+                ).format(sql.Identifier(f"moved_from_{other}"), self.space.table(other))
+                for other in others
+            ),
+        )
+
+    def _element_oid(self, connection: Connection) -> int:
+        # Per backend process, since a reconnect may reach a restored database.
+        backend = connection.info.backend_pid
+        if backend not in self._oids:
+            row = connection.execute(
+                "SELECT %s::regtype::oid", (self.space.vector_type,)
+            ).fetchone()
+            assert row is not None
+            self._oids = {backend: row[0]}
+        return self._oids[backend]
+
+    def known_vectors(
+        self, connection: Connection, modality: str, hashes: Sequence[bytes]
+    ) -> dict[bytes, npt.NDArray[np.float32]]:
+        """The vectors that the space already has for content of these SHA-256 sums."""
+        rows = connection.execute(
+            sql.SQL(
+                """
+                SELECT DISTINCT ON (content_sha256) content_sha256, embedding::{type}
+                FROM {table} WHERE content_sha256 = ANY (%s)
+                """
+            ).format(
+                table=self.space.table(modality),
+                type=sql.SQL(self.space.vector_type),  # type: ignore[arg-type]
+            ),
+            (list(hashes),),
+            binary=True,
+        ).fetchall()
+        return {
+            bytes(digest): unpack_vector(bytes(vector), self.space.vector_type)
+            for digest, vector in rows
+        }

@@ -1,0 +1,146 @@
+"""Real PostgreSQL for every test that asks for it: one embedded server per run, and a copy of a
+migrated template database per test."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from pipeline import migrate, spaces
+from pipeline.database import Connection, connect
+from pipeline.embedded import EmbeddedServer
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+
+from .fakes import FAKE_DIMENSIONS, FakeEmbedder
+
+# No setting of the person who runs the tests reaches them.
+for name in [name for name in os.environ if name.startswith(("PIPELINE_", "DATABASE_URL", "PG"))]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """The embedded PostgreSQL, in a home of its own under the temporary folder."""
+    # Not under pytest's own folder: the server's user must be able to reach it.
+    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+    home.chmod(0o755)
+    server = EmbeddedServer(home / "home")
+    server.start()
+    with connect(server.url()) as admin:
+        # Nothing of this server outlives the run; the tests of crashes start servers of their own.
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            admin.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+        admin.execute("SELECT pg_reload_conf()")
+    yield server
+    server.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def database_url(url: str, name: str) -> str:
+    """The same server, another database."""
+    return url.replace("/pipeline?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedServer) -> str:
+    """A migrated database with one active space, that of ``FakeEmbedder``; copied per test."""
+    with connect(server.url()) as admin:
+        admin.execute("CREATE DATABASE template_migrated")
+    url = database_url(server.url(), "template_migrated")
+    migrate.upgrade(url)
+    with connect(url) as connection:
+        space = spaces.create(connection, "fake", FakeEmbedder().description)
+        spaces.activate(connection, space)
+    return "template_migrated"
+
+
+@pytest.fixture
+def new_database(server: EmbeddedServer) -> Iterator[Callable[..., str]]:
+    """A function that makes an empty database (or a copy of a template) and gives its URL."""
+    made: list[str] = []
+
+    def make(template: str = "template1") -> str:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with connect(server.url()) as admin:
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+            if template != "template1":
+                # Settings of a database are not copied with it.
+                admin.execute(
+                    sql.SQL("ALTER DATABASE {} SET hnsw.iterative_scan = 'relaxed_order'").format(
+                        sql.Identifier(name)
+                    )
+                )
+                admin.execute(
+                    sql.SQL("ALTER DATABASE {} SET hnsw.ef_search = '100'").format(
+                        sql.Identifier(name)
+                    )
+                )
+        made.append(name)
+        return database_url(server.url(), name)
+
+    yield make
+    with connect(server.url()) as admin:
+        for name in made:
+            admin.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+
+
+@pytest.fixture
+def empty_url(new_database: Callable[..., str]) -> str:
+    """A database with nothing in it."""
+    return new_database()
+
+
+@pytest.fixture
+def url(new_database: Callable[..., str], template: str) -> str:
+    """A migrated database with the fake embedder's space active."""
+    return new_database(template)
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    with connect(url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def space(connection: Connection) -> Space:
+    return spaces.active_space(connection)
+
+
+@pytest.fixture
+def settings(url: str, tmp_path: Path) -> Settings:
+    """Settings that point at the test's database; quick back-offs and polls."""
+    return Settings.load(
+        database_url=url,
+        home=tmp_path / "home",
+        media_roots=(tmp_path,),
+        backoff_seconds=0.05,
+        backoff_max_seconds=0.2,
+        poll_seconds=0.2,
+        sweep_seconds=0.2,
+        batch_size=16,
+        claim_size=64,
+        load_workers=4,
+    )
+
+
+def pytest_report_header() -> str:
+    versions = [f"psycopg {psycopg.__version__}", f"libpq {psycopg.pq.version()}"]
+    return "database: embedded PostgreSQL, " + ", ".join(versions)
+
+
+__all__ = ["FAKE_DIMENSIONS", "conninfo_to_dict"]

@@ -1,0 +1,191 @@
+"""The worker on a real database, with an embedder that needs no model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import queue
+from pipeline.database import Connection
+from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+from pipeline.worker import Worker
+from pipeline.writer import unpack_vector
+
+from ..fakes import FakeEmbedder, add_texts, vector_of
+
+
+def no_loading(*_: Any) -> Any:
+    raise AssertionError("no image in this test")
+
+
+def work(settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any):  # noqa: ANN201
+    assert settings.database_url is not None
+    load = options.pop("load", no_loading)
+    decode = options.pop("decode", no_loading)
+    return Worker(
+        settings.database_url.get_secret_value(),
+        space,
+        embedder or FakeEmbedder(),
+        load,
+        decode,
+        settings,
+        **options,
+    ).run()
+
+
+def vectors(connection: Connection) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT content_ref, embedding FROM multimodal_items", binary=True
+    ).fetchall()
+    return {ref: unpack_vector(bytes(data), "halfvec") for ref, data in rows}
+
+
+def test_every_pending_row_becomes_one_item_with_its_own_vector(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    texts = [f"text number {n}" for n in range(300)]
+    add_texts(connection, texts)
+    report = work(settings, space)
+    assert (report.done, report.failed, report.items) == (300, 0, 300)
+    stored = vectors(connection)
+    assert sorted(stored) == sorted(texts)
+    for text in texts:
+        np.testing.assert_allclose(stored[text], vector_of(text.encode()), atol=1e-3)
+    assert queue.counts(connection, space.id) == queue.QueueCounts(0, 0, 0, 0)
+
+
+def test_a_second_run_changes_no_row(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one", "two"])
+    work(settings, space)
+    query = "SELECT id, xmin::text FROM multimodal_items ORDER BY id"
+    before = connection.execute(query).fetchall()
+    assert work(settings, space).done == 0
+    connection.execute("UPDATE source_items SET content_ref = content_ref")
+    assert work(settings, space).done == 0
+    assert connection.execute(query).fetchall() == before
+
+
+def test_a_row_that_changed_back_reuses_its_vector_and_keeps_its_item(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one"])
+    work(settings, space)
+    query = "SELECT id, xmin::text FROM multimodal_items"
+    before = connection.execute(query).fetchall()
+    connection.execute("UPDATE source_items SET content_ref = 'other'")
+    connection.execute("UPDATE source_items SET content_ref = 'one'")
+    embedder = FakeEmbedder()
+    report = work(settings, space, embedder)
+    assert (report.done, report.reused, embedder.embedded) == (1, 1, 0)
+    assert connection.execute(query).fetchall() == before
+
+
+def test_one_bad_row_fails_alone_and_says_why(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, [f"good {n}" for n in range(63)] + ["  "])
+    report = work(settings, space)
+    assert (report.done, report.failed) == (63, 1)
+    (failure,) = queue.failures(connection, space.id)
+    assert (failure.code, failure.count) == ("empty_text", 1)
+
+
+def test_a_poisonous_input_costs_one_row_of_its_batch(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    def refuse(contents: Any) -> None:
+        if b"poison" in contents:
+            raise RuntimeError("the kernel says no")
+
+    add_texts(connection, [f"good {n}" for n in range(63)] + ["poison"])
+    report = work(settings, space, FakeEmbedder(before=refuse))
+    assert (report.done, report.failed, report.retrying) == (63, 0, 1)
+    row = connection.execute("SELECT state, attempts, error_code, error FROM ingest_jobs").fetchone()
+    assert row is not None
+    assert row[:3] == ("pending", 1, "embed_failed")
+    assert "the kernel says no" in row[3]
+
+
+def test_a_nan_vector_fails_its_own_row_only(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    class Broken(FakeEmbedder):
+        def _embed(self, contents: list[bytes]) -> Any:
+            rows = super()._embed(contents)
+            rows[[content == b"nan" for content in contents]] = np.nan
+            return rows
+
+    add_texts(connection, ["good", "nan"])
+    report = work(settings, space, Broken())
+    assert (report.done, report.failed) == (1, 1)
+    assert queue.failures(connection, space.id)[0].code == "bad_vector"
+
+
+def test_a_long_text_becomes_parts_and_a_shorter_one_loses_them(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    long = "".join(f"{n:04d}" for n in range(200))
+    add_texts(connection, [long])
+    assert work(settings, space).items == 4
+    query = "SELECT part, content_ref FROM multimodal_items ORDER BY part"
+    rows = connection.execute(query).fetchall()
+    assert "".join(ref for _, ref in rows) == long
+    connection.execute("UPDATE source_items SET content_ref = 'short'")
+    work(settings, space)
+    assert connection.execute(query).fetchall() == [(0, "short")]
+
+
+def test_a_row_that_changes_its_modality_leaves_no_item_behind(
+    settings: Settings, space: Space, connection: Connection, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    class Loaded:
+        data, sha256, info = b"x", b"1" * 32, {"size": 1}
+
+    class Decoded:
+        image, notes = Image.new("RGB", (4, 4), "red"), {"format": "PNG"}
+
+    add_texts(connection, ["a text"])
+    work(settings, space)
+    connection.execute("UPDATE source_items SET modality = 'image', content_ref = '/x.png'")
+    work(settings, space, load=lambda _: Loaded, decode=lambda _: Decoded)
+    rows = connection.execute(
+        "SELECT modality, content_ref, metadata FROM multimodal_items"
+    ).fetchall()
+    assert rows == [("image", "/x.png", {"_pipeline": {"size": 1, "format": "PNG"}})]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (PermanentRowError("not_found", "there is no file /x.png"), "failed"),
+        (TransientRowError("timeout", "no answer from example.org in 30 s"), "pending"),
+    ],
+)
+def test_a_failed_load_is_recorded_with_its_code(
+    settings: Settings, space: Space, connection: Connection, error: Exception, state: str
+) -> None:
+    def load(_: str) -> Any:
+        raise error
+
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "VALUES ('t', '1', 'image', '/x.png')"
+    )
+    work(settings, space, load=load)
+    row = connection.execute("SELECT state, error_code, error FROM ingest_jobs").fetchone()
+    assert row == (state, error.code, str(error))  # type: ignore[attr-defined]
+
+
+def test_limit_bounds_the_rows_of_a_run(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, [f"text {n}" for n in range(30)])
+    assert work(settings, space, limit=7).done == 7
+    assert queue.counts(connection, space.id).pending == 23
