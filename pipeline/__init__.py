@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.documents import ModalityType, MultimodalDocument
     from pipeline.embedder import MultimodalEmbedder
-    from pipeline.index import UnifiedIndex, build_unified_index
+    from pipeline.index import UnifiedIndex, build_unified_index, retrieve_cross_modal
     from pipeline.models import MultimodalItem, SourceItem
     from pipeline.search import nearest_to, similar_to
 
@@ -25,6 +25,7 @@ _HOMES = {
     "UnifiedIndex": "pipeline.index",
     "build_unified_index": "pipeline.index",
     "nearest_to": "pipeline.search",
+    "retrieve_cross_modal": "pipeline.index",
     "similar_to": "pipeline.search",
 }
 
@@ -37,6 +38,7 @@ __all__ = [
     "UnifiedIndex",
     "build_unified_index",
     "nearest_to",
+    "retrieve_cross_modal",
     "similar_to",
 ]
 

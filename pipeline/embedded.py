@@ -50,6 +50,7 @@ Progress = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0  # between two messages about one wait
+_LOG_LINES = 6  # shown when the server does not start
 _STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
 
 
@@ -165,7 +166,8 @@ class EmbeddedServer:
             (home.data / "postmaster.pid").unlink(missing_ok=True)
             home.make_server_folder(home.socket, account)
             home.make_server_folder(home.log, account)
-            (home.socket / SOCKET_NAME).unlink(missing_ok=True)
+            for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+                (home.socket / name).unlink(missing_ok=True)
             say("starting PostgreSQL")
             return self._spawn(programs / "postgres", account, lock)
 
@@ -247,18 +249,28 @@ class EmbeddedServer:
 
     def _wait_until_ready(self, postmaster: ServerProcess, say: Progress) -> bool:
         """True when it accepts connections, False when it is gone. Recovery may take minutes."""
-        began = reported = time.monotonic()
+        began = reported = asked = time.monotonic()
         while True:
-            if self._ping() == pq.Ping.OK:
-                return True
+            now = time.monotonic()
+            if self._says_ready() or now - asked >= _REPORT_SECONDS:
+                asked = now
+                if self._ping() == pq.Ping.OK:
+                    return True
             if not postmaster.alive():
                 return False
-            now = time.monotonic()
             if now - reported >= _REPORT_SECONDS:
                 reported = now
-                last = "".join(self._log_lines()[-1:])
-                say(f"waiting for PostgreSQL to be ready, {now - began:.0f} s: {last}")
-            time.sleep(0.05)
+                last = [line for line in self._log_lines() if "FATAL:" not in line][-1:]
+                say(f"waiting for PostgreSQL to be ready, {now - began:.0f} s: {''.join(last)}")
+            time.sleep(0.02)
+
+    def _says_ready(self) -> bool:
+        """What the server itself notes; an early attempt to connect costs a FATAL in its log."""
+        try:
+            lines = (self._home.data / "postmaster.pid").read_text(errors="replace").splitlines()
+        except OSError:
+            return False
+        return [line.strip() for line in lines[7:8]] == ["ready"]
 
     def _ping(self) -> pq.Ping:
         conninfo = f"{self.url('postgres')}&connect_timeout=5"
@@ -300,7 +312,7 @@ class EmbeddedServer:
 
 
 def _with_log(what: str, lines: list[str], home: Home) -> str:
-    text = "\n".join(lines[-10:])
+    text = "\n".join(lines[-_LOG_LINES:])
     if "No space left on device" in text or "Disk quota exceeded" in text:
         advice = f"free space on the disk of {home.path}"
     elif "shared memory" in text:
@@ -309,7 +321,7 @@ def _with_log(what: str, lines: list[str], home: Home) -> str:
         advice = f"see {home.log}; if the data can be made again, move {home.data} away"
     else:
         advice = f"see {home.log}"
-    shown = "".join(f"\n  {line}" for line in lines[-10:])
+    shown = "".join(f"\n| {line}" for line in lines[-_LOG_LINES:])
     return f"{what}; {advice}{shown}"
 
 

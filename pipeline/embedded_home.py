@@ -12,6 +12,7 @@ PostgreSQL refuses to run as root. For root it runs as a system account of its o
 able to reach HOME; no mode of a parent folder is ever changed for that.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -119,15 +120,14 @@ class Home:
     def prepare(self, say: Callable[[str], None]) -> Account:
         """Create the folder where it is missing, and make sure the server can reach it."""
         try:
-            exists = self.exists()
+            self.exists()
             account = self._account(say)
             if os.geteuid() != 0:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 return account
             self._refuse_unreachable(account, *self.path.parents)
-            if not exists:
-                _make_reachable_folders(self.path.parent)
-                self.path.mkdir(mode=0o700)
+            _make_reachable_folders(self.path.parent)
+            self.path.mkdir(mode=0o700, exist_ok=True)
             if not any(self.path.iterdir()) and _first_unreachable(account, self.path):
                 os.chown(self.path, 0, account.gid)  # new, or empty: ours alone
                 self.path.chmod(0o710)
@@ -264,13 +264,21 @@ def _first_unreachable(account: Account, *folders: Path) -> str:
     """The outermost folder that ``account`` may not enter, or nothing. The kernel is asked."""
     script = 'for folder; do [ -x "$folder" ] || { printf %s "$folder"; exit 1; }; done'
     existing = [folder for folder in sorted(folders) if folder.exists()]
-    checked = account.run("/bin/sh", "-c", script, "sh", *existing)
+    try:
+        checked = account.run("/bin/sh", "-c", script, "sh", *existing)
+    except OSError as exc:  # a container that maps root alone, or keeps CAP_SETUID from it
+        raise EmbeddedServerError(
+            f"root may not become {account.name} here ({exc.strerror}), and PostgreSQL refuses to "
+            "run as root; run the command as an ordinary user"
+        ) from exc
     return checked.stdout or checked.stderr.strip()
 
 
 def _make_reachable_folders(folder: Path) -> None:
-    if not folder.exists():
-        _make_reachable_folders(folder.parent)
+    if folder.exists():
+        return
+    _make_reachable_folders(folder.parent)
+    with contextlib.suppress(FileExistsError):  # another command is at it as well
         folder.mkdir()
         folder.chmod(0o755)  # ours, made just now; root's umask may be 077
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import EmbeddedServerError
+
 
 @dataclass(frozen=True)
 class ServerProcess:
@@ -75,6 +77,11 @@ def send_signal(process: ServerProcess, data: Path, number: signal.Signals) -> b
             signal.pidfd_send_signal(pinned, number)
     except ProcessLookupError:
         return False
+    except PermissionError as exc:  # a container that keeps CAP_KILL from root
+        raise EmbeddedServerError(
+            f"process {process.pid} is the embedded PostgreSQL's, but the system does not let us "
+            f"signal it; as its user, or with more rights: kill -{number.name} {process.pid}"
+        ) from exc
     finally:
         if pinned is not None:
             os.close(pinned)

@@ -13,9 +13,9 @@ What is done differently from a plain OpenCLIP loop, each without changing a res
 * equal inputs of one call are embedded once.
 """
 
-import copy
 import hashlib
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
-from pipeline.checkpoints import sha256_of
+from pipeline.checkpoints import Checkpoint, sha256_of
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
 from pipeline.openclip import (
@@ -95,11 +95,8 @@ class MultimodalEmbedder:
         self._device = _device(device)
         self._lock = threading.Lock()
         checkpoint = find_checkpoint(spec)
-        self._dtype = DTYPES["float32" if precision == "auto" else precision]
-        self._model: Any = load_model(checkpoint, spec, self._dtype).to(self._device)
-        if self._device.type == "cuda":
-            self._model = self._model.to(memory_format=torch.channels_last)
-        self._text_tower = causal_text_tower(self._model)
+        first = "float32" if precision == "auto" else precision
+        self._use(load_model(checkpoint, DTYPES[first]), first)
         context = int(getattr(self._model, "context_length", None) or 77)
         self._tokenizer = load_tokenizer(checkpoint, context, spec)
         self._preprocess = preprocess_config(checkpoint, self._model)
@@ -109,9 +106,9 @@ class MultimodalEmbedder:
         self._std = torch.tensor(self._preprocess.std, device=self._device).view(3, 1, 1)
         self.dimensions = int(checkpoint.model_config["embed_dim"])
         self._check_tokenizer(spec)
-        scale, bias = float(self._model.logit_scale.exp()), self._model.logit_bias
+        bias = self._model.logit_bias
         if precision == "auto":
-            precision = self._take_fastest_precision()
+            precision = self._take_fastest_precision(checkpoint)
         self.description = ModelDescription(
             model=spec,
             architecture=architecture_name(checkpoint.model_config),
@@ -128,7 +125,8 @@ class MultimodalEmbedder:
             tokenizer=self._tokenizer.describe(),
             precision=precision,
             weights_sha256=sha256_of(checkpoint.weights),
-            logit_scale=scale,
+            # Six digits: the last bit of exp() is the machine's, and the fingerprint is not.
+            logit_scale=float(f"{math.exp(float(self._model.logit_scale)):.6g}"),
             logit_bias=None if bias is None else float(bias),
         )
         logger.info("The model is loaded.", extra={"model": spec, "precision": precision})
@@ -254,20 +252,20 @@ class MultimodalEmbedder:
         tower = getattr(self._model, "text", self._model)
         embedding = getattr(tower, "token_embedding", None)
         known = embedding.num_embeddings if embedding is not None else None
-        if known is not None and self._tokenizer.highest_id() >= known:
+        highest = self._tokenizer.highest_probe_id()
+        if known is not None and highest >= known:
             raise ModelError(
-                f"the tokenizer of {spec} has ids up to {self._tokenizer.highest_id()} and the "
-                f"model knows {known}; put the model's own tokenizer files into its folder"
+                f"the tokenizer of {spec} gives ids up to {highest} and the model knows {known}; "
+                "put the model's own tokenizer files into its folder"
             )
 
-    def _take_fastest_precision(self) -> str:
+    def _take_fastest_precision(self, checkpoint: Checkpoint) -> str:
         """Leave float32 for the device's fastest precision, unless this model does not bear it."""
         fastest = _fastest_precision(self._device)
         if fastest == "float32":
             return fastest
-        exact = self._embed_fixed_inputs()
-        exact_model, self._model = self._model, copy.deepcopy(self._model)
-        self._set_precision(fastest)
+        exact, exact_model = self._embed_fixed_inputs(), self._model
+        self._use(load_model(checkpoint, DTYPES[fastest]), fastest)
         try:
             cosine = _least_cosine(exact, self._embed_fixed_inputs())
         except RuntimeError:  # an operator of this architecture that the precision lacks
@@ -278,13 +276,14 @@ class MultimodalEmbedder:
             "The model does not bear the fastest precision and runs in float32.",
             extra={"precision": fastest, "cosine": cosine, "floor": PRECISION_FLOOR},
         )
-        self._model = exact_model
-        self._set_precision("float32")
+        self._use(exact_model, "float32")
         return "float32"
 
-    def _set_precision(self, precision: str) -> None:
+    def _use(self, model: torch.nn.Module, precision: str) -> None:
         self._dtype = DTYPES[precision]
-        self._model = self._model.to(self._dtype)
+        self._model: Any = model.to(self._device)
+        if self._device.type == "cuda":
+            self._model = self._model.to(memory_format=torch.channels_last)
         self._text_tower = causal_text_tower(self._model)
 
     def _embed_fixed_inputs(self) -> Vectors:
@@ -339,6 +338,8 @@ class MultimodalEmbedder:
                 rows: Vectors = features.to(torch.float32).cpu().numpy()
                 return rows
         except (MemoryError, RuntimeError) as exc:
+            if "CUDA error" in str(exc):  # the context is lost: nothing will work any more
+                raise ModelError(f"the device {self._device} failed ({exc}); restart") from exc
             if not _is_out_of_memory(exc):
                 raise
             if self._device.type == "cuda":

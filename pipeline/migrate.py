@@ -67,8 +67,9 @@ def _run(url: str, direction: str, revision: str) -> list[str]:
     engine.dispose()
     if before == after:
         return []
-    upper, lower = (after, before) if direction == "upgrade" else (before, after)
-    return [step.revision for step in script.iterate_revisions(upper, lower or "base")][::-1]
+    if direction == "upgrade":
+        return [s.revision for s in script.iterate_revisions(after, before or "base")][::-1]
+    return [s.revision for s in script.iterate_revisions(before, after or "base")]
 
 
 def current(url: str) -> tuple[str | None, str]:

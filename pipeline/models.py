@@ -81,6 +81,22 @@ class SourceItem(Base):
     )
 
 
+class MediaRoot(Base):
+    """A folder that file references may point into. ``pipeline add`` registers what it is given;
+    whoever may only write ``source_items`` cannot."""
+
+    __tablename__ = "media_roots"
+    __table_args__ = (
+        CheckConstraint("path LIKE '/%'", name="media_roots_path_absolute"),
+        {"comment": "Folders that file references may point into, besides PIPELINE_MEDIA_ROOTS."},
+    )
+
+    path: Mapped[str] = mapped_column(primary_key=True, comment="The folder, absolute.")
+    added_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When pipeline add registered it."
+    )
+
+
 class EmbeddingSpace(Base):
     """Exactly one model with its weights, tokenizer, preprocessing and precision."""
 
@@ -288,7 +304,9 @@ class MultimodalItem(Base):
     space_id: Mapped[int] = mapped_column(Integer, comment="The space the vector belongs to.")
     content_sha256: Mapped[bytes] = mapped_column(comment="SHA-256 of what was embedded.")
     embedding: Mapped[np.ndarray[Any, np.dtype[np.float32]]] = mapped_column(
-        HALFVEC(), comment="Unit vector; compare with <=> (cosine distance)."
+        HALFVEC(),
+        deferred=True,  # a result list needs the pointer, not the vector
+        comment="Unit vector; compare with <=> (cosine distance).",
     )
     embedded_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When the vector was written."

@@ -19,7 +19,6 @@ import open_clip
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.pretrained import download_pretrained_from_hf
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
@@ -27,7 +26,6 @@ from safetensors.torch import load_file
 
 from pipeline.checkpoints import (
     CONFIG_NAME,
-    WEIGHTS_NAMES,
     Checkpoint,
     ModelSpec,
     check_safetensors,
@@ -36,12 +34,13 @@ from pipeline.checkpoints import (
     read_folder,
 )
 from pipeline.errors import ModelError
+from pipeline.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
 from pipeline.tokens import Tokenizer
 from pipeline.towers import use_self_attention
 
 logger = logging.getLogger(__name__)
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "spiece.model", "vocab.txt")
+_OWN_TOKENIZER = tuple(file for file in TOKENIZER_FILES if file != "config.json")
 _PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
@@ -58,7 +57,7 @@ def find_checkpoint(model: str) -> Checkpoint:
     if spec.folder is not None:
         return read_folder(spec.folder)
     if spec.hub_id is not None:
-        return _from_hub(spec.hub_id, model)
+        return _from_hub(spec.hub_id)
     assert spec.architecture is not None
     config = open_clip.get_model_config(spec.architecture)
     if config is None:
@@ -75,7 +74,7 @@ def find_checkpoint(model: str) -> Checkpoint:
         config["quick_gelu"] = True
     if spec.weights is not None:
         return Checkpoint(config, preprocess, spec.weights, spec.weights.parent)
-    return Checkpoint(config, preprocess, _fetch_tag(preprocess, model), None)
+    return Checkpoint(config, preprocess, _fetch_tag(preprocess, model))
 
 
 def _close(word: str, words: Sequence[str]) -> str:
@@ -115,36 +114,20 @@ def _common_preprocess(architecture: str) -> dict[str, Any]:
 
 
 def _fetch_tag(config: Mapping[str, Any], model: str) -> Path:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = open_clip.download_pretrained(dict(config))
-    except Exception as exc:  # whatever hub, proxy and disk come up with
-        raise _cannot_fetch(model, exc) from exc
-    return Path(file)
+    if config.get("hf_hub"):
+        return fetch_weights(str(config["hf_hub"]))
+    try:  # a few old tags are files of the web, cached and checked by OpenCLIP
+        return Path(open_clip.download_pretrained_from_url(config["url"]))
+    except (OSError, RuntimeError, KeyError) as exc:
+        raise ModelError(
+            f"the weights of {model} cannot be fetched ({exc}); go online once, or name a file: "
+            f"{model}:/path/file.safetensors"
+        ) from exc
 
 
-def _from_hub(hub_id: str, model: str) -> Checkpoint:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            config = Path(download_pretrained_from_hf(hub_id, filename=CONFIG_NAME))
-            model_config, preprocess = read_config(config)
-            weights = Path(download_pretrained_from_hf(hub_id))
-    except ModelError:
-        raise
-    except Exception as exc:
-        raise _cannot_fetch(model, exc) from exc
-    # Without hf_tokenizer_name OpenCLIP's own tokenizer is meant; else the one named there.
-    return Checkpoint(model_config, preprocess, weights, None)
-
-
-def _cannot_fetch(model: str, exc: Exception) -> ModelError:
-    reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
-    return ModelError(
-        f"the weights of {model} cannot be fetched ({reason[:200]}); go online once, or copy "
-        f"{CONFIG_NAME} and {WEIGHTS_NAMES[0]} into a folder and set PIPELINE_MODEL to its path"
-    )
+def _from_hub(hub_id: str) -> Checkpoint:
+    model_config, preprocess = read_config(fetch_config(hub_id))
+    return Checkpoint(model_config, preprocess, fetch_weights(f"{hub_id}/"))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:
@@ -158,7 +141,7 @@ def architecture_name(config: Mapping[str, Any]) -> str:
 # how it is built
 
 
-def load_model(checkpoint: Checkpoint, model: str, dtype: torch.dtype) -> torch.nn.Module:
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
     """The model with every parameter taken from the checkpoint, on the CPU, in ``dtype``.
 
     Raises:
@@ -175,7 +158,12 @@ def load_model(checkpoint: Checkpoint, model: str, dtype: torch.dtype) -> torch.
         module = _build(checkpoint.model_config)
         _fill(module, state, checkpoint, dtype)
     use_self_attention(module)
-    return module.to(dtype).eval().requires_grad_(False)
+    module.to(dtype).eval().requires_grad_(False)
+    for name in ("logit_scale", "logit_bias"):  # the temperature is described, so kept exactly
+        if name in state:
+            parameter = getattr(module, name)
+            parameter.data = state[name].float().reshape(parameter.shape)
+    return module
 
 
 class _LeftEmptyError(Exception):
@@ -299,23 +287,30 @@ def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> T
     if not name:
         return Tokenizer(SimpleTokenizer(context_length=context_length, **options), context_length)
     folder = checkpoint.tokenizer_folder
-    brought = folder is not None and any((folder / file).is_file() for file in _TOKENIZER_FILES)
+    if folder is None or not any((folder / file).is_file() for file in _OWN_TOKENIZER):
+        try:
+            folder = fetch_tokenizer(name)
+        except ModelError as exc:
+            raise ModelError(
+                f"{model} has no tokenizer beside its weights and {name} cannot be fetched; go "
+                "online once, or put its tokenizer.json and tokenizer_config.json into the "
+                "model's folder"
+            ) from exc
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             raw = HFTokenizer(
-                str(folder) if brought else name,
+                str(folder),
                 context_length=context_length,
                 tokenizer_mode=text.get("tokenizer_mode"),
                 **options,
             )
     except ImportError as exc:
         raise ModelError(f"the tokenizer of {model} needs: pip install transformers") from exc
-    except Exception as exc:  # what transformers raises for a missing or broken file varies
-        where = f"read from {folder}" if brought else "found"
+    except Exception as exc:  # what transformers raises for a broken file varies
         raise ModelError(
-            f"the tokenizer {name!r} of {model} cannot be {where}; go online once, or put its "
-            f"tokenizer.json and tokenizer_config.json into the folder of the model"
+            f"the tokenizer in {folder} cannot be read ({type(exc).__name__}); copy the model's "
+            "tokenizer.json and tokenizer_config.json there again"
         ) from exc
     return Tokenizer(raw, context_length)
 

@@ -5,9 +5,7 @@ never half-grey pictures. Pillow and NumPy only: every decoder process imports t
 """
 
 import io
-import re
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from pipeline import damage
 from pipeline.colours import Notes, to_rgb
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.frames import count_gif_frames, count_tiff_pages
@@ -67,14 +66,15 @@ def _set_pillow_limits(limits: Limits) -> None:
 
 def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]:
     if name == "PNG":
-        _check_png(data)
+        damage.check_png_chunks(data)
     image = _open(data, name)
     _check_size(image.size, name, limits)
     notes: Notes = {"format": name, "frames": _count_frames(image, data)}
     orientation = _orientation(image)
+    if name == "TIFF":
+        damage.check_tiff_extents(data, image)
     image.load()
-    if name == "JPEG":
-        _check_jpeg(data, image)
+    damage.check_pixels(data, image, name)
     if orientation != 1:
         notes["orientation"] = orientation
         if name != "TIFF":  # Pillow turns TIFF while loading
@@ -162,62 +162,3 @@ def _damage(name: str, exc: Exception) -> PermanentRowError:
     if isinstance(exc, UnidentifiedImageError):
         text = "its header cannot be read"
     return PermanentRowError("corrupt", f"the {name} is damaged: {text}")
-
-
-def _check_png(data: bytes) -> None:
-    """Every critical chunk whole and with its checksum; Pillow checks neither in the pixel data."""
-    position = 8
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        end = position + 8 + length
-        if end + 4 > len(data):
-            break
-        critical = not kind[:1].islower()
-        if critical and zlib.crc32(memoryview(data)[position + 4 : end]) != int.from_bytes(
-            data[end : end + 4], "big"
-        ):
-            raise PermanentRowError("corrupt", f"the PNG's chunk {kind!r} fails its checksum")
-        if kind == b"IEND":
-            return
-        position = end + 4
-    raise PermanentRowError("truncated", f"the PNG ends after {len(data)} bytes, before its IEND")
-
-
-_JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_PADDING = bytes(range(1, 128)) * 16
-
-
-def _check_jpeg(data: bytes, image: Image.Image) -> None:
-    """Refuse a JPEG whose pixel data end early behind a proper end marker.
-
-    libjpeg fills what is missing with mid-grey and only warns, which Pillow does not show. So
-    where the last row is mid-grey throughout, decode again with padding after the pixel data:
-    a whole file ignores it, a cut one takes it for pixels and changes.
-    """
-    last = image.crop((0, image.height - 1, image.width, image.height))
-    if last.getextrema() not in ((128, 128), ((128, 128),) * len(image.getbands())):
-        return
-    padded = _with_padding(data)
-    if padded is None:
-        return
-    again = _open(padded, "JPEG")
-    again.load()
-    if again.tobytes() != image.tobytes():
-        raise PermanentRowError(
-            "truncated", "the JPEG's pixel data end early: its lower part would be plain grey"
-        )
-
-
-def _with_padding(data: bytes) -> bytes | None:
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA:
-            end = _JPEG_SCAN_END.search(data, position)
-            return None if end is None else data[: end.start()] + _PADDING + data[end.start() :]
-    return None

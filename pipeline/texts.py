@@ -35,7 +35,7 @@ def clean_text(text: str) -> str:
             "empty_text", "the text is empty or white space; expected at least one character"
         )
     junk = sum(_is_control(char) or char == "\ufffd" for char in joined)
-    if junk > max(1, _MAX_JUNK * len(joined)):
+    if junk > max(1, _MAX_JUNK * len(cleaned)):
         raise PermanentRowError(
             "bad_text",
             f"{junk} of {len(joined)} characters are NUL, control or broken characters; "
@@ -77,7 +77,7 @@ def _redact_url(url: str) -> str:
         rest = "...@" + rest.rpartition("@")[2]
     if mark:
         names = [pair.partition("=")[0] for pair in re.split("[&;]", query) if "=" in pair]
-        rest += mark + "&".join(f"{name}=..." for name in names or ["..."])
+        rest += mark + ("&".join(f"{name}=..." for name in names) or "...")
     return head[0] + rest + ("#..." if fragment else "")
 
 

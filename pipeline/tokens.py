@@ -99,9 +99,12 @@ class Tokenizer:
         except (UnicodeError, TypeError) as exc:
             raise PermanentRowError("bad_text", f"the text is no valid Unicode: {exc}") from exc
 
-    def highest_id(self) -> int:
-        """The highest token id; the model's embedding table must reach it."""
-        return max(self._vocabulary().values())
+    def highest_probe_id(self) -> int:
+        """The highest id in a few probes; the model's embedding table must reach it.
+
+        Not of the vocabulary: tokenizers carry spare ids that no text gives.
+        """
+        return max(max(ids) for ids in self._ids(_PROBES) if ids)
 
     def describe(self) -> dict[str, Any]:
         """What decides a text's tokens, as JSON: equal behaviour, equal description.

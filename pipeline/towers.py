@@ -30,9 +30,9 @@ class CausalTextTower:
 
     def end_of_text(self, tokens: Tokens) -> npt.NDArray[np.int64]:
         """The position of each row that the tower's output is read at, shape (n,)."""
-        if self._pool == "argmax":
-            return tokens.argmax(axis=1)
-        return (tokens == self._end_id).argmax(axis=1)
+        marks = tokens if self._pool == "argmax" else tokens == self._end_id
+        positions: npt.NDArray[np.int64] = marks.argmax(axis=1)
+        return positions
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Features (n, dimensions) of int64 tokens (n, length), any length up to the context."""
@@ -53,7 +53,7 @@ class CausalTextTower:
 
 def is_causal(module: torch.nn.Module) -> bool:
     """Whether the text tower masks later positions: its mask is looked at, not its name."""
-    mask = getattr(getattr(module, "text", module), "attn_mask", None)
+    mask = getattr(_text_tower(module), "attn_mask", None)
     if not isinstance(mask, torch.Tensor) or mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
         return False
     causal = torch.full_like(mask, -torch.inf).triu_(1)
@@ -66,18 +66,21 @@ def causal_text_tower(module: torch.nn.Module) -> CausalTextTower | None:
     That is: SigLIP (not causal, reads the last position), CoCa (appends a token of its own),
     Hugging Face towers, and whatever is no plain CLIP or TextTransformer.
     """
-    if not is_causal(module):
-        return None
-    if type(module) is open_clip.CLIP:
-        tower, pool, end_id = module, module.text_pool_type, module.text_eos_id
-    elif type(getattr(module, "text", None)) is TextTransformer:
-        tower = module.text
+    tower = _text_tower(module)
+    if type(tower) is open_clip.CLIP:  # its text tower's parts are its own
+        pool, end_id = tower.text_pool_type, tower.text_eos_id
+    elif type(tower) is TextTransformer and not (
+        tower.cls_emb is not None or tower.use_pad_mask or tower.output_tokens
+    ):
         pool, end_id = tower.pool_type, tower.eos_id
-        if tower.cls_emb is not None or tower.use_pad_mask or tower.output_tokens:
-            return None
     else:
         return None
-    return CausalTextTower(tower, pool, end_id) if pool in ("argmax", "eos") else None
+    readable = pool in ("argmax", "eos")  # 'last' reads the padding
+    return CausalTextTower(tower, pool, end_id) if readable and is_causal(module) else None
+
+
+def _text_tower(module: torch.nn.Module) -> Any:
+    return getattr(module, "text", module)
 
 
 class SelfAttention(torch.nn.Module):
@@ -106,12 +109,14 @@ class SelfAttention(torch.nn.Module):
         n, length, width = query.shape
         joint = functional.linear(query, self._weight, self._bias)
         heads = joint.view(n, length, 3, self._heads, width // self._heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(*heads.unbind(0), attn_mask=attn_mask)
+        q, k, v = heads.unbind(0)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self._out(mixed.transpose(1, 2).reshape(n, length, width)), None
 
 
 def use_self_attention(module: torch.nn.Module) -> None:
     """Put ``SelfAttention`` in place wherever a tower of OpenCLIP's own attends to itself."""
+    block: Any
     for block in module.modules():
         if type(block) is not ResidualAttentionBlock or hasattr(block, "ln_1_kv"):
             continue

@@ -20,4 +20,5 @@ def unit_rows(vectors: npt.ArrayLike) -> Vectors:
         rows = rows / np.abs(rows).max(axis=1, initial=0.0, keepdims=True)
         rows = rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
     rows[~np.isfinite(rows).all(axis=1)] = np.nan
-    return rows.astype(np.float32)
+    unit: Vectors = rows.astype(np.float32)
+    return unit

@@ -1,4 +1,4 @@
-"""The source table: rows to embed."""
+"""The source table: rows to embed, and the folders their file references may point into."""
 
 from alembic import op
 
@@ -49,11 +49,22 @@ def upgrade() -> None:
 
         CREATE TRIGGER source_items_touch BEFORE UPDATE ON source_items
             FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION source_items_touch();
+
+        CREATE TABLE media_roots (
+            path     text NOT NULL,
+            added_at timestamptz NOT NULL DEFAULT now(),
+            CONSTRAINT media_roots_pkey PRIMARY KEY (path),
+            CONSTRAINT media_roots_path_absolute CHECK (path LIKE '/%')
+        );
+        COMMENT ON TABLE media_roots IS
+            'Folders that file references may point into, besides PIPELINE_MEDIA_ROOTS.';
+        COMMENT ON COLUMN media_roots.path IS 'The folder, absolute.';
+        COMMENT ON COLUMN media_roots.added_at IS 'When pipeline add registered it.';
         """
     )
 
 
 def downgrade() -> None:
     # The extension stays: other tables of the database may use it.
-    op.execute("DROP TABLE source_items")
+    op.execute("DROP TABLE source_items, media_roots")
     op.execute("DROP FUNCTION source_items_touch()")

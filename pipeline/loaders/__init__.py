@@ -8,13 +8,15 @@ size limit and a deadline. See docs/security.md.
 import base64
 import binascii
 import hashlib
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from pipeline.errors import PermanentRowError
+from pipeline.errors import PermanentRowError, RowError, TransientRowError
 from pipeline.loaders.content import Deadline, LoadedContent, too_large
 from pipeline.loaders.files import FileLoader
 from pipeline.loaders.http import HttpLoader
@@ -22,6 +24,8 @@ from pipeline.loaders.objects import ObjectLoader
 from pipeline.settings import Settings
 
 __all__ = ["LoadedContent", "Loader"]
+
+logger = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _STORES = {"s3", "gs", "az"}
@@ -46,34 +50,39 @@ class Loader:
             RowError: with a code of the groups "the reference" in ``ROW_ERROR_CODES``, or
                 ``empty_file`` or ``too_large``. Its message holds no secret of the reference.
         """
-        deadline = Deadline(self._timeout)
-        scheme = scheme_of(content_ref)
-        if scheme == "data":
-            data, info = _decode_data(content_ref, self._max_bytes)
-        elif scheme in {"http", "https"}:
-            data, info = self._http.load(content_ref, deadline)
-        elif scheme in _STORES:
-            data, info = self._objects.load(content_ref, deadline)
-        else:
-            data, info = self._files.load(content_ref, deadline)
+        with _row_errors_only():
+            data, info = self._load(content_ref, Deadline(self._timeout))
         if not data:
             raise PermanentRowError("empty_file", "0 bytes; expected a picture")
         return LoadedContent(data, hashlib.sha256(data).digest(), info)
+
+    def _load(self, ref: str, deadline: Deadline) -> tuple[bytes, dict[str, Any]]:
+        scheme = scheme_of(ref)
+        if scheme == "data":
+            return _decode_data(ref, self._max_bytes)
+        if scheme in {"http", "https"}:
+            return self._http.load(ref, deadline)
+        if scheme in _STORES:
+            return self._objects.load(ref, deadline)
+        return self._files.load(ref, deadline)
 
     def stat(self, content_ref: str) -> dict[str, Any]:
         """``etag``, ``size`` and ``mtime`` as far as they are known without the body.
 
         Equal answers mean an unchanged object; an empty one means that only loading can tell.
         """
-        deadline = Deadline(self._timeout)
-        scheme = scheme_of(content_ref)
+        with _row_errors_only():
+            return self._stat(content_ref, Deadline(self._timeout))
+
+    def _stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
+        scheme = scheme_of(ref)
         if scheme == "data":
             return {}  # the reference is the content
         if scheme in {"http", "https"}:
-            return self._http.stat(content_ref, deadline)
+            return self._http.stat(ref, deadline)
         if scheme in _STORES:
-            return self._objects.stat(content_ref, deadline)
-        return self._files.stat(content_ref)
+            return self._objects.stat(ref, deadline)
+        return self._files.stat(ref)
 
     def close(self) -> None:
         self._http.close()
@@ -86,6 +95,18 @@ class Loader:
         self.close()
 
 
+@contextmanager
+def _row_errors_only() -> Iterator[None]:
+    """A defect in a loader costs the row, not the batch."""
+    try:
+        yield
+    except RowError:
+        raise
+    except Exception as exc:
+        logger.exception("a loader failed in an unforeseen way")
+        raise TransientRowError("internal", f"loading failed: {type(exc).__name__}") from exc
+
+
 def scheme_of(ref: str) -> str:
     """The scheme in lower case; ``file`` for a plain path.
 
@@ -94,8 +115,8 @@ def scheme_of(ref: str) -> str:
     """
     if not ref.strip():
         raise PermanentRowError("bad_reference", f"an empty reference; expected {_EXPECTED}")
-    if "\0" in ref:
-        raise PermanentRowError("bad_reference", "a NUL in the reference")
+    if "\0" in ref or not _is_encodable(ref):
+        raise PermanentRowError("bad_reference", "a NUL or a lone surrogate in the reference")
     match = _SCHEME.match(ref)
     if match is None:
         return "file"
@@ -105,6 +126,14 @@ def scheme_of(ref: str) -> str:
             "unsupported_scheme", f"scheme {scheme[:20]!r}; expected {_EXPECTED}"
         )
     return scheme
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _decode_data(ref: str, limit: int) -> tuple[bytes, dict[str, Any]]:

@@ -97,6 +97,8 @@ def check_host(host: str) -> str:
     """
     if host.startswith("[") or ":" in host:
         try:
+            if "%" in host:
+                raise ValueError("a zone")
             return str(ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]")))
         except ValueError as exc:
             raise PermanentRowError("bad_reference", "not an IPv6 address in the URL") from exc

@@ -121,10 +121,6 @@ def path_of(ref: str) -> Path:
         raise PermanentRowError("bad_reference", "a NUL in the path")
     if ".." in name.split("/"):
         raise PermanentRowError("forbidden_path", "a '..' in the path; write the path without it")
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError as exc:
-        raise PermanentRowError("bad_reference", "the path holds a lone surrogate") from exc
     return Path(name)
 
 

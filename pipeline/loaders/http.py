@@ -69,12 +69,12 @@ class HttpLoader:
         return bytes(data), {**_info(headers), "size": len(data)}
 
     def stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
-        """Ask with HEAD; a server that does not know HEAD gives an empty answer."""
+        """Ask with HEAD; a server that refuses HEAD gives an empty answer."""
         try:
             with self._answer("HEAD", ref, deadline) as response:
                 return _info(_headers(response))
         except PermanentRowError as exc:
-            if exc.code == "http_error":
+            if exc.code in {"http_error", "permission_denied"}:  # presigned for GET alone
                 return {}
             raise
 
@@ -92,10 +92,10 @@ class HttpLoader:
                     _check_status(response, url, self._hosts)
                     yield response
                     return
-                location = _headers(response).get("location")
+                location = _headers(response).get("location", "")
             if not location:
                 raise PermanentRowError("http_error", f"{response.status} without a Location")
-            text = urljoin(text, location)
+            text = urljoin(text, location.encode("latin-1").decode("utf-8", "replace"))
             url = self._redirected(url, text)
         raise PermanentRowError(
             "too_many_redirects",
@@ -182,7 +182,7 @@ def _check_status(response: httpcore.Response, url: Url, hosts: "HostGates") -> 
         raise PermanentRowError("not_found", found)
     if status in {401, 403, 407, 451}:
         raise PermanentRowError("permission_denied", found)
-    if status in _BUSY or status >= 500:
+    if status in _BUSY:
         wait = _retry_after(_headers(response).get("retry-after"))
         if wait:
             hosts.pause(url.origin, wait)

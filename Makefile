@@ -1,0 +1,55 @@
+# Needs make, git and Python 3.11 or newer with venv; everything else is installed into .venv.
+# Relative paths throughout, so that a folder with a space in its name works.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+# What the exact versions in constraints.txt were frozen with.
+PIP    := pip==26.0
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help demo install dev test test-soak check bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+demo: .venv/.installed  ## set up everything and show text find images and images find text
+	$(BIN)/pipeline demo
+
+install: .venv/.installed  ## install the package into .venv
+
+dev: .venv/.installed-dev  ## install what the tests and checks need as well
+
+test: .venv/.installed-dev  ## the whole suite
+	$(BIN)/python -m pytest $(TESTARGS)
+
+test-soak: .venv/.installed-dev  ## the long and destructive tests at full size
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
+
+check: .venv/.installed-dev  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmarks/README.md)
+	$(BIN)/python -m benchmarks
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "this Python lacks venv; on Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet '$(PIP)'
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing the package with exact versions (PyTorch is large: a few minutes)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[parquet,s3,gcs,azure,heic]' --group dev
+	@touch $@
+
+clean:  ## remove .venv and what the tools left behind
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,61 @@
+"""``pipeline migrate``: the schema, and the first space."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.output import note
+
+
+def migrate(
+    revision: Annotated[
+        str, typer.Argument(help="head, a revision such as 0004, or base to remove it all.")
+    ] = "head",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model of the first space, instead of PIPELINE_MODEL."),
+    ] = None,
+    space: Annotated[
+        bool, typer.Option(help="Create and activate the first space if there is none.")
+    ] = True,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Go back to an older revision without asking.")
+    ] = False,
+) -> None:
+    """Bring the database's schema up to date, and create the first space if there is none.
+
+    Example: pipeline migrate --model demo
+    """
+    # Late, as in every command: --help loads neither SQLAlchemy nor torch.
+    from pipeline import migrate as migrations
+    from pipeline.database import connect, resolve_url
+    from pipeline.errors import ConfigurationError
+    from pipeline.settings import Settings
+
+    settings = Settings.load(model=model)
+    url = resolve_url(settings)
+    before, head = migrations.current(url)
+    if revision not in {"head", head} and before is not None and (
+        revision == "base" or revision < before
+    ):
+        if not yes:
+            raise ConfigurationError(
+                f"going back from {before} to {revision} deletes what the newer revisions hold; "
+                "add --yes if that is meant"
+            )
+        undone = migrations.downgrade(url, revision)
+        print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
+        return
+    applied = migrations.upgrade(url, revision)
+    at, _ = migrations.current(url)
+    print(f"schema: {'up to date' if not applied else 'migrated'} at revision {at}")
+    if revision not in {"head", head} or not space:
+        return
+    from pipeline.first_space import ensure_space
+
+    with connect(url) as connection:
+        found, created = ensure_space(connection, settings, note)
+    print(
+        f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, {found.precision}) "
+        f"{'created and active' if created else 'is active'}"
+    )

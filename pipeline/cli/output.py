@@ -1,0 +1,138 @@
+"""How commands speak: tables and JSON on stdout; progress, notes, logs and errors on stderr."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
+
+logger = logging.getLogger("pipeline")
+
+
+def fail(exc: BaseException, code: int = 1) -> NoReturn:
+    """One line for a person, the traceback at --log-level debug."""
+    logger.debug("failed", exc_info=exc)
+    print(f"pipeline: {' '.join(str(exc).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def note(message: str) -> None:
+    """For the person, not for the pipe."""
+    print(message, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, default=str, ensure_ascii=False))
+
+
+def print_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+) -> None:
+    """A table on stdout, as wide as the terminal; whole and uncut when piped."""
+    from rich.console import Console  # late: 0.1 s that --help need not pay
+
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console.print(make_table(title, columns, rows, right=right))
+
+
+def make_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        # As text: a caption in brackets is no markup.
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return table
+
+
+def progress_bar() -> "Progress":
+    """On stderr, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+
+
+def setup_logging(log_format: str, level: str) -> None:
+    """Logs are configured here and nowhere else.
+
+    Raises:
+        ConfigurationError: an unknown format or level.
+    """
+    known = {"debug", "info", "warning", "error"}
+    if level.lower() not in known or log_format not in {"text", "json"}:
+        raise ConfigurationError(
+            f"--log-level is one of {', '.join(sorted(known))} and --log-format is text or json"
+        )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        _JsonFormatter()
+        if log_format == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # other people's libraries
+    logging.getLogger("pipeline").setLevel(level.upper())
+
+
+_STANDARD = set(vars(logging.makeLogRecord({})))
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and whatever ``extra`` holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **{k: v for k, v in vars(record).items() if k not in _STANDARD and k != "message"},
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)

@@ -1,0 +1,84 @@
+"""``pipeline search``: retrieval from the command line."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from pipeline.documents import Neighbour
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(help="A text to look for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", help="Look for what is like this picture.")
+    ] = None,
+    item: Annotated[
+        int | None, typer.Option("--item", help="Look for what is like this stored item.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", "-m", help="Only text, or only image.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many.")] = 10,
+    ranking: Annotated[
+        str, typer.Option(help="Over both modalities: calibrated, raw or quota.")
+    ] = "calibrated",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Find the items nearest to a text, a picture or a stored item.
+
+    Example: pipeline search "a red bicycle" --modality image -k 5
+    """
+    if sum(given is not None for given in (query, image, item)) != 1:
+        raise typer.BadParameter("give a text, or --image FILE, or --item ID", param_hint="QUERY")
+    from pipeline.index import UnifiedIndex
+
+    chosen: str | Path | int | None = query if query is not None else image or item
+    assert chosen is not None
+    with UnifiedIndex() as index:
+        found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
+    if as_json:
+        print_json([as_dict(neighbour) for neighbour in found])
+    elif not found:
+        print("nothing is stored yet that could be found; see `pipeline status`")
+    else:
+        print_neighbours(None, found)
+
+
+def as_dict(neighbour: "Neighbour") -> dict[str, object]:
+    """One result, flat."""
+    return {
+        "rank": neighbour.rank,
+        "id": neighbour.document.id,
+        "source_id": neighbour.source_id,
+        "part": neighbour.part,
+        "modality": str(neighbour.document.modality),
+        "content_ref": neighbour.document.content_ref,
+        "metadata": dict(neighbour.document.metadata),
+        "similarity": neighbour.similarity,
+        "score": neighbour.score,
+    }
+
+
+def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
+    """The table of a search."""
+    print_table(
+        title,
+        ("rank", "similarity", "id", "modality", "content"),
+        [
+            (n.rank, f"{n.similarity:.3f}", n.document.id, n.document.modality, shown(n))
+            for n in found
+        ],
+        right=("rank", "similarity", "id"),
+    )
+
+
+def shown(neighbour: "Neighbour") -> str:
+    """A text by its beginning; a picture by its file's name, which says more than its folders."""
+    ref = neighbour.document.content_ref
+    if neighbour.document.modality == "image" and not ref.startswith("data:"):
+        ref = ref.rsplit("/", 1)[-1] if "://" not in ref else ref
+    return ref if len(ref) <= 100 else ref[:99] + "…"

@@ -1,0 +1,53 @@
+"""The article's own words for what is stored and found. Free of torch and of the database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class ModalityType(StrEnum):
+    """What a vector stands for."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class MultimodalDocument:
+    """An item with its vector.
+
+    Attributes:
+        id: number of the item in ``multimodal_items``.
+        modality: text or image.
+        content_ref: the text, or the path or URI of the picture.
+        embedding: unit vector (dimensions,), float32; None where it was not asked for.
+        metadata: the source item's metadata.
+    """
+
+    id: int
+    modality: ModalityType
+    content_ref: str
+    embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A search result: a document, how near it is, and what it was ranked by.
+
+    Attributes:
+        rank: from 1.
+        similarity: cosine to the query, -1 to 1.
+        score: what the ranking sorted by; the cosine itself unless the ranking is calibrated.
+    """
+
+    rank: int
+    document: MultimodalDocument
+    source_id: int
+    part: int
+    similarity: float
+    score: float

@@ -1,0 +1,40 @@
+"""The first space of a database, from the settings' model."""
+
+from collections.abc import Callable
+
+from pipeline import probes, spaces
+from pipeline.database import Connection
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+
+
+def ensure_space(
+    connection: Connection, settings: Settings, note: Callable[[str], None]
+) -> tuple[Space, bool]:
+    """The active space; the first one is created, and activated at once since it is empty.
+
+    Returns:
+        The space, and whether it was created now.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    active = spaces.find_active(connection)
+    if active is not None:
+        return active, False
+    from pipeline.embedder import MultimodalEmbedder  # loads torch
+
+    note(f"loading the model {settings.model}")
+    embedder = MultimodalEmbedder(
+        settings.model, device=settings.device, precision=settings.precision
+    )
+    space = spaces.create(
+        connection,
+        spaces.name_for(settings.model),
+        embedder.description,
+        vector_type=settings.vector_type,
+        hnsw_m=settings.hnsw_m,
+        hnsw_ef_construction=settings.hnsw_ef_construction,
+    )
+    probes.store(connection, space, embedder)
+    return spaces.activate(connection, space), True

@@ -1,0 +1,72 @@
+"""One run of ingestion: the space, its own model, the intake and a worker, put together."""
+
+from collections.abc import Callable
+
+from pipeline import probes, queue, sources, spaces
+from pipeline.database import Connection, open_database, resolve_url
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+from pipeline.worker import IngestReport, Worker
+
+
+def find_space(connection: Connection, name: str | None) -> Space:
+    """The named space, else the active one."""
+    return spaces.get_space(connection, name) if name else spaces.active_space(connection)
+
+
+def ingest(
+    settings: Settings,
+    *,
+    space_name: str | None = None,
+    once: bool = True,
+    limit: int | None = None,
+    on_start: Callable[[Worker, int], None] | None = None,
+    progress: Callable[[IngestReport], None] | None = None,
+) -> IngestReport:
+    """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
+
+    Args:
+        space_name: the space to fill; None: the active one.
+        on_start: called with the worker and the number of jobs due, before it runs.
+        progress: called with the report as it grows.
+
+    Raises:
+        PipelineError: no space, a model that differs from the space's, a database that stays away.
+    """
+    with open_database(settings) as connection:
+        space = find_space(connection, space_name)
+        queue.sweep(connection, settings.max_attempts)
+        due = queue.counts(connection, space.id).due
+        if once and not due:
+            return IngestReport(space.name)
+        roots = sources.media_roots(connection)
+
+    # Late: these load torch and the decoders, which a run with nothing to do must not pay for.
+    from pipeline.embedder import MultimodalEmbedder
+    from pipeline.images import ImageDecoder
+    from pipeline.loaders import Loader
+
+    embedder = MultimodalEmbedder(
+        space.model,
+        device=settings.device,
+        precision=space.precision,
+        batch_size=settings.batch_size,
+    )
+    with open_database(settings) as connection:
+        spaces.check_model(space, embedder.description)
+        probes.verify(connection, space, embedder)
+    with Loader(settings, roots) as loader, ImageDecoder(settings) as decoder:
+        worker = Worker(
+            resolve_url(settings),
+            space,
+            embedder,
+            loader.load,
+            decoder.decode,
+            settings,
+            once=once,
+            limit=limit,
+            progress=progress,
+        )
+        if on_start is not None:
+            on_start(worker, due if limit is None else min(due, limit))
+        return worker.run()

@@ -1,0 +1,96 @@
+"""Retrieval for applications: SQLAlchemy select builders, and a function for those without.
+
+No torch here: a web process passes vectors (or the number of an item) and gets rows.
+
+    session.scalars(nearest_to(vector, modality="image").limit(10))
+    session.execute(
+        similar_to(item_id, modality="text").join(Product, ...).where(Product.price < 20)
+    )
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import ColumnElement, Double, Select, bindparam, cast, select
+from sqlalchemy.orm import aliased
+
+from pipeline.documents import ModalityType
+from pipeline.errors import ConfigurationError
+from pipeline.models import MODALITIES, MultimodalItem
+
+Modality = ModalityType | str
+Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+
+def check_modality(modality: Modality | None) -> str | None:
+    """The modality's name, or an error that lists the known ones."""
+    if modality is None:
+        return None
+    name = str(modality)
+    if name not in MODALITIES:
+        raise ConfigurationError(
+            f"there is no modality {name!r}; there are: {', '.join(MODALITIES)}"
+        )
+    return name
+
+
+def distance_to(vector: Vector) -> ColumnElement[float]:
+    """Cosine distance (0 to 2) of each item to a vector (D,); what HNSW can order by."""
+    values = np.asarray(vector, dtype=np.float32)
+    if values.ndim != 1 or not np.isfinite(values).all() or not values.any():
+        raise ConfigurationError(
+            f"a query vector is one row of finite numbers, not all zero; "
+            f"this one has shape {values.shape}"
+        )
+    key = cast(bindparam(None, values, type_=HALFVEC()), HALFVEC())
+    distance: ColumnElement[float] = MultimodalItem.embedding.cosine_distance(key)
+    return distance
+
+
+def nearest_to(
+    vector: Vector, *, modality: Modality | None = None
+) -> Select[tuple[MultimodalItem, float]]:
+    """Items by nearness to a vector (D,), each with its ``similarity`` (cosine).
+
+    Add ``.limit(k)``: without a LIMIT no index serves the order. Joins and filters compose.
+    With ``modality`` only that partition is searched, which is what a text query for images (or
+    the reverse) needs: see docs/decisions.md on the modality gap.
+    """
+    distance = distance_to(vector)
+    query = select(MultimodalItem, (1 - distance).label("similarity")).order_by(distance)
+    name = check_modality(modality)
+    return query if name is None else query.where(MultimodalItem.modality == name)
+
+
+def similar_to(
+    item: MultimodalItem | int, *, modality: Modality | None = None
+) -> Select[tuple[MultimodalItem, float]]:
+    """Items by nearness to a stored item, itself and its other parts left out.
+
+    ``modality`` may be the other one: the texts of a picture, the pictures of a text.
+    """
+    item_id = item if isinstance(item, int) else item.id
+    query_item = aliased(MultimodalItem)
+    key = (
+        select(query_item.embedding)
+        .where(query_item.id == item_id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    own_source = (
+        select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
+    )
+    distance: ColumnElement[float] = MultimodalItem.embedding.op(
+        "<=>", return_type=Double()
+    )(key)
+    query = (
+        select(MultimodalItem, (1 - distance).label("similarity"))
+        .where(MultimodalItem.source_id != own_source)
+        .order_by(distance)
+    )
+    name = check_modality(modality)
+    return query if name is None else query.where(MultimodalItem.modality == name)
+

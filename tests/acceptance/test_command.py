@@ -1,0 +1,169 @@
+"""What the command says when there is nothing, or something is wrong: one line, and what to do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.main import get_command
+
+from pipeline.cli import app
+from pipeline.embedded import EmbeddedServer
+
+from .conftest import Run
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Top-level modules that Python imported while it ran ``command``."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
+    )
+    names = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines())
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "command", [("-c", "import pipeline"), ("-m", "pipeline.cli", "--help")]
+)
+def test_neither_the_package_nor_help_loads_torch(command: tuple[str, ...]) -> None:
+    loaded = loaded_by(*command)
+    assert "pipeline" in loaded
+    assert not loaded & {"torch", "open_clip", "sqlalchemy", "psycopg", "numpy"}
+
+
+def test_ingest_with_nothing_due_loads_no_torch(run: Run, tmp_path: Path, empty_url: str) -> None:
+    assert run("migrate", "--model", "demo").returncode == 0
+    program = "import sys; sys.argv = ['pipeline', 'ingest', '--once']\n"
+    program += "from pipeline.cli import main\ntry:\n main()\nexcept SystemExit as e:\n print(e)\n"
+    program += "print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"DATABASE_URL": empty_url, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "nothing due" in done.stdout
+
+
+def commands() -> list[tuple[str, ...]]:
+    def walk(group: object, prefix: tuple[str, ...]) -> list[tuple[str, ...]]:
+        found = []
+        for name, command in getattr(group, "commands", {}).items():
+            found.append((*prefix, name))
+            found += walk(command, (*prefix, name))
+        return found
+
+    return walk(get_command(app), ())
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_one_sentence_and_an_example(command: tuple[str, ...]) -> None:
+    node = get_command(app)
+    for name in command:
+        node = node.commands[name]  # type: ignore[attr-defined]
+    text = node.help or ""
+    assert text
+    if not getattr(node, "commands", None):
+        assert f"Example: pipeline {command[0]}" in " ".join(text.split()), text
+
+
+def test_a_database_that_is_not_migrated_says_what_to_do(run: Run) -> None:
+    done = run("status")
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "pipeline: the database has no tables of ours yet; run `pipeline migrate`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://u:secret@127.0.0.1:1/x", "no PostgreSQL answers at"),
+        ("postgresql://u:secret@no-such-host.invalid/x", "no PostgreSQL answers at"),
+        ("mysql://u:secret@localhost/x", "only PostgreSQL works"),
+        ("nonsense", "the database URL cannot be read"),
+    ],
+)
+def test_an_unusable_database_url_is_one_line_without_the_password(
+    run: Run, url: str, says: str
+) -> None:
+    done = run("status", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
+
+
+def test_a_database_that_does_not_exist_is_named(run: Run, server: EmbeddedServer) -> None:
+    done = run("status", DATABASE_URL=server.url("no_such_database"))
+    assert done.returncode == 1
+    assert "the database does not exist; create it" in done.stderr
+
+
+def test_a_misspelt_setting_value_is_named(run: Run) -> None:
+    done = run("status", PIPELINE_BATCH_SIZE="many")
+    assert done.returncode == 1
+    assert done.stderr.startswith("pipeline: PIPELINE_BATCH_SIZE: ")
+
+
+def test_wrong_usage_exits_with_2(run: Run) -> None:
+    assert run("search").returncode == 2
+    assert run("ingest", "--limit", "0").returncode == 2
+    assert run("no-such-command").returncode == 2
+
+
+def test_a_model_that_is_not_there_leaves_the_schema_and_says_what_to_do(run: Run) -> None:
+    done = run("migrate", "--model", "/no/such/folder")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()[-1]) < 400
+    assert "/no/such/folder" in done.stderr
+    assert json.loads(run("status", "--json").stdout) == []
+    # The database is usable as soon as a model is.
+    assert run("migrate", "--model", "demo").returncode == 0
+
+
+def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(
+    run: Run, tmp_path: Path
+) -> None:
+    run("migrate", "--model", "demo")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "good.png")
+    Image.new("RGB", (1, 1), "blue").save(tmp_path / "tiny.png")
+    (tmp_path / "page.jpg").write_text("<html>no picture</html>")
+    gone = tmp_path / "gone.png"
+    Image.new("RGB", (8, 8)).save(gone)
+    added = run("add", "good.png", "tiny.png", "page.jpg", "gone.png", "missing.png", "--text", " ")
+    assert added.returncode == 1  # one argument names nothing
+    assert "missing.png: there is no such file or folder" in added.stderr
+    gone.unlink()
+    done = run("ingest", "--json")
+    assert done.returncode == 1, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["done"], report["failed"]) == (2, 3)
+    failures = {f["code"]: f for f in json.loads(run("failures", "--json").stdout)}
+    assert set(failures) == {"not_an_image", "not_found", "empty_text"}
+    assert "HTML" in failures["not_an_image"]["error"]
+    (tmp_path / "page.jpg").unlink()
+    Image.new("RGB", (8, 8), "green").save(tmp_path / "page.jpg")
+    assert run("retry", "--code", "not_an_image").stdout == "1 row back in the queue\n"
+    assert json.loads(run("ingest", "--json").stdout)["done"] == 1
+
+
+def test_an_unmodified_insert_is_picked_up_and_found(run: Run, empty_url: str) -> None:
+    from pipeline.database import connect
+
+    run("migrate", "--model", "demo")
+    with connect(empty_url) as connection:
+        connection.execute(
+            "INSERT INTO source_items (source, source_key, modality, content_ref) "
+            "VALUES ('sql', '1', 'text', 'a dog'), ('sql', '2', 'text', 'a slice of pizza')"
+        )
+    assert run("ingest").returncode == 0
+    found = json.loads(run("search", "dog", "-k", "2", "--json").stdout)
+    assert [n["content_ref"] for n in found] == ["a dog", "a slice of pizza"]
+    assert found[0]["rank"] == 1
+    again = run("search", "dog", "-k", "1")
+    assert "a dog" in again.stdout

@@ -1,0 +1,182 @@
+"""`pipeline add`: files, folders, lines and tables become source items, once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline import sources
+from pipeline.database import Connection
+from pipeline.errors import ConfigurationError
+from pipeline.sources import AddReport, Columns
+
+Rows = list[tuple[Any, ...]]
+Add = Callable[..., AddReport]
+
+
+@pytest.fixture
+def add(connection: Connection) -> Add:
+    def add(*arguments: Path | str, columns: Columns | None = None, **metadata: Any) -> AddReport:
+        report = AddReport()
+        files = sources.expand([str(argument) for argument in arguments], report)
+        rows = (
+            row
+            for file in files
+            for row in sources.rows_of(file, "test", columns or Columns(), metadata, report)
+        )
+        return sources.add(connection, rows, report)
+
+    return add
+
+
+@pytest.fixture
+def rows(connection: Connection) -> Callable[[], Rows]:
+    def rows() -> Rows:
+        return connection.execute(
+            "SELECT source_key, modality, content_ref, metadata FROM source_items ORDER BY id"
+        ).fetchall()
+
+    return rows
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a picture.png"
+    Image.new("RGB", (2, 2)).save(path)
+    return path
+
+
+def test_a_picture_becomes_an_image_row_with_its_absolute_path(
+    add: Add, rows: Callable[[], Rows], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    assert add(picture.name, album="holidays").added == 1
+    assert rows() == [(str(picture), "image", str(picture), {"album": "holidays"})]
+
+
+def test_adding_the_same_again_changes_nothing(
+    add: Add, connection: Connection, picture: Path
+) -> None:
+    add(picture)
+    before = connection.execute("SELECT xmin::text, * FROM source_items").fetchall()
+    report = add(picture)
+    assert (report.added, report.changed, report.unchanged) == (0, 0, 1)
+    assert connection.execute("SELECT xmin::text, * FROM source_items").fetchall() == before
+
+
+def test_a_folder_gives_its_pictures_and_counts_the_rest(
+    add: Add, rows: Callable[[], Rows], picture: Path
+) -> None:
+    (picture.parent / "deep").mkdir()
+    Image.new("RGB", (2, 2)).save(picture.parent / "deep" / "b.JPG", "JPEG")
+    (picture.parent / "notes.md").write_text("no picture")
+    report = add(picture.parent)
+    assert (report.added, report.skipped, report.errors) == (2, 1, [])
+    assert [Path(row[2]).name for row in rows()] == ["a picture.png", "b.JPG"]
+
+
+def test_a_glob_that_the_shell_left_alone_is_expanded(add: Add, picture: Path) -> None:
+    assert add(f"{picture.parent}/*.png").added == 1
+
+
+def test_each_line_of_a_txt_is_a_text_and_an_edited_line_updates_its_row(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path
+) -> None:
+    file = tmp_path / "captions.txt"
+    file.write_text("\N{ZERO WIDTH NO-BREAK SPACE}first\n\n  second  \n", encoding="utf-8")
+    add(file)
+    assert [row[:3] for row in rows()] == [
+        (f"{file}:1", "text", "first"),
+        (f"{file}:3", "text", "second"),
+    ]
+    file.write_text("first\n\nchanged\n")
+    report = add(file)
+    assert (report.added, report.changed, report.unchanged) == (0, 1, 1)
+
+
+def test_a_table_row_with_text_and_picture_becomes_a_pair(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path
+) -> None:
+    file = tmp_path / "pairs.jsonl"
+    record = {"id": 7, "caption": "a bike", "image": "pics/bike.jpg", "price": 12.5}
+    file.write_text(json.dumps(record) + "\n")
+    add(file)
+    metadata = {"pair": "7", "price": 12.5}
+    assert rows() == [
+        ("7#image", "image", str(tmp_path / "pics/bike.jpg"), metadata),
+        ("7#text", "text", "a bike", metadata),
+    ]
+
+
+def test_a_csv_takes_a_column_mapping(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path
+) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("sku,shown,where,secret\nA1,A bike,https://example.org/a.jpg,x\n")
+    add(file, columns=Columns("sku", None, "where", ("shown",)))
+    assert rows() == [("A1", "image", "https://example.org/a.jpg", {"shown": "A bike"})]
+
+
+def test_a_parquet_file_is_read(add: Add, rows: Callable[[], Rows], tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"key": ["a", "b"], "text": ["one", "two"], "n": [1, 2]})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    add(tmp_path / "t.parquet")
+    assert rows() == [("a", "text", "one", {"n": 1}), ("b", "text", "two", {"n": 2})]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("bad.jsonl", '{"text": "good"}\nnot json\n', "bad.jsonl:2: no JSON"),
+        ("list.jsonl", '{"text": "good"}\n[1]\n', "list.jsonl:2: a JSON object is expected"),
+        ("none.csv", "text,n\ngood,1\n,2\n", "none.csv:3: no value in text"),
+        ("nul.txt", "good\nba\x00d\n", "nul.txt:2: the text has a NUL byte"),
+        ("nul.jsonl", '{"text": "good"}\n{"text": "b\\u0000d"}\n', "nul.jsonl:2:"),
+        ("paper.pdf", "%PDF", "paper.pdf: no known kind of file"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_others_are_added(
+    add: Add, tmp_path: Path, name: str, content: str, problem: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    report = add(tmp_path / name)
+    assert len(report.errors) == 1
+    assert problem in report.errors[0]
+    assert report.added == (0 if name == "paper.pdf" else 1)
+
+
+def test_a_latin1_line_is_named(add: Add, tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_bytes("good\ncafé\n".encode("latin-1"))
+    report = add(tmp_path / "l.txt")
+    assert report.added == 1
+    assert "l.txt:2: the text is not UTF-8" in report.errors[0]
+
+
+def test_a_missing_file_is_named_and_the_others_are_added(add: Add, picture: Path) -> None:
+    report = add("/nowhere/x.png", picture)
+    assert report.added == 1
+    assert report.errors == ["/nowhere/x.png: there is no such file or folder"]
+
+
+def test_a_given_text_is_its_own_key(connection: Connection) -> None:
+    rows = [sources.text_row("a red bicycle", "cli")] * 2
+    report = sources.add(connection, rows, AddReport())
+    assert (report.added, report.unchanged) == (1, 1)
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        sources.text_row("\udcff", "cli")
+
+
+def test_a_folder_is_registered_once_and_covers_what_is_below(
+    connection: Connection, tmp_path: Path
+) -> None:
+    (tmp_path / "below").mkdir()
+    assert sources.register_roots(connection, [tmp_path]) == [tmp_path.resolve()]
+    assert sources.register_roots(connection, [tmp_path, tmp_path / "below"]) == []
+    beside = tmp_path.with_name(tmp_path.name + "-beside")
+    assert sources.register_roots(connection, [beside]) == [beside.resolve()]
+    assert sorted(sources.media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]

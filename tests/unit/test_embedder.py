@@ -1,0 +1,537 @@
+"""The embedder gives OpenCLIP's own vectors: as unit rows, in order, faster."""
+
+import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from pipeline import embedder as embedder_module
+from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
+from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
+from tests.checkpoints import SIGLIP_PREPROCESS, TINY_CLIP, TINY_SIGLIP, model_of, save_checkpoint
+
+CAPTIONS = [
+    "a photo of a red bicycle leaning against the old stone wall of a house",
+    "a cat",
+    "",
+    "two dogs on a green sofa",
+    "a cat",
+]
+
+
+def pictures() -> list[Image.Image]:
+    random = np.random.default_rng(3)
+    sizes = [(32, 32), (60, 40), (31, 90), (200, 150), (8, 5)]
+    return [
+        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for width, height in sizes
+    ]
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("clip"), TINY_CLIP)
+
+
+@pytest.fixture(scope="module")
+def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("siglip")
+    return save_checkpoint(folder, TINY_SIGLIP, preprocess=SIGLIP_PREPROCESS)
+
+
+@pytest.fixture(scope="module")
+def clip(clip_folder: Path) -> MultimodalEmbedder:
+    return MultimodalEmbedder(str(clip_folder), device="cpu", precision="float32", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def siglip(siglip_folder: Path) -> MultimodalEmbedder:
+    return MultimodalEmbedder(str(siglip_folder), device="cpu", precision="float32")
+
+
+# vectors
+
+
+def test_texts_and_images_give_unit_float32_rows_in_input_order(clip: MultimodalEmbedder) -> None:
+    texts, images = clip.embed_text(CAPTIONS), clip.embed_images(pictures())
+    for rows in (texts, images):
+        assert rows.shape == (5, clip.dimensions) == (5, 32)
+        assert rows.dtype == np.float32
+        assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-6)
+    for position, caption in enumerate(CAPTIONS):
+        assert texts[position] == pytest.approx(clip.embed_text([caption])[0], abs=1e-6)
+    for position, picture in enumerate(pictures()):
+        assert images[position] == pytest.approx(clip.embed_images([picture])[0], abs=1e-6)
+
+
+def test_no_input_gives_no_row(clip: MultimodalEmbedder) -> None:
+    assert clip.embed_text([]).shape == (0, 32)
+    assert clip.embed_images([]).shape == (0, 32)
+
+
+def test_a_bare_string_is_not_taken_for_a_list_of_letters(clip: MultimodalEmbedder) -> None:
+    with pytest.raises(TypeError):
+        clip.embed_text("a cat")
+
+
+FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {
+    "clip": (TINY_CLIP, True),
+    "quickgelu": ({**TINY_CLIP, "quick_gelu": True}, True),
+    "custom text": ({**TINY_CLIP, "custom_text": True}, True),
+    "projection with bias": (
+        {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "proj_bias": True}},
+        True,
+    ),
+    "layer scale, custom blocks": (
+        {
+            **TINY_CLIP,
+            "text_cfg": {**TINY_CLIP["text_cfg"], "ls_init_value": 0.5, "scale_heads": True},
+        },
+        True,
+    ),
+    "read at a named end token": (
+        {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "pool_type": "eos", "eos_id": 49407}},
+        True,
+    ),
+    "read at the last position": (
+        {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "pool_type": "last"}},
+        False,
+    ),
+    "not causal": (
+        {
+            **TINY_CLIP,
+            "custom_text": True,
+            "text_cfg": {**TINY_CLIP["text_cfg"], "no_causal_mask": True},
+        },
+        False,
+    ),
+    "coca": (
+        {
+            **TINY_CLIP,
+            "custom_text": True,
+            "text_cfg": {**TINY_CLIP["text_cfg"], "context_length": 76, "embed_cls": True,
+                         "output_tokens": True},
+            "vision_cfg": {**TINY_CLIP["vision_cfg"], "attentional_pool": True,
+                           "attn_pooler_heads": 2, "output_tokens": True},
+            "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 48, "heads": 2,
+                               "layers": 1, "attn_pooler_heads": 2},
+        },
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_vectors_equal_openclips_own_in_every_family(family: str, tmp_path: Path) -> None:
+    config, cut = FAMILIES[family]
+    folder = save_checkpoint(tmp_path / "model", config)
+    embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32", batch_size=3)
+    lengths: list[int] = []
+    embed_tokens = embedder._embed_tokens
+    embedder._embed_tokens = lambda t: (lengths.append(t.shape[1]), embed_tokens(t))[1]  # type: ignore
+
+    model = model_of(config)
+    context = config["text_cfg"]["context_length"]
+    with torch.inference_mode():
+        tokens = SimpleTokenizer(context_length=context)(CAPTIONS)
+        texts = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
+        transform = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False)
+        batch = torch.stack([transform(picture) for picture in pictures()])
+        images = torch.nn.functional.normalize(model.encode_image(batch), dim=-1)
+
+    assert np.abs(embedder.embed_text(CAPTIONS) - texts.numpy()).max() < 1e-5
+    assert np.abs(embedder.embed_images(pictures()) - images.numpy()).max() < 1e-5
+    assert (max(lengths) < context) is cut
+
+
+def test_siglip_vectors_equal_openclips_own(
+    siglip: MultimodalEmbedder, siglip_folder: Path
+) -> None:
+    captions = ["a red bicycle", "two CATS, on a sofa!", "dog"]
+    model = model_of(TINY_SIGLIP)
+    tokenizer = HFTokenizer(str(siglip_folder), context_length=16, clean="canonicalize")
+    with torch.inference_mode():
+        texts = torch.nn.functional.normalize(model.encode_text(tokenizer(captions)), dim=-1)
+    assert np.abs(siglip.embed_text(captions) - texts.numpy()).max() < 1e-5
+    assert (siglip.prepare_texts(captions) == tokenizer(captions).numpy()).all()
+    assert siglip.prepare_texts(captions).shape == (3, 16)
+
+
+def test_equal_inputs_of_a_call_are_embedded_once(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[int] = []
+    forward = clip._forward
+
+    def counting(encode: Any, batch: Any) -> Any:
+        embedded.append(len(batch))
+        return forward(encode, batch)
+
+    monkeypatch.setattr(clip, "_forward", counting)
+    red, blue = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
+    images = clip.embed_images([red, blue, red.copy(), red])
+    assert sum(embedded) == 2
+    assert (images[0] == images[2]).all()
+    assert not (images[0] == images[1]).all()
+    embedded.clear()
+    clip.embed_text(["a cat", "A  cat", "a dog", "a cat"])  # one text to the tokenizer
+    assert sum(embedded) == 2
+
+
+def test_short_texts_share_one_large_batch_and_long_ones_do_not(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    forward = clip._forward
+    monkeypatch.setattr(
+        clip, "_forward", lambda encode, batch: (shapes.append(batch.shape), forward(encode, batch))[1]
+    )  # fmt: skip
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "klmnopq"]
+    clip.embed_text([*words, " ".join(words)[:200]])
+    assert all(rows * length <= clip.batch_size * 77 for rows, length in shapes)
+    assert max(rows for rows, _ in shapes) > 10 * clip.batch_size
+
+
+def test_a_text_beyond_the_context_is_the_mean_of_its_windows(clip: MultimodalEmbedder) -> None:
+    text = "the harbour is still. three boats wait by the wall. " * 12
+    windows = clip.split_text(text, 0, 64)
+    assert len(windows) > 1
+    mean = clip.embed_text([window.text for window in windows]).mean(axis=0)
+    assert clip.embed_text([text, "a cat"])[0] == pytest.approx(
+        mean / np.linalg.norm(mean), abs=1e-5
+    )
+
+
+def test_cross_modal_similarity_takes_one_or_many_and_paths(
+    clip: MultimodalEmbedder, tmp_path: Path
+) -> None:
+    red, blue = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
+    path = tmp_path / "red.png"
+    red.save(path)
+    expected = clip.embed_text(["a cat", "a dog"]) @ clip.embed_images([red, blue]).T
+    got = clip.cross_modal_similarity(["a cat", "a dog"], [path, blue])
+    assert got == pytest.approx(expected, abs=1e-6)
+    assert clip.cross_modal_similarity("a cat", str(path)) == pytest.approx(
+        expected[:1, :1], abs=1e-6
+    )
+
+
+def test_many_threads_may_prepare_while_others_embed(clip: MultimodalEmbedder) -> None:
+    images = pictures() * 4
+
+    def both(number: int) -> tuple[np.ndarray, np.ndarray]:
+        pixels = clip.prepare_image(images[number])
+        tokens = clip.prepare_texts([f"picture number {number}"])
+        return clip.embed_prepared_images([pixels])[0], clip.embed_prepared_texts(tokens)[0]
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(both, range(len(images))))
+    assert np.stack([i for i, _ in results]) == pytest.approx(clip.embed_images(images), abs=1e-6)
+    texts = clip.embed_text([f"picture number {number}" for number in range(len(images))])
+    assert np.stack([t for _, t in results]) == pytest.approx(texts, abs=1e-6)
+    assert threading.active_count() < 50
+
+
+# pixels
+
+
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_prepared_images_are_openclips_transform(
+    resize_mode: str, interpolation: str, tmp_path: Path
+) -> None:
+    wanted = {"resize_mode": resize_mode, "interpolation": interpolation, "fill_color": 9,
+              "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}  # fmt: skip
+    folder = save_checkpoint(tmp_path / "model", TINY_CLIP, preprocess=wanted)
+    embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
+    seen: list[torch.Tensor] = []
+    embedder._model.encode_image = lambda batch: (seen.append(batch), batch[:, :, 0, 0])[1]
+
+    config = PreprocessCfg(size=(32, 32), **wanted)
+    transform = image_transform_v2(config, is_train=False)
+    for picture in [*pictures(), pictures()[3].convert("L"), pictures()[3].convert("RGBA")]:
+        pixels = embedder.prepare_image(picture)
+        assert (pixels.dtype, pixels.shape) == (np.uint8, (3, 32, 32))
+        embedder.embed_prepared_images([pixels])
+        assert torch.allclose(seen.pop()[0], transform(picture), atol=1e-6)
+    description = embedder.description
+    assert (description.mean, description.std) == ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    assert (description.resize_mode, description.interpolation) == (resize_mode, interpolation)
+
+
+def test_a_sliver_is_cropped_before_it_would_be_blown_up(clip: MultimodalEmbedder) -> None:
+    """1 x 30,000 pixels, resized to a height of 32 as they are, would be 92 MB."""
+    ramp = np.linspace(0, 255, 30_000).astype(np.uint8)
+    for rows in (ramp[None, :], ramp[:, None]):
+        pixels = clip.prepare_image(Image.fromarray(np.repeat(rows[..., None], 3, axis=-1)))
+        assert np.abs(pixels.astype(int) - 127).max() <= 1  # the middle of the ramp
+
+
+def test_cropping_a_long_image_first_changes_no_pixel_by_much(clip: MultimodalEmbedder) -> None:
+    smooth = np.indices((40, 800)).sum(axis=0) % 256
+    picture = Image.fromarray(smooth.astype(np.uint8)).convert("RGB").resize((801, 41))
+    transform = image_transform_v2(PreprocessCfg(size=(32, 32)), is_train=False).transforms
+    expected = picture
+    for step in transform[:-2]:
+        expected = step(expected)
+    difference = clip.prepare_image(picture).transpose(1, 2, 0).astype(int) - np.asarray(expected)
+    assert np.abs(difference).mean() < 1.5
+
+
+def test_an_image_that_cannot_be_resized_is_that_rows_error(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, TINY_CLIP, preprocess={"resize_mode": "longest"})
+    embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
+    with pytest.raises(PermanentRowError) as caught:
+        embedder.prepare_image(Image.new("RGB", (1, 3000)))
+    assert caught.value.code == "corrupt"
+
+
+# trouble
+
+
+def test_a_row_without_direction_is_nan_and_the_others_are_not(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = clip._model.encode_image
+
+    def poisoned(batch: torch.Tensor) -> torch.Tensor:
+        features = encode(batch).clone()
+        features[batch.flatten(1).mean(dim=1) < -1] = 0  # black pictures
+        return features
+
+    monkeypatch.setattr(clip._model, "encode_image", poisoned)
+    white, black = Image.new("RGB", (32, 32), "white"), Image.new("RGB", (32, 32), "black")
+    prepared = [clip.prepare_image(picture) for picture in (white, black, white)]
+    rows = clip.embed_prepared_images(prepared)
+    assert np.isnan(rows).all(axis=1).tolist() == [False, True, False]
+    assert np.linalg.norm(rows[[0, 2]], axis=1) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ModelError, match="1 of 3 images"):
+        clip.embed_images([white, black, white])
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_too_large_a_batch_is_out_of_memory(
+    raised: Exception, clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise raised
+
+    monkeypatch.setattr(clip._model, "encode_image", fail)
+    with pytest.raises(OutOfMemory, match="PIPELINE_BATCH_SIZE"):
+        clip.embed_images(pictures()[:1])
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (RuntimeError("CUDA error: device-side assert"), ModelError),
+        (RuntimeError("shapes do not match"), RuntimeError),
+    ],
+)
+def test_other_failures_are_not_taken_for_memory(
+    raised: Exception,
+    expected: type[Exception],
+    clip: MultimodalEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise raised
+
+    monkeypatch.setattr(clip._model, "encode_image", fail)
+    with pytest.raises(expected):
+        clip.embed_images(pictures()[:1])
+
+
+# precision
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", ["clip_folder", "siglip_folder", "demo"])
+def test_every_precision_keeps_the_direction_of_float32(
+    precision: str, model: str, request: pytest.FixtureRequest
+) -> None:
+    if model == "demo":
+        spec = "demo"
+        if not (Path(embedder_module.__file__).parent / "demo" / "model").is_dir():
+            pytest.skip("the demo model is not in this checkout yet")
+    else:
+        spec = str(request.getfixturevalue(model))
+    assert precision_cosine(spec, precision, device="cpu") >= 0.999
+
+
+def test_auto_is_bfloat16_only_where_the_cpu_multiplies_it(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for flags, expected in [
+        ({"avx512f", "avx512_bf16"}, "bfloat16"),
+        ({"amx_bf16"}, "bfloat16"),
+        ({"avx2"}, "float32"),
+    ]:
+        monkeypatch.setattr(embedder_module, "_cpu_flags", lambda flags=flags: flags)
+        embedder = MultimodalEmbedder(str(clip_folder), device="cpu")
+        assert embedder.description.precision == expected
+        assert embedder._model.visual.proj.dtype == embedder_module.DTYPES[expected]
+        again = MultimodalEmbedder(str(clip_folder), device="cpu", precision=expected)
+        assert again.description == embedder.description
+        assert (again.embed_text(CAPTIONS) == embedder.embed_text(CAPTIONS)).all()
+
+
+def test_auto_stays_with_float32_when_the_model_does_not_bear_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Image features of 1 around a common 1,000 that the projection takes away again."""
+    state = model_of(TINY_CLIP).state_dict()
+    state["visual.ln_post.bias"] = torch.full_like(state["visual.ln_post.bias"], 1000.0)
+    projection = state["visual.proj"]
+    state["visual.proj"] = projection - projection.mean(dim=0)
+    folder = save_checkpoint(tmp_path, TINY_CLIP, state=state)
+    monkeypatch.setattr(embedder_module, "_cpu_flags", lambda: {"avx512_bf16"})
+    embedder = MultimodalEmbedder(str(folder), device="cpu")
+    assert embedder.description.precision == "float32"
+    exact = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
+    assert (embedder.embed_images(pictures()) == exact.embed_images(pictures())).all()
+    assert "does not bear" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"precision": "int4"}, "set auto, float32, bfloat16, float16"),
+        ({"device": "warp"}, "set auto, cpu, cuda"),
+        ({"device": "cuda:99"}, "set auto, cpu, cuda"),
+    ],
+)
+def test_a_device_or_precision_that_is_not_there_is_named(
+    arguments: dict[str, str], message: str, clip_folder: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        MultimodalEmbedder(str(clip_folder), **arguments)  # type: ignore[arg-type]
+
+
+# the description
+
+
+def test_the_description_says_what_the_model_is(
+    clip: MultimodalEmbedder, siglip: MultimodalEmbedder
+) -> None:
+    one, other = clip.description, siglip.description
+    assert (one.dimensions, one.image_size, one.context_length) == (32, (32, 32), 77)
+    assert (other.dimensions, other.image_size, other.context_length) == (48, (32, 32), 16)
+    assert (one.text_is_causal, other.text_is_causal) == (True, False)
+    assert one.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
+    assert (other.mean, other.std, other.resize_mode) == ((0.5,) * 3, (0.5,) * 3, "squash")
+    assert (one.tokenizer["kind"], other.tokenizer["kind"]) == ("SimpleTokenizer", "HFTokenizer")
+    assert (one.logit_scale, one.logit_bias) == (pytest.approx(1 / 0.07, rel=1e-4), None)
+    assert (other.logit_scale, other.logit_bias) == (pytest.approx(1 / 0.07, rel=1e-4), -10.0)
+    assert one.precision == "float32"
+
+
+def test_a_description_survives_json(siglip: MultimodalEmbedder) -> None:
+    description = siglip.description
+    stored = ModelDescription.from_dict(json.loads(json.dumps(description.as_dict())))
+    assert stored == description
+    assert stored.fingerprint() == description.fingerprint()
+    assert stored.differences(description) == []
+
+
+def test_equal_content_has_one_fingerprint_wherever_it_lies(
+    clip: MultimodalEmbedder, clip_folder: Path, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "copy", TINY_CLIP)
+    copy = MultimodalEmbedder(str(tmp_path / "copy"), device="cpu", precision="float32").description
+    assert copy.model != clip.description.model
+    assert copy.fingerprint() == clip.description.fingerprint()
+    assert copy.differences(clip.description) == []
+
+
+def changed_weights(folder: Path) -> None:
+    state = model_of(TINY_CLIP).state_dict()
+    state["text_projection"][0, 0] += 1
+    save_checkpoint(folder, TINY_CLIP, state=state)
+
+
+CHANGES: dict[str, tuple[Any, str]] = {
+    "weights": (changed_weights, "weights_sha256"),
+    "activation": (
+        lambda folder: save_checkpoint(folder, {**TINY_CLIP, "quick_gelu": True}),
+        "architecture_config.quick_gelu: none != True",
+    ),
+    "preprocessing": (
+        lambda folder: save_checkpoint(folder, TINY_CLIP, preprocess={"mean": [0.5, 0.5, 0.5]}),
+        "mean",
+    ),
+    "resizing": (
+        lambda folder: save_checkpoint(folder, TINY_CLIP, preprocess={"resize_mode": "squash"}),
+        "resize_mode: shortest != squash",
+    ),
+    "tokenizer": (
+        lambda folder: save_checkpoint(
+            folder,
+            {
+                **TINY_CLIP,
+                "text_cfg": {**TINY_CLIP["text_cfg"], "tokenizer_kwargs": {"clean": "whitespace"}},
+            },
+        ),
+        "tokenizer.clean: lower != whitespace",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_change_of_the_model_is_another_fingerprint_and_named(
+    change: str, clip: MultimodalEmbedder, tmp_path: Path
+) -> None:
+    make, named = CHANGES[change]
+    make(tmp_path / "other")
+    other = MultimodalEmbedder(str(tmp_path / "other"), device="cpu", precision="float32")
+    assert other.description.fingerprint() != clip.description.fingerprint()
+    assert any(line.startswith(named) for line in clip.description.differences(other.description))
+
+
+def test_precision_is_part_of_the_fingerprint(clip: MultimodalEmbedder, clip_folder: Path) -> None:
+    lower = MultimodalEmbedder(str(clip_folder), device="cpu", precision="bfloat16").description
+    assert lower.fingerprint() != clip.description.fingerprint()
+    assert clip.description.differences(lower) == ["precision: float32 != bfloat16"]
+
+
+# imports
+
+
+def test_importing_the_package_or_a_description_loads_no_torch() -> None:
+    code = (
+        "import sys, pipeline, pipeline.description, pipeline.checkpoints, pipeline.windows, "
+        "pipeline.vectors, pipeline.hub, pipeline.tokens; "
+        "sys.exit(bool({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_torch_is_imported_by_the_embedder_and_its_two_helpers_alone() -> None:
+    package = Path(embedder_module.__file__).parent
+    importing = {
+        path.stem
+        for path in package.rglob("*.py")
+        if any(
+            line.startswith(("import torch", "from torch", "import open_clip", "from open_clip"))
+            for line in map(str.strip, path.read_text(encoding="utf-8").splitlines())
+        )
+    }
+    assert importing == {"embedder", "openclip", "towers"}
