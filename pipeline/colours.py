@@ -37,18 +37,9 @@ def to_rgb(image: Image.Image, notes: Notes) -> Image.Image:
         image = image.convert("RGBA" if image.mode == "PA" else "RGB")
     if image.mode in {"RGBA", "LA"}:
         alpha = image.getchannel("A")
-        opaque = "RGB" if image.mode == "RGBA" else "L"
-        image = _drop_alpha(image, opaque)
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")  # keeps the profile
     rgb = _to_srgb(image, notes)
     return rgb if alpha is None else _on_white(rgb, alpha, notes)
-
-
-def _drop_alpha(image: Image.Image, mode: str) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    image = image.convert(mode)
-    if profile is not None:
-        image.info["icc_profile"] = profile
-    return image
 
 
 def _on_white(rgb: Image.Image, alpha: Image.Image, notes: Notes) -> Image.Image:
@@ -121,7 +112,7 @@ def _range_of(values: NDArray[Any], mode: str, tags: Any) -> tuple[float, float]
             bits = next(bits for bits in (10, 12, 14, 16) if high < 2**bits)
             bits = bits if high >= 2**9 else 16
         return 0.0, float(2**bits - 1)
-    usual = (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
+    usual: tuple[float, ...] = (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
     if values.dtype.kind == "f":
         usual = (1.0, *usual)
     if low >= 0:

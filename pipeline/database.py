@@ -31,7 +31,7 @@ APPLICATION = "pipeline"
 Connection = psycopg.Connection[TupleRow]
 
 # A dead peer is noticed within about 30 s instead of the kernel's two hours.
-_KEEPALIVE = {
+_KEEPALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -78,8 +78,9 @@ def create_engine(url: str, **options: Any) -> Engine:
 
 
 def libpq_url(url: str) -> str:
-    """The same database for psql and psycopg."""
-    return _sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """The same database for psql and psycopg: another scheme, the rest as it was written."""
+    _sqlalchemy_url(url)
+    return "postgresql://" + url.partition("://")[2]
 
 
 def shown_url(url: str) -> str:

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -28,6 +29,7 @@ Prepare = Callable[[Image.Image], Image.Image]
 
 _BYTES_PER_PIXEL = 20  # RGBA, its RGB copy, the page, a colour transform, the packed result
 _HEADROOM = 256 * 2**20
+_BASE = 512 * 2**20  # address space of the interpreter and the libraries, where it is not known
 
 
 def serve() -> None:
@@ -58,8 +60,9 @@ def _limit_memory(max_pixels: int, max_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not sys.platform.startswith("linux"):
         return
-    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123
-        used = int(statm.read().split()[0]) * resource.getpagesize()
+    used = _BASE
+    with contextlib.suppress(OSError):  # no /proc
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = used + _HEADROOM + _BYTES_PER_PIXEL * max_pixels + 3 * max_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
@@ -78,6 +81,8 @@ def _answer(shared: int, size: int, limits: Limits, prepare: Prepare | None) -> 
         return {"code": exc.code, "message": exc.message}
     except MemoryError:
         return {"code": "too_large", "message": "the picture needs more memory than allowed"}
+    except Exception as exc:  # prepare's defect, not the picture's
+        return {"code": "internal", "message": f"preparing failed: {type(exc).__name__}: {exc}"}
 
 
 def _read(shared: int, size: int) -> bytes:
@@ -92,7 +97,3 @@ def _write(shared: int, data: bytes) -> None:
     view, done = memoryview(data), 0
     while done < len(data):
         done += os.pwrite(shared, view[done:], done)
-
-
-if __name__ == "__main__":
-    serve()

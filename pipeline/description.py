@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ModelDescription:
     text_is_causal: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: str
-    resize_mode: str
+    interpolation: Literal["bicubic", "bilinear"]
+    resize_mode: Literal["shortest", "longest", "squash"]
     fill_color: int
     tokenizer: Mapping[str, Any]
     precision: str

@@ -27,10 +27,12 @@ def embed_isolating(
     """One result per input, in order: its unit vector (D,), or the error of that input alone.
 
     Out of memory halves the batch; so does any other error, until the input that causes it
-    stands alone. A row of NaN (the model gave no direction) fails that row.
+    stands alone. A row that is no unit vector (NaN where the model gave no direction) fails that
+    row.
 
     Raises:
-        ModelError: the device is broken; no batch will succeed any more.
+        ModelError: the device is broken, or the model returns other than one row per input; no
+            batch will succeed any more.
     """
     if not inputs:
         return []
@@ -50,13 +52,20 @@ def embed_isolating(
             text = f"the model cannot embed this row: {type(exc).__name__}: {exc}"
             return [TransientRowError("embed_failed", text)]
     else:
+        if vectors.ndim != 2 or len(vectors) != len(inputs):
+            raise ModelError(
+                f"the model returned {vectors.shape} for {len(inputs)} inputs; nothing of it is "
+                "written, since no vector can be told from its neighbour's"
+            )
+        # The tables' CHECK allows 1 %, halfvec's rounding included; NaN fails the comparison too.
+        is_unit = np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < 0.005
         return [
-            PermanentRowError(
+            vector
+            if good
+            else PermanentRowError(
                 "bad_vector", "the model gave no direction for this row (zero or NaN output)"
             )
-            if np.isnan(vector[0])
-            else vector
-            for vector in vectors
+            for vector, good in zip(vectors, is_unit, strict=True)
         ]
     middle = len(inputs) // 2
     return embed_isolating(embed, inputs[:middle]) + embed_isolating(embed, inputs[middle:])

@@ -50,6 +50,7 @@ Progress = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0  # between two messages about one wait
+_ANSWER_SECONDS = 60.0  # for a server that calls itself ready
 _LOG_LINES = 6  # shown when the server does not start
 _STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
 
@@ -249,13 +250,21 @@ class EmbeddedServer:
 
     def _wait_until_ready(self, postmaster: ServerProcess, say: Progress) -> bool:
         """True when it accepts connections, False when it is gone. Recovery may take minutes."""
-        began = reported = asked = time.monotonic()
+        began = reported = asked = unready = time.monotonic()
         while True:
             now = time.monotonic()
-            if self._says_ready() or now - asked >= _REPORT_SECONDS:
+            ready = self._says_ready()
+            if ready or now - asked >= _REPORT_SECONDS:
                 asked = now
                 if self._ping() == pq.Ping.OK:
                     return True
+            if not ready:
+                unready = now
+            elif now - unready > _ANSWER_SECONDS:
+                raise self._failure(
+                    f"PostgreSQL (process {postmaster.pid}) is ready but does not answer in "
+                    f"{self._home.socket}: pipeline db stop, then start it again"
+                )
             if not postmaster.alive():
                 return False
             if now - reported >= _REPORT_SECONDS:

@@ -5,36 +5,24 @@ memory bomb in a decoder costs one row, and the process is replaced. What "the p
 would see" means is in ``rendering.py`` and ``colours.py``.
 """
 
-import contextlib
-import json
 import os
 import pickle
-import socket
-import subprocess
-import sys
-import tempfile
+import signal
 import threading
-import time
-import weakref
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from pipeline.decoder import Prepare
+from pipeline.decoder_process import DecoderProcess, ProcessGone
 from pipeline.errors import (
-    ROW_ERROR_CODES,
     ConfigurationError,
     PermanentRowError,
     RowError,
     TransientRowError,
 )
 from pipeline.settings import Settings
-
-_START_SECONDS = 60.0  # for a new process to come up on a busy machine
-_MAX_ANSWER = 64 * 1024
-_KEEP_SHARED = 32 * 2**20  # bytes of shared memory an idle process may keep
-_KEPT_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
 
 
 @dataclass(frozen=True)
@@ -43,10 +31,6 @@ class PreparedPicture:
 
     image: Image.Image
     notes: dict[str, Any]
-
-
-class _Gone(Exception):  # noqa: N818 - never leaves this module
-    """The decoder process died."""
 
 
 class ImageDecoder:
@@ -73,7 +57,7 @@ class ImageDecoder:
 
     def _reset(self) -> None:
         self._slots = threading.BoundedSemaphore(self._limit)
-        self._idle: list[_Process] = []
+        self._idle: list[DecoderProcess] = []
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._closed = False
@@ -84,7 +68,7 @@ class ImageDecoder:
         Raises:
             PermanentRowError: ``empty_file``, ``not_an_image``, ``unsupported_format``,
                 ``too_large``, ``truncated``, ``corrupt`` or ``decoder_crashed``.
-            TransientRowError: ``timeout``.
+            TransientRowError: ``timeout``, ``out_of_memory`` or ``internal``.
         """
         if len(data) > self._max_bytes:
             raise PermanentRowError(
@@ -95,16 +79,14 @@ class ImageDecoder:
         with self._slots:
             try:
                 return self._ask(self._take(), data)
-            except _Gone:
+            except ProcessGone:
                 pass  # killed from outside, or by this picture: a new process will tell
             try:
-                return self._ask(_Process(self._setup), data)
-            except _Gone as exc:
-                raise PermanentRowError(
-                    "decoder_crashed", f"the decoder process died of this picture: {exc}"
-                ) from None
+                return self._ask(DecoderProcess(self._setup), data)
+            except ProcessGone as exc:
+                raise _crashed(exc) from None
 
-    def _take(self) -> "_Process":
+    def _take(self) -> "DecoderProcess":
         with self._lock:
             if self._closed:
                 raise ConfigurationError("this ImageDecoder is closed; make a new one")
@@ -113,12 +95,12 @@ class ImageDecoder:
                 if process.is_alive():
                     return process
                 process.end()
-        return _Process(self._setup)
+        return DecoderProcess(self._setup)
 
-    def _ask(self, process: "_Process", data: bytes) -> PreparedPicture:
+    def _ask(self, process: "DecoderProcess", data: bytes) -> PreparedPicture:
         healthy = False
         try:
-            picture = process.decode(data, self._timeout, self._max_pixels)
+            picture = PreparedPicture(*process.decode(data, self._timeout, self._max_pixels))
             healthy = True
             return picture
         except RowError as exc:
@@ -147,123 +129,11 @@ class ImageDecoder:
         self.close()
 
 
-class _Process:
-    """One decoder process and the two things shared with it: a socket and an anonymous file."""
-
-    def __init__(self, setup: dict[str, Any]) -> None:
-        if not sys.executable:
-            raise ConfigurationError("no Python interpreter to start decoder processes with")
-        self._socket, theirs = socket.socketpair()
-        self._shared = _anonymous_file()
-        # The path goes along as it is, so that a script, a test or a zip finds the same modules.
-        program = f"import sys; sys.path[:] = {sys.path!r}; import pipeline.decoder as d; d.serve()"
-        environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program],
-                stdin=theirs.fileno(),
-                stdout=self._shared,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,  # a Ctrl-C in the terminal is the parent's to handle
-            )
-        except OSError as exc:
-            self._socket.close()
-            os.close(self._shared)
-            raise TransientRowError(
-                "internal", f"no decoder process can be started: {exc}"
-            ) from exc
-        finally:
-            theirs.close()
-        self.end = weakref.finalize(
-            self, _end, self._process, self._socket, self._shared, os.getpid()
+def _crashed(exc: ProcessGone) -> RowError:
+    if str(exc) == f"signal {signal.SIGKILL.value}":  # nobody else kills like that
+        return TransientRowError(
+            "out_of_memory",
+            "the decoder process was killed twice (SIGKILL), as the system does when memory is "
+            "short; give the worker more memory or lower PIPELINE_DECODE_PROCESSES",
         )
-        self._rest = b""
-        try:
-            self._send(setup)
-            self._receive(_START_SECONDS, "starting a decoder process")
-        except BaseException:
-            self.end()
-            raise
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def decode(self, data: bytes, timeout: float, max_pixels: int) -> PreparedPicture:
-        _write(self._shared, data)
-        self._send({"size": len(data)})
-        answer = self._receive(timeout, "decoding")
-        code = answer.get("code")
-        if code is not None:
-            kind = PermanentRowError if ROW_ERROR_CODES[code] else TransientRowError
-            raise kind(code, answer["message"])
-        width, height = answer["size"]
-        if width < 1 or height < 1 or width * height > max_pixels:
-            raise _Gone("it gave an impossible answer")
-        pixels = _read(self._shared, width * height * 3)
-        if os.fstat(self._shared).st_size > _KEEP_SHARED:
-            os.ftruncate(self._shared, 0)
-        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
-        return PreparedPicture(image, answer["notes"])
-
-    def _send(self, message: dict[str, Any]) -> None:
-        try:
-            self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as exc:
-            raise _Gone(self._epitaph()) from exc
-
-    def _receive(self, timeout: float, what: str) -> dict[str, Any]:
-        deadline = time.monotonic() + timeout
-        while b"\n" not in self._rest:
-            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            try:
-                part = self._socket.recv(_MAX_ANSWER)
-            except TimeoutError:
-                raise TransientRowError("timeout", f"{what} took more than {timeout:g} s") from None
-            except OSError as exc:
-                raise _Gone(self._epitaph()) from exc
-            if not part or len(self._rest) > _MAX_ANSWER:
-                raise _Gone(self._epitaph())
-            self._rest += part
-        line, _, self._rest = self._rest.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def _epitaph(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(timeout=1)
-            return f"signal {-code}" if code < 0 else f"exit status {code}"
-        return "no answer"
-
-
-def _end(process: "subprocess.Popen[bytes]", ours: socket.socket, shared: int, owner: int) -> None:
-    ours.close()
-    os.close(shared)
-    if owner == os.getpid():  # not in a fork of us
-        process.kill()
-        process.wait()
-
-
-def _anonymous_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("pipeline-decoder")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _write(file: int, data: bytes) -> None:
-    view, done = memoryview(data), 0
-    while done < len(data):
-        done += os.pwrite(file, view[done:], done)
-
-
-def _read(file: int, size: int) -> bytearray:
-    buffer = bytearray(size)
-    view, done = memoryview(buffer), 0
-    while done < size:
-        count = os.preadv(file, [view[done:]], done)
-        if count == 0:
-            raise _Gone("it gave fewer pixels than it said")
-        done += count
-    return buffer
+    return PermanentRowError("decoder_crashed", f"the decoder process died of this picture: {exc}")

@@ -1,7 +1,7 @@
 """One index over texts and images, in the article's own vocabulary.
 
-    index = build_unified_index(["a red bicycle", ...], ["photos/bike.jpg", ...])
-    index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=ModalityType.IMAGE)
+index = build_unified_index(["a red bicycle", ...], ["photos/bike.jpg", ...])
+index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=ModalityType.IMAGE)
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class UnifiedIndex:
             if of is not None:
                 argument += ", query_modality => %(of)s"
                 values["of"] = of
-        rows = self._connection.execute(_SEARCH.format(query=argument), values).fetchall()  # noqa: S608
+        rows = self._connection.execute(_SEARCH.format(query=argument), values).fetchall()
         return [
             Neighbour(
                 rank=rank,
@@ -142,7 +142,7 @@ class UnifiedIndex:
         return vector, None
 
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
-        """The unit vector of a text, from the cache that ``text_embedding()`` shares if it is there."""
+        """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space, clean = self.space, clean_text(text)
         digest = hashlib.sha256(clean.encode()).digest()
         row = self._connection.execute(
@@ -154,7 +154,8 @@ class UnifiedIndex:
             (space.id, digest),
         ).fetchone()
         if row is not None:
-            return unit_rows(np.asarray([row[0]], dtype=np.float32))[0]
+            cached: npt.NDArray[np.float32] = unit_rows([row[0]])[0]
+            return cached
         vector: npt.NDArray[np.float32] = self.embedder.embed_text([clean])[0]
         self._connection.execute(
             """
@@ -257,9 +258,7 @@ def build_unified_index(
     return index
 
 
-def _text_rows(
-    docs: Iterable[str | Mapping[str, Any]], source: str
-) -> Iterable[sources.NewSource]:
+def _text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterable[sources.NewSource]:
     for doc in docs:
         if isinstance(doc, str):
             yield sources.text_row(doc, source)

@@ -43,6 +43,7 @@ def ingest(
 
     # Late: these load torch and the decoders, which a run with nothing to do must not pay for.
     from pipeline.embedder import MultimodalEmbedder
+    from pipeline.fitting import Fit
     from pipeline.images import ImageDecoder
     from pipeline.loaders import Loader
 
@@ -55,7 +56,10 @@ def ingest(
     with open_database(settings) as connection:
         spaces.check_model(space, embedder.description)
         probes.verify(connection, space, embedder)
-    with Loader(settings, roots) as loader, ImageDecoder(settings) as decoder:
+    size = embedder.description
+    # The decoders resize as well: small pictures in the queues instead of whole ones.
+    fit = Fit(*size.image_size, size.resize_mode, size.interpolation, size.fill_color)
+    with Loader(settings, roots) as loader, ImageDecoder(settings, fit) as decoder:
         worker = Worker(
             resolve_url(settings),
             space,
@@ -69,4 +73,28 @@ def ingest(
         )
         if on_start is not None:
             on_start(worker, due if limit is None else min(due, limit))
-        return worker.run()
+        report = worker.run()
+    if report.items:
+        with open_database(settings) as connection:
+            _refresh_statistics(connection, space, report.items)
+    return report
+
+
+def _refresh_statistics(connection: Connection, space: Space, added: int) -> None:
+    """Counts and mean vectors, which ranking across modalities needs; not for every trickle.
+
+    They are read off the whole table, so they are taken anew when they have grown stale: a
+    twentieth more items than they know of, or a day.
+    """
+    row = connection.execute(
+        """
+        SELECT coalesce(sum(item_count), 0),
+            coalesce(min(measured_at) < now() - interval '1 day', true)
+        FROM space_modalities WHERE space_id = %s
+        """,
+        (space.id,),
+    ).fetchone()
+    assert row is not None
+    known, is_old = row
+    if is_old or added * 20 >= known:
+        connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -50,6 +51,11 @@ class SourceItem(Base):
     __table_args__ = (
         UniqueConstraint("source", "source_key", name="source_items_source_key_unique"),
         CheckConstraint("modality IN ('text', 'image')", name="source_items_modality_known"),
+        Index(
+            "source_items_document",
+            text("item_document(modality, content_ref, metadata)"),
+            postgresql_using="gin",
+        ),
         {"comment": "Rows to embed. INSERT, UPDATE and DELETE here; triggers keep the queue."},
     )
 
@@ -153,6 +159,9 @@ class EmbeddingSpace(Base):
     )
     activated_at: Mapped[datetime | None] = mapped_column(comment="When it last became active.")
     retired_at: Mapped[datetime | None] = mapped_column(comment="When it last ceased to be.")
+    probed_with: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="Versions of the libraries that embedded the probes."
+    )
 
 
 class SpaceModality(Base):
@@ -199,6 +208,67 @@ class SpaceProbe(Base):
     embedding: Mapped[list[float]] = mapped_column(
         ARRAY(REAL), comment="The vector, float32, when the space was created."
     )
+
+
+class SpaceEvaluation(Base):
+    """One measured number of a space: recall of its index, or retrieval of its model."""
+
+    __tablename__ = "space_evaluations"
+    __table_args__ = (
+        Index("space_evaluations_latest", "space_id", "measured_at"),
+        {"comment": "Measured quality of spaces over time: one row per metric and modality pair."},
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="Number of the measurement."
+    )
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey(
+            "embedding_spaces.id", name="space_evaluations_space_id_fkey", ondelete="CASCADE"
+        ),
+        comment="The space.",
+    )
+    measured_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When; equal for the rows of one measurement."
+    )
+    metric: Mapped[str] = mapped_column(
+        comment="recall@k of the index, or R@k, median_rank, ndcg@k of retrieval."
+    )
+    query_modality: Mapped[str] = mapped_column(
+        comment="What was searched with: text, image or any."
+    )
+    item_modality: Mapped[str] = mapped_column(comment="What was searched for: text, image or any.")
+    condition: Mapped[str] = mapped_column(
+        comment="Which filter or which pairs: none, 1 %, pairs by KEY."
+    )
+    ef_search: Mapped[int | None] = mapped_column(
+        comment="HNSW's ef_search; null for exact search."
+    )
+    queries: Mapped[int] = mapped_column(Integer, comment="How many queries were asked.")
+    value: Mapped[float] = mapped_column(Double, comment="The mean over the queries.")
+    milliseconds: Mapped[float | None] = mapped_column(Double, comment="Median time of a query.")
+
+
+class SpaceTuning(Base):
+    """The ``ef_search`` that one modality pair of a space needs."""
+
+    __tablename__ = "space_tunings"
+    __table_args__ = (
+        {"comment": "The least ef_search that reaches the wanted recall, per modality pair."},
+    )
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey("embedding_spaces.id", name="space_tunings_space_id_fkey", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The space.",
+    )
+    query_modality: Mapped[str] = mapped_column(primary_key=True, comment="What is searched with.")
+    item_modality: Mapped[str] = mapped_column(primary_key=True, comment="What is searched for.")
+    ef_search: Mapped[int] = mapped_column(Integer, comment="HNSW's ef_search to use.")
+    target_recall: Mapped[float] = mapped_column(REAL, comment="The recall@k that was wanted.")
+    recall: Mapped[float] = mapped_column(REAL, comment="The recall@k that was measured with it.")
+    milliseconds: Mapped[float] = mapped_column(REAL, comment="Median time of a query with it.")
+    tuned_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")
 
 
 class IngestJob(Base):
@@ -325,6 +395,12 @@ class QueryEmbedding(Base):
     __tablename__ = "query_embeddings"
     __table_args__ = (
         Index("query_embeddings_last_used", "space_id", "last_used_at"),
+        Index(
+            "query_embeddings_requested",
+            "space_id",
+            "requested_at",
+            postgresql_where=text("embedding IS NULL"),
+        ),
         {"comment": "Query texts and their vectors, per space; filled on demand, bounded."},
     )
 
@@ -349,4 +425,7 @@ class QueryEmbedding(Base):
     embedded_at: Mapped[datetime | None] = mapped_column(comment="When the vector was written.")
     last_used_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When it was last asked for; the least recent goes."
+    )
+    claimed_until: Mapped[datetime | None] = mapped_column(
+        comment="Until when a server works on it; then another one may."
     )

@@ -234,7 +234,7 @@ def _fill(
         if tensor.is_floating_point():
             # A copy: the file may be replaced while the model runs.
             state[name] = tensor.to(dtype, copy=True)
-            if not torch.isfinite(state[name].sum(dtype=torch.float32)):
+            if not torch.isfinite(torch.stack(torch.aminmax(state[name]))).all():
                 raise ModelError(
                     f"{checkpoint.weights}: {name} holds values that are not finite in {dtype}; "
                     "download it again, or set PIPELINE_PRECISION=float32"

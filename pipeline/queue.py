@@ -5,6 +5,9 @@ until ``leased_until``, prolonged by heartbeats. Three values fence every later 
 ``version`` (new whenever the source item changes), its ``attempts`` (new at every claim) and the
 ``worker`` (new at every start of a process). A step whose fence no longer holds touches no row.
 
+Locks are taken in one order everywhere, so that nothing here can deadlock: first the source items
+(as TRUNCATE on them does), then jobs by ascending key, then items.
+
 Finishing a job is part of writing its items: see ``pipeline/writer.py``.
 """
 
@@ -22,6 +25,11 @@ from pipeline.database import Connection
 from pipeline.errors import RowError
 
 CHANNEL = "ingest_jobs"
+
+# A job lost with its worker this often is a suspect: it may be what kills them. Its ``run_after``
+# is the epoch then, which the index of pending jobs puts first, and a claim of it is a claim of it
+# alone.
+SUSPECT_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,11 @@ def new_worker_id() -> str:
 
 
 _CLAIM = """
-WITH candidates AS MATERIALIZED (
+WITH sources AS (SELECT FROM source_items),  -- not read here: its lock comes before the queue's
+candidates AS MATERIALIZED (
     SELECT space_id, source_id FROM ingest_jobs
-    WHERE space_id = %(space)s AND state = 'pending' AND run_after <= now()
-      AND (attempts >= 2 AND error_code IS NOT DISTINCT FROM 'worker_lost') = %(suspects)s
+    WHERE space_id = %(space)s AND state = 'pending'
+      AND run_after > %(after)s::timestamptz AND run_after <= %(until)s::timestamptz
     ORDER BY run_after, source_id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
@@ -62,6 +71,10 @@ FROM candidates AS c
 WHERE j.space_id = c.space_id AND j.source_id = c.source_id
 RETURNING j.source_id, j.version, j.attempts
 """
+
+# From when to when a job has become due: the suspects, and all others.
+_SUSPECTS = {"after": "-infinity", "until": "epoch"}
+_OTHERS = {"after": "epoch", "until": "now"}
 
 _CLAIMED = """
 SELECT %(space)s::integer AS space_id, s.id AS source_id, c.version, c.attempts,
@@ -84,14 +97,15 @@ def claim(
 ) -> list[ClaimedJob]:
     """No two workers hold the same job while its lease lives; at most ``limit`` are claimed.
 
-    Jobs whose workers were lost twice are suspects: one of them may kill whoever holds it. They
-    are claimed only where ``suspects`` asks for them, so that a worker can take them one at a
-    time and the innocent ones do not run out of attempts beside the guilty one.
+    Jobs lost with their workers :data:`SUSPECT_AFTER` times are suspects: one of them may kill
+    whoever holds it. They are claimed only where ``suspects`` asks for them, so that a worker can
+    take them one at a time and the innocent ones are not blamed for the guilty one.
 
     The candidates are materialised, since the planner may run a plain ``IN (SELECT ... LIMIT)``
     once per row (seen: 200 rows for a limit of 5). The content is read by a second statement of
     the same transaction, after the jobs are locked: in one statement an update that commits
-    between snapshot and lock would pair the new version with the old content.
+    between snapshot and lock would pair the new version with the old content. A job whose source
+    item is gone (a space was created while it was being deleted) goes as well.
     """
     with connection.transaction():
         rows = connection.execute(
@@ -101,17 +115,24 @@ def claim(
                 "worker": worker,
                 "limit": limit,
                 "lease": lease_seconds,
-                "suspects": suspects,
+                **(_SUSPECTS if suspects else _OTHERS),
             },
         ).fetchall()
         if not rows:
             return []
         ids, versions, attempts = (list(column) for column in zip(*rows, strict=True))
         with connection.cursor(row_factory=class_row(ClaimedJob)) as cursor:
-            return cursor.execute(
+            claimed = cursor.execute(
                 _CLAIMED,
                 {"space": space_id, "ids": ids, "versions": versions, "attempts": attempts},
             ).fetchall()
+        if len(claimed) < len(ids):
+            orphans = list(set(ids) - {job.source_id for job in claimed})
+            connection.execute(
+                "DELETE FROM ingest_jobs WHERE space_id = %s AND source_id = ANY (%s)",
+                (space_id, orphans),
+            )
+        return claimed
 
 
 _HEARTBEAT = """
@@ -156,9 +177,7 @@ def release(
 ) -> int:
     """Gives jobs back untouched, all of the worker's or these; the attempt does not count."""
     ids = None if source_ids is None else list(source_ids)
-    return connection.execute(
-        _RELEASE, {"space": space_id, "worker": worker, "ids": ids}
-    ).rowcount
+    return connection.execute(_RELEASE, {"space": space_id, "worker": worker, "ids": ids}).rowcount
 
 
 _FAIL = """
@@ -193,7 +212,7 @@ class Backoff:
 
     def delay(self, attempts: int) -> float:
         """For a job that has failed ``attempts`` times; never less than half the nominal delay."""
-        nominal = min(self.largest, self.first * 2.0 ** (max(attempts, 1) - 1))
+        nominal = min(self.largest, self.first * 2.0 ** min(max(attempts, 1) - 1, 60))
         return nominal * (0.5 + random.random() / 2)
 
 
@@ -209,7 +228,7 @@ def fail(
     """Records failures of jobs still held, and nothing of others; returns the new state of each.
 
     A permanent error, or the last attempt, ends in ``failed``; any other goes back to ``pending``
-    after a delay.
+    after a delay: the back-off, or what the error itself asks for where that is longer.
     """
     if not failures:
         return {}
@@ -225,10 +244,13 @@ def fail(
             "codes": [error.code for _, error in failures],
             "errors": [storable(error.message) for _, error in failures],
             "permanent": [error.permanent for _, error in failures],
-            "delays": [backoff.delay(job.attempts) for job, _ in failures],
+            "delays": [
+                max(backoff.delay(job.attempts), getattr(error, "retry_after", None) or 0.0)
+                for job, error in failures
+            ],
         },
     ).fetchall()
-    return {source_id: state for source_id, state in rows}
+    return dict(rows)
 
 
 def storable(message: str, limit: int = 500) -> str:
@@ -244,11 +266,14 @@ WITH expired AS (
     ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED
 )
 UPDATE ingest_jobs AS j SET
-    state = CASE WHEN j.attempts >= %(max_attempts)s THEN 'failed' ELSE 'pending' END,
+    state = CASE WHEN j.attempts >= %(max_attempts)s AND j.run_after = 'epoch'
+        THEN 'failed' ELSE 'pending' END,
+    run_after = CASE WHEN j.attempts >= least(%(suspect_after)s, %(max_attempts)s)
+        THEN 'epoch' ELSE j.run_after END,
     error_code = 'worker_lost',
     error = 'the worker ' || j.worker || ' stopped without a word while it held this row, '
         || j.attempts || ' time(s) in all; if the row kills it, look at its size and content',
-    leased_until = NULL, worker = NULL, run_after = now()
+    leased_until = NULL, worker = NULL
 FROM expired AS e
 WHERE j.space_id = e.space_id AND j.source_id = e.source_id
 RETURNING j.source_id
@@ -256,19 +281,24 @@ RETURNING j.source_id
 
 
 def sweep(connection: Connection, max_attempts: int) -> int:
-    """Returns lapsed leases to the queue, or to ``failed`` when out of attempts; how many."""
-    return connection.execute(_SWEEP, {"max_attempts": max_attempts}).rowcount
+    """Returns lapsed leases to the queue, where they keep their place; how many.
+
+    A job out of attempts ends in ``failed``, but only if it was claimed alone when its worker was
+    lost: before that nobody knows which of the claimed rows is to blame.
+    """
+    return connection.execute(
+        _SWEEP, {"max_attempts": max_attempts, "suspect_after": SUSPECT_AFTER}
+    ).rowcount
 
 
-def has_suspects(connection: Connection, space_id: int) -> bool:
-    """Whether jobs wait that were lost with their workers twice; see :func:`claim`."""
+def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> bool:
+    """Whether a job waits that may be claimed now: any, or only one of the suspects."""
     row = connection.execute(
         """
         SELECT EXISTS (SELECT FROM ingest_jobs
-            WHERE space_id = %s AND state = 'pending' AND run_after <= now()
-              AND attempts >= 2 AND error_code IS NOT DISTINCT FROM 'worker_lost')
+            WHERE space_id = %s AND state = 'pending' AND run_after <= %s::timestamptz)
         """,
-        (space_id,),
+        (space_id, "epoch" if suspects else "now"),
     ).fetchone()
     return bool(row and row[0])
 
@@ -347,7 +377,7 @@ SELECT j.error_code AS code, count(*) AS count,
     (array_agg(s.source ORDER BY j.source_id))[1] AS source,
     (array_agg(s.source_key ORDER BY j.source_id))[1] AS source_key,
     (array_agg(j.error ORDER BY j.source_id))[1] AS error
-FROM ingest_jobs AS j JOIN source_items AS s ON s.id = j.source_id
+FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
 WHERE j.space_id = %s AND j.state = 'failed'
 GROUP BY j.error_code ORDER BY count(*) DESC, j.error_code
 """
@@ -377,7 +407,7 @@ def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failu
         return cursor.execute(
             """
             SELECT j.source_id, s.source, s.source_key, j.error_code AS code, j.error, j.attempts
-            FROM ingest_jobs AS j JOIN source_items AS s ON s.id = j.source_id
+            FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
             WHERE j.space_id = %s AND j.state = 'failed'
             ORDER BY j.source_id LIMIT %s
             """,

@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# A statement of ours takes milliseconds; after this long the other end is held to be deaf.
-DEAF_SECONDS = 60.0
+FIRST_DELAY, LARGEST_DELAY = 0.1, 10.0  # seconds between two attempts to connect
+# What no waiting cures, in the words of libpq and the server.
+_FINAL = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: somebody asked us to stop)
@@ -29,34 +30,48 @@ class Stopped(Exception):  # noqa: N818 (not an error: somebody asked us to stop
 class Outage:
     """What the connections of one worker know together about a database that is away.
 
-    One log line when it goes, one when it is back, however many threads notice.
+    It begins when the first of them loses it and ends when all that lost it have it back: one
+    line of warning, however many threads notice and however late.
     """
 
     def __init__(self, patience: float, stop: threading.Event) -> None:
         self.patience = patience
         self.stop = stop
         self._lock = threading.Lock()
-        self._since: float | None = None
+        self._away: set[str] = set()
+        self._since = 0.0
+        self._ended = -1.0
 
-    def begins(self, reason: str) -> None:
+    def lost(self, role: str, connected_at: float, reason: str) -> bool:
+        """Whether to wait before connecting again: not where only this connection is stale,
+        since it dates from before the end of an outage that is over."""
         with self._lock:
-            if self._since is None:
+            if not self._away and connected_at < self._ended:
+                return False
+            if not self._away:
                 self._since = time.monotonic()
                 logger.warning(
-                    "lost the database (%s); trying again for up to %.0f s", reason, self.patience
+                    "lost the database (%s); trying again for up to %.0f s",
+                    reason,
+                    self.patience,
+                    extra={"role": role, "patience_seconds": self.patience},
                 )
+            self._away.add(role)
+            return True
 
-    def ends(self) -> None:
+    def back(self, role: str) -> None:
+        if role not in self._away:
+            return
         with self._lock:
-            if self._since is not None:
-                logger.warning(
-                    "the database is back after %.1f s", time.monotonic() - self._since
-                )
-                self._since = None
+            self._away.discard(role)
+            if not self._away:
+                self._ended = time.monotonic()
+                seconds = self._ended - self._since
+                logger.info("the database is back", extra={"outage_seconds": round(seconds, 1)})
 
     def exhausted(self) -> bool:
         with self._lock:
-            return self._since is not None and time.monotonic() - self._since > self.patience
+            return bool(self._away) and time.monotonic() - self._since > self.patience
 
 
 class ReconnectingConnection:
@@ -71,7 +86,9 @@ class ReconnectingConnection:
         self._role = role
         self._outage = outage
         self._connection: Connection | None = None
+        self._connected_at = 0.0
         self._busy_since: float | None = None
+        self._closed = False
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """``work(connection)``, as often as it takes.
@@ -80,33 +97,45 @@ class ReconnectingConnection:
             DatabaseError: the database stayed away longer than the outage's patience.
             Stopped: the worker is to stop and the database is away.
         """
-        delay = 0.1
+        delay = FIRST_DELAY
         while True:
             try:
-                if self._connection is None or self._connection.closed:
-                    self._connection = connect(self._url, role=self._role)
-                self._busy_since = time.monotonic()
-                try:
-                    result = work(self._connection)
-                finally:
-                    self._busy_since = None
-                self._outage.ends()
-                return result
+                result = self._attempt(work)
             except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseError) as exc:
                 if isinstance(exc, psycopg.OperationalError) and not self._is_loss(exc):
                     if (exc.sqlstate or "").startswith("40"):
                         continue  # a deadlock or a serialisation failure: the loser tries again
                     raise
-                self.close()
-                self._outage.begins(" ".join(str(exc).split())[:200])
+                self._drop()
+                if self._closed:
+                    raise Stopped from exc
+                reason = " ".join(str(exc).split())[:300]
+                if not self._outage.lost(self._role, self._connected_at, reason):
+                    self._connected_at = time.monotonic()  # once; then it is an outage
+                    continue
                 if self._outage.exhausted():
                     raise DatabaseError(
                         f"the database stayed away for {self._outage.patience:.0f} s "
-                        f"(PIPELINE_OUTAGE_SECONDS): {' '.join(str(exc).split())[:300]}"
+                        f"(PIPELINE_OUTAGE_SECONDS): {reason}"
                     ) from exc
                 if self._outage.stop.wait(delay * (0.5 + random.random() / 2)):
                     raise Stopped from exc
-                delay = min(delay * 2, 10.0)
+                delay = min(delay * 2, LARGEST_DELAY)
+            else:
+                self._outage.back(self._role)
+                return result
+
+    def _attempt(self, work: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise Stopped
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self._url, role=self._role)
+            self._connected_at = time.monotonic()
+        self._busy_since = time.monotonic()
+        try:
+            return work(self._connection)
+        finally:
+            self._busy_since = None
 
     def _is_loss(self, exc: psycopg.OperationalError) -> bool:
         """Whether waiting and connecting again may help; it does not against a full disk."""
@@ -116,10 +145,16 @@ class ReconnectingConnection:
         state = exc.sqlstate or "08"
         return state.startswith(("08", "57P")) or state == "53300"
 
-    def cut_if_deaf(self, seconds: float = DEAF_SECONDS) -> None:
-        """Called by another thread: ends a statement that waits on a peer that never answers."""
+    def cut_if_deaf(self, seconds: float) -> None:
+        """Called by another thread: ends a statement whose answer will never come.
+
+        After ``seconds`` a second connection asks the server. A statement that it still works on
+        (it waits for a lock, say) is left alone.
+        """
         since, connection = self._busy_since, self._connection
         if since is None or connection is None or time.monotonic() - since < seconds:
+            return
+        if self._is_at_work(connection.info.backend_pid) or self._busy_since != since:
             return
         try:
             # Our own duplicate of the descriptor: the other thread may close its one meanwhile.
@@ -128,7 +163,30 @@ class ReconnectingConnection:
         except (OSError, psycopg.Error):
             logger.debug("the deaf connection was gone already", exc_info=True)
 
+    def _is_at_work(self, backend: int) -> bool:
+        try:
+            with connect(self._url, role="pipeline probe") as probe:
+                row = probe.execute(
+                    "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s", (backend,)
+                ).fetchone()
+        except (DatabaseError, psycopg.Error):
+            return False
+        return bool(row and row[0])
+
     def close(self) -> None:
+        """For good: a thread that still comes here gets ``Stopped`` and no new connection."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def is_temporary(exc: DatabaseError) -> bool:
+    """Whether the database was merely out of reach, so that trying again later may help."""
+    cause: BaseException | None = exc
+    while cause is not None and not isinstance(cause, psycopg.OperationalError):
+        cause = cause.__cause__
+    return cause is not None and not any(words in str(cause) for words in _FINAL)

@@ -77,8 +77,7 @@ def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]
     damage.check_pixels(data, image, name)
     if orientation != 1:
         notes["orientation"] = orientation
-        if name != "TIFF":  # Pillow turns TIFF while loading
-            ImageOps.exif_transpose(image, in_place=True)
+        ImageOps.exif_transpose(image, in_place=True)  # nothing left for TIFF, turned on loading
     rgb = to_rgb(image, notes)
     notes["width"], notes["height"] = rgb.size
     return rgb, notes

@@ -52,7 +52,7 @@ def distance_to(vector: Vector) -> ColumnElement[float]:
 
 def nearest_to(
     vector: Vector, *, modality: Modality | None = None
-) -> Select[tuple[MultimodalItem, float]]:
+) -> Select[MultimodalItem, float]:
     """Items by nearness to a vector (D,), each with its ``similarity`` (cosine).
 
     Add ``.limit(k)``: without a LIMIT no index serves the order. Joins and filters compose.
@@ -67,25 +67,18 @@ def nearest_to(
 
 def similar_to(
     item: MultimodalItem | int, *, modality: Modality | None = None
-) -> Select[tuple[MultimodalItem, float]]:
+) -> Select[MultimodalItem, float]:
     """Items by nearness to a stored item, itself and its other parts left out.
 
     ``modality`` may be the other one: the texts of a picture, the pictures of a text.
     """
     item_id = item if isinstance(item, int) else item.id
     query_item = aliased(MultimodalItem)
-    key = (
-        select(query_item.embedding)
-        .where(query_item.id == item_id)
-        .limit(1)
-        .scalar_subquery()
-    )
+    key = select(query_item.embedding).where(query_item.id == item_id).limit(1).scalar_subquery()
     own_source = (
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
-    distance: ColumnElement[float] = MultimodalItem.embedding.op(
-        "<=>", return_type=Double()
-    )(key)
+    distance: ColumnElement[float] = MultimodalItem.embedding.op("<=>", return_type=Double())(key)
     query = (
         select(MultimodalItem, (1 - distance).label("similarity"))
         .where(MultimodalItem.source_id != own_source)
@@ -93,4 +86,3 @@ def similar_to(
     )
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
-

@@ -14,8 +14,10 @@ from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .dib .avif .heic .heif".split()
-)
+    f".{name}"
+    for kinds in ("jpg jpeg jpe jfif", "png apng", "webp", "gif", "tif tiff", "bmp dib", "avif")
+    for name in kinds.split()
+) | {".heic", ".heif"}
 TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
 BATCH = 2_000
 

@@ -110,6 +110,8 @@ class SelfAttention(torch.nn.Module):
         joint = functional.linear(query, self._weight, self._bias)
         heads = joint.view(n, length, 3, self._heads, width // self._heads).permute(2, 0, 3, 1, 4)
         q, k, v = heads.unbind(0)
+        if attn_mask is not None and attn_mask.ndim == 3:  # CoCa's, (n * heads, length, length)
+            attn_mask = attn_mask.view(n, self._heads, length, length)
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
         return self._out(mixed.transpose(1, 2).reshape(n, length, width)), None
 

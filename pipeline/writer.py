@@ -84,6 +84,14 @@ class FinishedJob:
     items: Sequence[EmbeddedItem]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What :meth:`Writer.finish` finished; the jobs it was given may be more."""
+
+    jobs: int
+    items: int
+
+
 class Writer:
     """Writes into the tables of one space."""
 
@@ -91,24 +99,24 @@ class Writer:
         self.space = space
         self._oids: dict[int, int] = {}
 
-    def finish(self, connection: Connection, worker: str, finished: Sequence[FinishedJob]) -> int:
+    def finish(
+        self, connection: Connection, worker: str, finished: Sequence[FinishedJob]
+    ) -> Written:
         """Deletes the jobs that ``worker`` still holds and writes their items, or neither.
 
         A job whose source item changed, whose lease passed to another worker, or which is gone
         is not touched and nothing of it is written. An item whose content is unchanged keeps its
         row (and its place in the HNSW index). Items that a source item no longer has, such as
         parts of a text that became shorter, go.
-
-        Returns:
-            How many of the jobs were finished.
         """
         # One statement per modality, each its own transaction: jobs are locked in the order of
         # their keys, as the triggers on source_items do, so that the two cannot deadlock.
-        return sum(
+        written = [
             self._finish(connection, worker, modality, of_modality)
             for modality in MODALITIES
             if (of_modality := [f for f in finished if f.job.modality == modality])
-        )
+        ]
+        return Written(sum(w.jobs for w in written), sum(w.items for w in written))
 
     def _finish(
         self,
@@ -116,9 +124,10 @@ class Writer:
         worker: str,
         modality: str,
         finished: Sequence[FinishedJob],
-    ) -> int:
-        ordered = sorted(finished, key=lambda f: f.job.source_id)
-        items = [(f.job.source_id, item) for f in ordered for item in f.items]
+    ) -> Written:
+        # An item belongs to its claim (by number), not merely to its source item: a row that
+        # changed may be here twice, with a claim that still holds and one that does not.
+        items = [(number, item) for number, f in enumerate(finished, 1) for item in f.items]
         packed = pack_vectors(
             np.stack([item.vector for _, item in items]),
             self.space.vector_type,
@@ -132,11 +141,11 @@ class Writer:
                 "space": self.space.id,
                 "worker": worker,
                 "modality": modality,
-                "jobs": [f.job.source_id for f in ordered],
-                "versions": [f.job.version for f in ordered],
-                "attempts": [f.job.attempts for f in ordered],
-                "parts_of": [len(f.items) for f in ordered],
-                "source_ids": [source_id for source_id, _ in items],
+                "source_ids": [f.job.source_id for f in finished],
+                "versions": [f.job.version for f in finished],
+                "attempts": [f.job.attempts for f in finished],
+                "parts_of": [len(f.items) for f in finished],
+                "claims": [number for number, _ in items],
                 "parts": [item.part for _, item in items],
                 "refs": [item.content_ref for _, item in items],
                 "metadata": [json.dumps(item.metadata) for _, item in items],
@@ -145,16 +154,17 @@ class Writer:
             },
         ).fetchone()
         assert row is not None
-        return int(row[0])
+        return Written(*row)
 
     def _statement(self, modality: str) -> sql.Composed:
         others = [other for other in MODALITIES if other != modality]
         return sql.SQL(
             """
             WITH held AS MATERIALIZED (
-                SELECT j.source_id, f.parts
-                FROM unnest(%(jobs)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[],
-                            %(parts_of)s::integer[]) AS f (source_id, version, attempts, parts)
+                SELECT f.claim, j.source_id, f.parts
+                FROM unnest(%(source_ids)s::bigint[], %(versions)s::bigint[],
+                            %(attempts)s::integer[], %(parts_of)s::integer[]) WITH ORDINALITY
+                    AS f (source_id, version, attempts, parts, claim)
                 JOIN ingest_jobs AS j USING (source_id, version, attempts)
                 WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
                 ORDER BY j.source_id
@@ -172,13 +182,13 @@ class Writer:
             written AS (
                 INSERT INTO {table} AS i (source_id, part, modality, content_ref, metadata,
                     space_id, content_sha256, embedding)
-                SELECT v.source_id, v.part, %(modality)s, v.content_ref, v.metadata,
+                SELECT held.source_id, v.part, %(modality)s, v.content_ref, v.metadata,
                     %(space)s, v.content_sha256, v.embedding
-                FROM unnest(%(source_ids)s::bigint[], %(parts)s::integer[], %(refs)s::text[],
+                FROM unnest(%(claims)s::bigint[], %(parts)s::integer[], %(refs)s::text[],
                             %(metadata)s::jsonb[], %(hashes)s::bytea[], %(vectors)s::{array})
-                    AS v (source_id, part, content_ref, metadata, content_sha256, embedding)
-                JOIN held USING (source_id)
-                ORDER BY v.source_id, v.part
+                    AS v (claim, part, content_ref, metadata, content_sha256, embedding)
+                JOIN held USING (claim)
+                ORDER BY held.source_id, v.part
                 ON CONFLICT (source_id, part, modality) DO UPDATE SET
                     content_ref = excluded.content_ref, metadata = excluded.metadata,
                     content_sha256 = excluded.content_sha256, embedding = excluded.embedding,
@@ -187,11 +197,11 @@ class Writer:
                     IS DISTINCT FROM
                     (excluded.content_sha256, excluded.content_ref, excluded.metadata)
             )
-            SELECT count(*) FROM held
+            SELECT count(*), coalesce(sum(parts), 0)::bigint FROM held
             """
         ).format(
             table=self.space.table(modality),
-            array=sql.SQL(f"{self.space.vector_type}[]"),  # type: ignore[arg-type]
+            array=sql.SQL(f"{self.space.vector_type}[]"),
             # A source item that changed its modality leaves its old items behind.
             moved=sql.SQL(" ").join(
                 sql.SQL(
@@ -224,7 +234,7 @@ class Writer:
                 """
             ).format(
                 table=self.space.table(modality),
-                type=sql.SQL(self.space.vector_type),  # type: ignore[arg-type]
+                type=sql.SQL(self.space.vector_type),
             ),
             (list(hashes),),
             binary=True,

@@ -65,22 +65,21 @@ def model_of(config: dict[str, Any]) -> torch.nn.Module:
     return kind(**arguments).eval()
 
 
-def random_state(config: dict[str, Any], dtype: torch.dtype = torch.float16) -> dict[str, Any]:
+def random_state(config: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:
     """Random weights of the right names and shapes, of sensible size, quickly for a large model."""
     arguments = json.loads(json.dumps(config))
     custom = arguments.pop("custom_text", False)
     with torch.device("meta"):
         model = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**arguments)
-    generator = torch.Generator().manual_seed(7)
+    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(7))
     state = {}
-    block = torch.randn(1 << 20, generator=generator)  # repeated: 10^9 random numbers take 10 s
     for name, tensor in model.state_dict().items():
         scale = 1 / math.sqrt(tensor.shape[-1]) if tensor.ndim > 1 else 0.1
-        flat = block.repeat(tensor.numel() // len(block) + 1)[: tensor.numel()]
-        values = (flat * scale).reshape(tensor.shape)
-        if name.endswith("weight") and tensor.ndim == 1:
-            values = values + 1  # of a layer norm
-        state[name] = values.to(dtype).contiguous()
+        norm = name.endswith("weight") and tensor.ndim == 1
+        # Few random numbers, repeated: 10^9 of them would take 10 s.
+        values = (block[: tensor.numel()] * scale + norm).to(dtype)
+        repeated = values.repeat(-(-tensor.numel() // len(values)))
+        state[name] = repeated[: tensor.numel()].reshape(tensor.shape).clone()
     return state
 
 

@@ -250,8 +250,10 @@ def _damaged() -> Iterator[Malformed]:
     yield Malformed("half a CMYK JPEG, ended", cmyk[: len(cmyk) // 2] + b"\xff\xd9", "truncated")
     early = encode(Image.new("L", (40, 41)), "TIFF", compression="jpeg")
     yield Malformed("a TIFF with its strips beyond its end", _strip_grown(early), "truncated")
-    interlaced = struct.pack(">IIBBBBB", 40, 40, 8, 0, 0, 0, 1)
-    chunks = ((b"IHDR", interlaced), (b"IDAT", zlib.compress(b"\0\x80" * 400)), (b"IEND", b""))
+    # 41 x 41, grey, the first three of Adam7's seven passes: the last row has some pixels
+    rows = 6 * (b"\0" + 6 * b"\x80") + 6 * (b"\0" + 5 * b"\x80") + 5 * (b"\0" + 11 * b"\x80")
+    interlaced = struct.pack(">IIBBBBB", 41, 41, 8, 0, 0, 0, 1)
+    chunks = ((b"IHDR", interlaced), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
     yield Malformed("an interlaced PNG of too few passes", data, "truncated")
     yield Malformed("a JPEG of three bytes", b"\xff\xd8\xff")

@@ -25,6 +25,32 @@ depends_on = None
 
 FUNCTIONS_SHA256 = "unreleased"
 
+# What a downgrade drops.
+NAMES = (
+    "ask_for_query_embeddings",
+    "blend_embeddings",
+    "cached_query_embeddings",
+    "classify_items",
+    "configure_loopback",
+    "embed_queries",
+    "embed_query",
+    "has_few_matches",
+    "hybrid_search",
+    "is_served",
+    "item_document",
+    "item_embedding",
+    "loopback_connection",
+    "modality_means",
+    "near_duplicates",
+    "query_embeddings_missing",
+    "refresh_space_statistics",
+    "search_items",
+    "text_embedding",
+    "text_embeddings",
+    "text_embeddings_by_loopback",
+    "touch_query_embeddings",
+)
+
 TYPES = """
 CREATE TYPE item_match AS (
     rank        integer,
@@ -109,27 +135,29 @@ def upgrade() -> None:
     op.execute("SET LOCAL check_function_bodies = off")
     op.execute("SELECT '[1]'::vector")  # loads the library, so that hnsw.* can be set
     for file in sorted((carried("sql") / "functions").glob("*.sql")):
+        # psycopg reads a percent sign as a placeholder
         bind.exec_driver_sql(file.read_text(encoding="utf-8").replace("%", "%%"))
     bind.execute(text("SELECT set_config('search_path', :path, true)"), {"path": before})
 
 
 def downgrade() -> None:
     op.execute(
-        r"""
-        DO $$
-        DECLARE
-            routine record;
-        BEGIN
-            FOR routine IN
-                SELECT p.oid::regprocedure AS name
-                FROM pg_proc AS p
-                WHERE p.pronamespace = current_schema()::regnamespace
-                  AND obj_description(p.oid, 'pg_proc') LIKE '%[sql/functions]'
-            LOOP
-                EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', routine.name);
-            END LOOP;
-        END $$;
-        DROP TYPE item_match, hybrid_match;
-        """
+        text(
+            r"""
+            DO $$
+            DECLARE
+                routine regprocedure;
+            BEGIN
+                FOR routine IN
+                    SELECT oid FROM pg_proc
+                    WHERE pronamespace = current_schema()::regnamespace
+                      AND proname = ANY (string_to_array('{names}', ' '))
+                LOOP
+                    EXECUTE format('DROP ROUTINE %s', routine);
+                END LOOP;
+            END $$;
+            DROP TYPE item_match, hybrid_match;
+            """.replace("{names}", " ".join(NAMES))
+        )
     )
     # The extension stays, as pgvector does: others may use it.

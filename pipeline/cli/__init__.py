@@ -51,14 +51,23 @@ def root(
         raise typer.Exit
 
 
-_ORDER: tuple[Callable[..., Any], ...] = (demo, migrate, add, ingest, status, failures, retry, search)
+_ORDER: tuple[Callable[..., Any], ...] = (
+    demo,
+    migrate,
+    add,
+    ingest,
+    status,
+    failures,
+    retry,
+    search,
+)
 for _command in _ORDER:
     app.command()(_command)
 app.add_typer(db.app, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: an error on purpose is one line on stderr, its cause chain behind --log-level."""
+    """Entry point: an error on purpose is one line on stderr, the causes at debug level."""
     try:
         app(args=arguments)
     except PipelineError as exc:

@@ -84,8 +84,7 @@ def add(
     else:
         skipped = f", {report.skipped} other files skipped" if report.skipped else ""
         print(
-            f"{report.added} added, {report.changed} changed, "
-            f"{report.unchanged} unchanged{skipped}"
+            f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}"
         )
         if report.added or report.changed:
             note("next: pipeline ingest")

@@ -10,14 +10,15 @@ from pipeline.cli.output import note, print_table, progress_bar
 from pipeline.errors import PipelineError, SpaceError
 
 if TYPE_CHECKING:
+    from pipeline.database import Connection
     from pipeline.demo.tour import Answer
     from pipeline.settings import Settings
 
 
 def demo(
-    sheet: Annotated[
-        Path, typer.Option(help="Where to write the contact sheet.")
-    ] = Path("contact-sheet.html"),
+    sheet: Annotated[Path, typer.Option(help="Where to write the contact sheet.")] = Path(
+        "contact-sheet.html"
+    ),
     k: Annotated[int, typer.Option("-k", min=1, max=50, help="Results per query.")] = 5,
 ) -> None:
     """Set up a database with sample data and show text find images and images find text.
@@ -64,10 +65,10 @@ def demo(
         "demonstration model. It knows drawings like these; for photographs use a full-size one.",
     )
     print(f"\ncontact sheet: {written}")
-    _print_next_steps(settings)
+    print(_NEXT_STEPS.replace("{command}", _command()))
 
 
-def _ensure_demo_space(connection, settings: "Settings") -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _ensure_demo_space(connection: "Connection", settings: "Settings") -> None:
     from pipeline.demo import MODEL
     from pipeline.first_space import ensure_space
 
@@ -118,10 +119,7 @@ def _print(answers: "list[Answer]") -> None:
         )
 
 
-def _print_next_steps(settings: "Settings") -> None:
-    command = _command()
-    print(
-        f"""
+_NEXT_STEPS = """
 How to go on
 
   {command} db psql          opens psql on this database; try
@@ -147,7 +145,6 @@ This is a small demonstration model. For photographs use a full-size one, in a s
   {command} space create photos --model ViT-B-32/laion2b_s34b_b79k
   {command} space build photos && {command} space activate photos
 """
-    )
 
 
 def _command() -> str:

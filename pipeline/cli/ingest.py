@@ -1,11 +1,14 @@
 """``pipeline ingest``: embed what is due."""
 
+import contextlib
+import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -14,6 +17,8 @@ from pipeline.cli.output import EX_TEMPFAIL, note, print_json, print_table, prog
 if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.worker import IngestReport, Worker
+
+logger = logging.getLogger(__name__)
 
 
 def ingest(
@@ -31,32 +36,25 @@ def ingest(
 ) -> None:
     """Embed the rows that are due and write their vectors; overlapping runs share the work.
 
-    Exits 0 when all is done, 1 when rows failed for good, 75 when rows wait for another attempt.
+    Exits 0 when all is done (or when told to stop by SIGTERM or SIGINT), 1 when rows failed for
+    good, 75 when rows wait for another attempt or the database cannot be reached: try again.
 
     Example: pipeline ingest --once --limit 1000
     """
-    from pipeline.database import DatabaseError
-    from pipeline.settings import Settings
-
     stop = _StopSignals()
-    settings = Settings.load()
-    lock = _exclusive_lock(settings) if exclusive else None
     try:
-        try:
-            report = _run(settings, stop, once=not watch, space=space, limit=limit)
-        except DatabaseError as exc:
-            if "stayed away" not in str(exc):
-                raise
-            note(f"pipeline: {exc}")
-            _leave(EX_TEMPFAIL)
-        if as_json:
-            print_json(report.as_dict())
-        else:
-            _print(report)
-        _leave(_exit_code(report))
-    finally:
-        if lock is not None:
-            lock.close()
+        report = _run(stop, once=not watch, space=space, limit=limit, exclusive=exclusive)
+    except _StoppedEarly:
+        note("stopped before anything was claimed")
+        _leave(0)
+    if report is None:
+        note("another exclusive ingest is running; nothing to do")
+        _leave(0)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print(report)
+    _leave(0 if stop.asked else _exit_code(report))
 
 
 def _exit_code(report: "IngestReport") -> int:
@@ -66,27 +64,35 @@ def _exit_code(report: "IngestReport") -> int:
 
 
 def _run(
-    settings: "Settings", stop: "_StopSignals", *, once: bool, space: str | None, limit: int | None
-) -> "IngestReport":
+    stop: "_StopSignals", *, once: bool, space: str | None, limit: int | None, exclusive: bool
+) -> "IngestReport | None":
+    """The run's report; None if another exclusive run is going."""
+    # Late, as in every command: --help loads neither a driver nor numpy.
+    from pipeline.errors import DatabaseError
     from pipeline.ingest import ingest as run_ingest
-    from pipeline.worker import IngestReport
+    from pipeline.reconnect import is_temporary
+    from pipeline.settings import Settings
 
-    with progress_bar() as bar:
-        task = bar.add_task("loading the model", total=None, rate="")
-
-        def on_start(worker: "Worker", due: int) -> None:
-            bar.update(task, description="embedding", total=due if once else None)
-            stop.tell(worker)
-
-        def progress(report: "IngestReport") -> None:
-            bar.update(
-                task,
-                completed=report.done + report.failed + report.retrying,
-                rate=f"{report.failed} failed" if report.failed else "",
-            )
-
+    settings = Settings.load()
+    with contextlib.ExitStack() as stack:
         try:
-            return run_ingest(
+            if exclusive and not stack.enter_context(_exclusive_lock(settings)):
+                return None
+            bar = stack.enter_context(progress_bar())
+            task = bar.add_task("loading the model", total=None, rate="")
+
+            def on_start(worker: "Worker", due: int) -> None:
+                bar.update(task, description="embedding", total=due if once else None)
+                stop.tell(worker)
+
+            def progress(report: "IngestReport") -> None:
+                bar.update(
+                    task,
+                    completed=report.done + report.failed + report.retrying,
+                    rate=f"{report.failed} failed" if report.failed else "",
+                )
+
+            report = run_ingest(
                 settings,
                 space_name=space,
                 once=once,
@@ -94,8 +100,14 @@ def _run(
                 on_start=on_start,
                 progress=progress,
             )
-        except _StoppedEarly:
-            return IngestReport(space or "")
+        except DatabaseError as exc:
+            if not is_temporary(exc):
+                raise
+            stack.close()
+            note(f"pipeline: {exc}")
+            _leave(EX_TEMPFAIL)
+    logger.info("ingest has ended", extra=report.as_dict())
+    return report
 
 
 class _StoppedEarly(BaseException):
@@ -106,38 +118,41 @@ class _StopSignals:
     """The first SIGTERM or SIGINT ends the run in good order, the second at once."""
 
     def __init__(self) -> None:
+        self.asked = False
         self._worker: Worker | None = None
-        self._asked = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def tell(self, worker: "Worker") -> None:
         self._worker = worker
-        if self._asked:
+        if self.asked:
             worker.stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.asked:
             os._exit(128 + number)
-        self._asked = True
+        self.asked = True
         if self._worker is None:
             raise _StoppedEarly
-        note("stopping: finishing what is claimed; a second signal ends at once")
+        # Not print(): the signal may have interrupted one.
+        os.write(2, b"stopping: finishing what is claimed; a second signal ends at once\n")
         self._worker.stop()
 
 
-def _exclusive_lock(settings: "Settings"):  # type: ignore[no-untyped-def]  # noqa: ANN202
+@contextlib.contextmanager
+def _exclusive_lock(settings: "Settings") -> Iterator[bool]:
+    """Whether this is the only ``--exclusive`` run on the database, as long as it lasts.
+
+    A courtesy, not a safeguard: runs may overlap, and a lock that goes with a lost connection
+    costs nothing.
+    """
     from pipeline.database import open_database
 
-    connection = open_database(settings, role="pipeline exclusive")
-    row = connection.execute(
-        "SELECT pg_try_advisory_lock(hashtext('pipeline ingest --exclusive'))"
-    ).fetchone()
-    if not (row and row[0]):
-        connection.close()
-        note("another exclusive ingest is running; nothing to do")
-        raise typer.Exit(0)
-    return connection
+    with contextlib.closing(open_database(settings, role="pipeline exclusive")) as connection:
+        row = connection.execute(
+            "SELECT pg_try_advisory_lock(hashtext('pipeline ingest --exclusive'))"
+        ).fetchone()
+        yield bool(row and row[0])
 
 
 def _print(report: "IngestReport") -> None:
@@ -167,10 +182,10 @@ def _print(report: "IngestReport") -> None:
         note("some rows wait for another attempt: run `pipeline ingest` again later")
 
 
-def _leave(code: int) -> None:
-    """Exit, also while a thread is still stuck in a load that outlived the grace period."""
-    others = [t for t in threading.enumerate() if t is not threading.main_thread() and t.is_alive()]
-    if any(t.name.startswith("load") for t in others):
+def _leave(code: int) -> NoReturn:
+    """Exit, also while a thread is still stuck in a load or a batch that outlived the grace
+    period: Python would wait for it, or crash with it."""
+    if any(t.is_alive() for t in threading.enumerate() if t is not threading.main_thread()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -35,8 +35,10 @@ def migrate(
     settings = Settings.load(model=model)
     url = resolve_url(settings)
     before, head = migrations.current(url)
-    if revision not in {"head", head} and before is not None and (
-        revision == "base" or revision < before
+    if (
+        revision not in {"head", head}
+        and before is not None
+        and (revision == "base" or revision < before)
     ):
         if not yes:
             raise ConfigurationError(

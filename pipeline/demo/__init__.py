@@ -54,7 +54,5 @@ def samples() -> list[Sample]:
 def source_rows() -> Iterator[NewSource]:
     """Two rows per sample, its picture and its caption; ``metadata.pair`` joins them."""
     for sample in samples():
-        yield NewSource(
-            SOURCE, f"{sample.key}#image", "image", str(sample.image), sample.metadata
-        )
+        yield NewSource(SOURCE, f"{sample.key}#image", "image", str(sample.image), sample.metadata)
         yield NewSource(SOURCE, f"{sample.key}#text", "text", sample.caption, sample.metadata)

@@ -20,14 +20,14 @@ class Stop:
 
 
 STOPS = (
-    Stop("text to image", "a red bicycle", None, "image"),
-    Stop("text to image", "something sweet to eat", None, "image"),
-    Stop("text to image", "an animal that lives in the sea", None, "image"),
-    Stop("image to text", "pizza", "image", "text"),
+    Stop("text to image", "a slice of pizza", None, "image"),
+    Stop("text to image", "a happy face", None, "image"),
+    Stop("text to image", "fruit", None, "image"),
     Stop("image to text", "guitar", "image", "text"),
-    Stop("image to image", "rose", "image", "image"),
+    Stop("image to text", "red-apple", "image", "text"),
+    Stop("image to image", "cat-face", "image", "image"),
     Stop("text to text", "umbrella", "text", "text"),
-    Stop("mixed", "a musical instrument", None, None),
+    Stop("mixed", "pizza", None, None),
 )
 
 

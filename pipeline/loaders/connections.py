@@ -64,15 +64,15 @@ class CheckedBackend(httpcore.NetworkBackend):
         self._allowed = parse_networks(allow_private)
         self._connect_timeout = connect_timeout
         self._plain = httpcore.SyncBackend()
-        self._here = threading.local()  # httpcore works in the thread that called it
+        self.here = threading.local()  # httpcore works in the thread that called it
 
     @contextlib.contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
-        self._here.deadline = deadline
+        self.here.deadline = deadline
         try:
             yield
         finally:
-            self._here.deadline = None
+            self.here.deadline = None
 
     def connect_tcp(
         self,
@@ -82,7 +82,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        deadline: Deadline = self._here.deadline
+        deadline: Deadline = self.here.deadline
         addresses = resolve(host, port, self._allowed, deadline)
         failure: Exception | None = None
         for address in addresses:
@@ -94,14 +94,14 @@ class CheckedBackend(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 failure = exc
                 continue
-            return _TimedStream(stream, self._here)
+            return TimedStream(stream, self.here)
         raise failure or httpcore.ConnectError("no address")
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
 
-class _TimedStream(httpcore.NetworkStream):
+class TimedStream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, here: threading.local) -> None:
         self._stream = stream
         self._here = here
@@ -129,7 +129,7 @@ class _TimedStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         stream = self._stream.start_tls(ssl_context, server_hostname, self._limit(timeout))
-        return _TimedStream(stream, self._here)
+        return TimedStream(stream, self._here)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

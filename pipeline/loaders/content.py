@@ -13,7 +13,7 @@ class LoadedContent:
     """The bytes behind a reference.
 
     ``info`` holds what is known of ``etag``, ``size``, ``mtime`` (ISO 8601, UTC) and
-    ``content_type``, and no secret: it is kept in the item's ``metadata``, under ``content``.
+    ``content_type``, and no secret: it goes into the item's ``metadata``.
     """
 
     data: bytes = field(repr=False)

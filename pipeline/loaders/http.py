@@ -29,6 +29,7 @@ from pipeline.texts import redact
 
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 3600.0
+_MAX_DRAINED = 64 * 1024
 _REDIRECTS = {301, 302, 303, 307, 308}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -60,7 +61,7 @@ class HttpLoader:
             if length.isdigit() and int(length) > self._max_bytes:
                 raise too_large(int(length), self._max_bytes)
             encoding = headers.get("content-encoding", "identity").strip().lower()
-            body = _decoded(_parts(response, deadline), encoding, self._max_bytes)
+            body = decoded(_parts(response, deadline), encoding, self._max_bytes)
             data = bytearray()
             for part in body:
                 data += part
@@ -93,6 +94,7 @@ class HttpLoader:
                     yield response
                     return
                 location = _headers(response).get("location", "")
+                _drain(response)
             if not location:
                 raise PermanentRowError("http_error", f"{response.status} without a Location")
             text = urljoin(text, location.encode("latin-1").decode("utf-8", "replace"))
@@ -165,6 +167,15 @@ def _reason(exc: BaseException) -> str:
     return text or type(exc).__name__
 
 
+def _drain(response: httpcore.Response) -> None:
+    """Read a short body to its end: only then can the connection be used again."""
+    size = 0
+    for part in response.iter_stream():
+        size += len(part)
+        if size > _MAX_DRAINED:
+            return
+
+
 # -- answers -------------------------------------------------------------------------------------
 
 
@@ -223,7 +234,7 @@ def _parts(response: httpcore.Response, deadline: Deadline) -> Iterator[bytes]:
         yield part
 
 
-def _decoded(parts: Iterable[bytes], encoding: str, limit: int) -> Iterator[bytes]:
+def decoded(parts: Iterable[bytes], encoding: str, limit: int) -> Iterator[bytes]:
     """Undo a Content-Encoding we did not ask for, never producing much more than ``limit``."""
     if encoding in {"identity", ""}:
         yield from parts
@@ -237,7 +248,7 @@ def _decoded(parts: Iterable[bytes], encoding: str, limit: int) -> Iterator[byte
     try:
         for part in parts:
             while part:
-                out = inflate.decompress(part, limit - produced + 1)
+                out = inflate.decompress(part, max(1, limit - produced + 1))  # 0: no limit
                 produced += len(out)
                 yield out
                 part = inflate.unconsumed_tail

@@ -178,6 +178,10 @@ class ObjectLoader:
 def _run(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
+    given_up = asyncio.all_tasks(loop)
+    for task in given_up:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*given_up, return_exceptions=True))
     loop.close()
 
 
@@ -258,7 +262,7 @@ def _info(meta: Any) -> dict[str, Any]:
 
 
 _ERRORS = {
-    "NotFoundError": ("not_found", "no such object or bucket"),
+    "FileNotFoundError": ("not_found", "no such object or bucket"),
     "PermissionDeniedError": ("permission_denied", "the store refuses to give this object"),
     "UnauthenticatedError": ("permission_denied", "the store does not accept the credentials"),
     "InvalidPathError": ("bad_reference", "not a usable object key"),
@@ -270,7 +274,7 @@ def _row_error(exc: Exception) -> RowError:
     for kind in type(exc).__mro__:
         if kind.__name__ in _ERRORS:
             return PermanentRowError(*_ERRORS[kind.__name__])
-    text = redact_message(" ".join(str(exc).split()))
+    text = redact_message(" ".join(str(exc).partition("Debug source")[0].split()))
     if any(sign in text.lower() for sign in _BUSY):
         return TransientRowError("busy", f"the store is busy: {text}")
     return TransientRowError("storage_error", f"the store failed: {text}")

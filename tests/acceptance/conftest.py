@@ -3,35 +3,66 @@
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from psycopg import sql
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from pipeline.database import connect
+from pipeline.embedded import EmbeddedServer
+
+from ..conftest import database_url
+
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+def pipeline(folder: Path, *arguments: str, **environment: str) -> Done:
+    """``pipeline ARGUMENTS`` in a folder, with nothing typed and nothing shown on a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, "PIPELINE_HOME": str(folder / "home"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @pytest.fixture
 def run(empty_url: str, tmp_path: Path) -> Run:
     """``run("status", "--json")`` on an empty database of its own, in an empty folder."""
 
-    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        env = {
-            **os.environ,
-            "DATABASE_URL": empty_url,
-            "PIPELINE_HOME": str(tmp_path / "home"),
-            "COLUMNS": "160",
-            **environment,
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *arguments],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-            stdin=subprocess.DEVNULL,
-        )
+    def run(*arguments: str, **environment: str) -> Done:
+        return pipeline(tmp_path, *arguments, **{"DATABASE_URL": empty_url, **environment})
 
     return run
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A database in which `pipeline demo` ran, and what it printed."""
+
+    url: str
+    folder: Path
+    first: Done
+
+    def run(self, *arguments: str) -> Done:
+        return pipeline(self.folder, *arguments, DATABASE_URL=self.url)
+
+
+@pytest.fixture(scope="session")
+def demo(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    name = f"demo_{uuid.uuid4().hex[:12]}"
+    with connect(server.url()) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = database_url(server.url(), name)
+    folder = tmp_path_factory.mktemp("demo")
+    first = pipeline(folder, "demo", DATABASE_URL=url)
+    assert first.returncode == 0, first.stderr
+    return Demo(url, folder, first)

@@ -24,9 +24,7 @@ def loaded_by(*command: str) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize(
-    "command", [("-c", "import pipeline"), ("-m", "pipeline.cli", "--help")]
-)
+@pytest.mark.parametrize("command", [("-c", "import pipeline"), ("-m", "pipeline.cli", "--help")])
 def test_neither_the_package_nor_help_loads_torch(command: tuple[str, ...]) -> None:
     loaded = loaded_by(*command)
     assert "pipeline" in loaded
@@ -126,9 +124,7 @@ def test_a_model_that_is_not_there_leaves_the_schema_and_says_what_to_do(run: Ru
     assert run("migrate", "--model", "demo").returncode == 0
 
 
-def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(
-    run: Run, tmp_path: Path
-) -> None:
+def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_path: Path) -> None:
     run("migrate", "--model", "demo")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "good.png")
     Image.new("RGB", (1, 1), "blue").save(tmp_path / "tiny.png")

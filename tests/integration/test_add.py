@@ -111,9 +111,7 @@ def test_a_table_row_with_text_and_picture_becomes_a_pair(
     ]
 
 
-def test_a_csv_takes_a_column_mapping(
-    add: Add, rows: Callable[[], Rows], tmp_path: Path
-) -> None:
+def test_a_csv_takes_a_column_mapping(add: Add, rows: Callable[[], Rows], tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("sku,shown,where,secret\nA1,A bike,https://example.org/a.jpg,x\n")
     add(file, columns=Columns("sku", None, "where", ("shown",)))

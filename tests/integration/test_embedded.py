@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import sqlalchemy
@@ -95,6 +96,15 @@ def rows(server: EmbeddedServer, query: str) -> list[tuple]:
     with psycopg.connect(server.url(), autocommit=True) as connection:
         cursor = connection.execute(query)
         return cursor.fetchall() if cursor.description else []
+
+
+def may_lock(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def kill_postmaster(server: EmbeddedServer) -> None:
@@ -191,6 +201,21 @@ def test_starting_twice_and_stopping_twice_is_harmless(server: EmbeddedServer) -
     server.stop()
     assert (server.status().state, server.status().pid) == ("stopped", None)
     assert server_processes(first.data) == []
+    with (first.data / "pipeline.conf").open("a") as file:
+        file.write("work_mem = '5MB'\n")
+    server.start()
+    assert rows(server, "SHOW work_mem") == [("5MB",)]
+
+
+def test_the_server_inherits_no_secret_and_no_setting_of_its_starter(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "s3cret")
+    monkeypatch.setenv("PGPORT", "6543")
+    server.start()
+    names = Path(f"/proc/{server.status().pid}/environ").read_text().split("\0")
+    inherited = {name.partition("=")[0] for name in names if name}
+    assert inherited - {"PATH", "TZ", "PWD", "PGDATA", "PG_GRANDPARENT_PID"} == {"LC_ALL"}
 
 
 def test_stopping_ends_open_transactions_and_keeps_what_was_committed(
@@ -384,15 +409,31 @@ def test_processes_that_only_resemble_the_server_are_never_signalled(
         inside.kill()
 
 
-def test_an_interrupted_creation_is_begun_anew(server: EmbeddedServer) -> None:
+def test_an_interrupted_creation_is_waited_for_and_begun_anew(server: EmbeddedServer) -> None:
+    new = server.home / "data.new"
     starter = python(START, server.home)
-    wait_until(lambda: (server.home / "data.new" / "base").exists())
+    wait_until(lambda: (new / "base").exists())
+    (initdb,) = (
+        process
+        for process in psutil.process_iter(["name", "cmdline"])
+        if process.info["name"] == "initdb" and f"--pgdata={new}" in (process.info["cmdline"] or [])
+    )
+    initdb.suspend()
     starter.kill()
     starter.communicate()
-    assert not (server.home / "data").exists()
+    assert not may_lock(server.home / "server.lock")  # initdb still works on the folder
+    initdb.resume()
     server.start()
     assert rows(server, "SELECT 1") == [(1,)]
-    assert not (server.home / "data.new").exists()
+    assert not new.exists()
+
+
+def test_the_lock_is_the_servers_for_as_long_as_it_runs(server: EmbeddedServer) -> None:
+    server.start()
+    assert not may_lock(server.home / "server.lock")
+    assert may_lock(server.home / "command.lock")
+    server.stop()
+    wait_until(lambda: may_lock(server.home / "server.lock"))
 
 
 # what goes wrong is said
@@ -408,6 +449,16 @@ def test_a_failed_start_shows_the_end_of_the_log(server: EmbeddedServer) -> None
     first, *log = str(caught.value).splitlines()
     assert first == f"PostgreSQL did not start; see {server.home / 'log'}"
     assert 'unrecognized configuration parameter "nonsense_setting"' in "\n".join(log)
+
+
+def test_a_server_that_does_not_answer_is_a_clear_error(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_ANSWER_SECONDS", 0.2)
+    server.start()
+    (server.status().socket / ".s.PGSQL.5432").unlink()  # as a cleaner of old files may do
+    with pytest.raises(EmbeddedServerError, match=r"is ready but does not answer in .*socket"):
+        server.start()
 
 
 @pytest.mark.parametrize(
@@ -453,6 +504,28 @@ def test_a_full_disk_is_a_clear_error(base: Path) -> None:
     _, error = python(START, base / "home", prefix=prefix).communicate(timeout=60)
     assert f"initdb failed; free space on the disk of {base / 'home'}" in error
     assert "No space left on device" in error
+
+
+@as_root
+def test_an_index_is_built_in_parallel_where_dev_shm_is_as_small_as_dockers() -> None:
+    mounted = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    prefix = ("unshare", "--mount", "/bin/sh", "-c", mounted, "sh")
+    if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    code = (
+        "import sys, psycopg; from pipeline.embedded import *; from pathlib import Path\n"
+        "server = EmbeddedServer(Path(sys.argv[1])); server.start()\n"
+        "connection = psycopg.connect(server.url(), autocommit=True)\n"
+        "print(connection.execute('SHOW dynamic_shared_memory_type').fetchone())\n"
+        'connection.execute("CREATE EXTENSION vector; SET min_parallel_table_scan_size = 0;'
+        " SET maintenance_work_mem = '256MB'; CREATE TABLE t AS SELECT array[n, 1]::vector(2) AS e"
+        " FROM generate_series(1, 2000) AS n;"
+        ' CREATE INDEX ON t USING hnsw (e vector_l2_ops)")\n'
+        "connection.close(); server.stop()"
+    )
+    with tempfile.TemporaryDirectory(prefix="embedded-") as name:
+        output, error = python(code, name, prefix=prefix).communicate(timeout=60)
+    assert (output, error) == ("('sysv',)\n", "")
 
 
 # folders and users

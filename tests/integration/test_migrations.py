@@ -124,7 +124,9 @@ def server_with_pgvector(
 
     def make(version: str | None) -> str:
         url = new_database()
-        folder = Path("/tmp") / f"pipeline-extensions-{version}"  # the server must be able to read it
+        folder = (
+            Path("/tmp") / f"pipeline-extensions-{version}"
+        )  # the server must be able to read it
         (folder / "extension").mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         if version is not None:

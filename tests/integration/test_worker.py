@@ -105,7 +105,9 @@ def test_a_poisonous_input_costs_one_row_of_its_batch(
     add_texts(connection, [f"good {n}" for n in range(63)] + ["poison"])
     report = work(settings, space, FakeEmbedder(before=refuse))
     assert (report.done, report.failed, report.retrying) == (63, 0, 1)
-    row = connection.execute("SELECT state, attempts, error_code, error FROM ingest_jobs").fetchone()
+    row = connection.execute(
+        "SELECT state, attempts, error_code, error FROM ingest_jobs"
+    ).fetchone()
     assert row is not None
     assert row[:3] == ("pending", 1, "embed_failed")
     assert "the kernel says no" in row[3]

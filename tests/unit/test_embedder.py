@@ -101,7 +101,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {
         True,
     ),
     "read at a named end token": (
-        {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "pool_type": "eos", "eos_id": 49407}},
+        {**TINY_CLIP, "text_cfg": {**TINY_CLIP["text_cfg"], "pool_type": "eos", "eos_id": 0}},
         True,
     ),
     "read at the last position": (
@@ -194,9 +194,12 @@ def test_short_texts_share_one_large_batch_and_long_ones_do_not(
 ) -> None:
     shapes: list[tuple[int, ...]] = []
     forward = clip._forward
-    monkeypatch.setattr(
-        clip, "_forward", lambda encode, batch: (shapes.append(batch.shape), forward(encode, batch))[1]
-    )  # fmt: skip
+
+    def recording(encode: Any, batch: Any) -> Any:
+        shapes.append(batch.shape)
+        return forward(encode, batch)
+
+    monkeypatch.setattr(clip, "_forward", recording)
     words = [f"{a}{b}" for a in "abcdefgh" for b in "klmnopq"]
     clip.embed_text([*words, " ".join(words)[:200]])
     assert all(rows * length <= clip.batch_size * 77 for rows, length in shapes)
@@ -270,12 +273,24 @@ def test_prepared_images_are_openclips_transform(
     assert (description.resize_mode, description.interpolation) == (resize_mode, interpolation)
 
 
-def test_a_sliver_is_cropped_before_it_would_be_blown_up(clip: MultimodalEmbedder) -> None:
+def test_a_sliver_is_cropped_before_it_would_be_blown_up(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """1 x 30,000 pixels, resized to a height of 32 as they are, would be 92 MB."""
+    resized: list[int] = []
+    first, *others = clip._resize_and_crop
+
+    def recording(image: Image.Image) -> Image.Image:
+        image = first(image)
+        resized.append(image.width * image.height)
+        return image
+
+    monkeypatch.setattr(clip, "_resize_and_crop", [recording, *others])
     ramp = np.linspace(0, 255, 30_000).astype(np.uint8)
     for rows in (ramp[None, :], ramp[:, None]):
         pixels = clip.prepare_image(Image.fromarray(np.repeat(rows[..., None], 3, axis=-1)))
         assert np.abs(pixels.astype(int) - 127).max() <= 1  # the middle of the ramp
+    assert max(resized) <= 16 * 32 * 32
 
 
 def test_cropping_a_long_image_first_changes_no_pixel_by_much(clip: MultimodalEmbedder) -> None:

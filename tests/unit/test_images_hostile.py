@@ -1,12 +1,15 @@
 """No file takes the worker down: each is decoded or fails with a code, in bounded time."""
 
+import importlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from pipeline.errors import (
 from pipeline.images import ImageDecoder
 from pipeline.settings import Settings
 from tests.corpus import Malformed, good_pictures, handmade, mutated, truncated
-from tests.pictures import ADOBE_RGB, difference, encode, rgb_profile, sample
+from tests.pictures import ADOBE_RGB, difference, encode, png_chunk, rgb_profile, sample
 
 SETTINGS = Settings(decode_processes=1)
 ANIMATED = ("gif-animated", "webp-animated", "png-animated")
@@ -112,6 +115,37 @@ def test_the_name_and_the_code_of_what_is_refused(decoder: ImageDecoder) -> None
             assert "expected JPEG, PNG" in failure.value.message
 
 
+def test_whole_jpegs_that_end_in_mid_grey_are_no_damage(decoder: ImageDecoder) -> None:
+    """What half a JPEG looks like, but whole."""
+    image = sample()
+    image.paste((128, 128, 128), (0, 30, 96, 64))
+    for mode in ("RGB", "L", "CMYK"):
+        picture = image.convert(mode)
+        if mode == "CMYK":
+            picture.paste((128, 128, 128, 128), (0, 30, 96, 64))
+        for options in (
+            {},
+            {"progressive": True},
+            {"restart_marker_blocks": 1},
+            {"restart_marker_rows": 1, "progressive": True},
+        ):
+            data = encode(picture, "JPEG", quality=90, **options)
+            assert outcome(decoder, data) == "done", (mode, options)
+            assert outcome(decoder, data + b"trailing") == "done", (mode, options)
+
+
+def test_whole_pngs_that_end_in_zeros_are_no_damage(decoder: ImageDecoder) -> None:
+    for mode in ("1", "L", "LA", "RGB", "RGBA", "P", "I;16"):
+        assert outcome(decoder, encode(Image.new(mode, (33, 17)), "PNG")) == "done", mode
+    rows = b"".join(  # 3 x 3, Adam7: passes of 1x1, 1x1 (from x = 2 .. none), 2x1, 1x2 and 3x1
+        [b"\0\0", b"\0\0", b"\0\0\0", b"\0\0", b"\0\0", b"\0\0\0\0"]
+    )
+    header = struct.pack(">IIBBBBB", 3, 3, 8, 0, 0, 0, 1)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    assert outcome(decoder, data) == "done"
+
+
 # -- limits --------------------------------------------------------------------------------------
 
 
@@ -135,16 +169,17 @@ def test_limits_are_inclusive() -> None:
             decoder.decode(whole + b"\0" * (2001 - len(whole)))
 
 
-def test_a_legal_picture_at_the_cap_fits_into_the_memory_limit(decoder: ImageDecoder) -> None:
-    """The costliest path (alpha, colour profile, orientation) at 49 megapixels."""
+def test_a_legal_picture_at_the_cap_fits_into_the_memory_limit() -> None:
+    """The costliest path (alpha, colour profile, orientation)."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = Image.new("RGBA", (7000, 7000), (10, 200, 30, 128))
+    image = Image.new("RGBA", (6000, 4000), (10, 200, 30, 128))
     data = encode(
         image, "PNG", compress_level=1, exif=exif, icc_profile=rgb_profile(ADOBE_RGB, 2.2)
     )
-    picture = decoder.decode(data)
-    assert picture.image.size == (7000, 7000)
+    with ImageDecoder(Settings(decode_processes=1, max_pixels=24_000_000)) as decoder:
+        picture = decoder.decode(data)
+    assert picture.image.size == (4000, 6000)
     assert picture.notes["icc"] == "converted to sRGB"
 
 
@@ -160,11 +195,15 @@ def by_width(image):
     if image.width == 12:
         os._exit(3)
     if image.width == 13:
+        with open(__file__ + ".hanging", "w") as file:
+            file.write(str(os.getpid()))
         time.sleep(600)
     if image.width == 14:
         bytearray(64 * 2**30)
+    if image.width == 16:
+        os.kill(os.getpid(), 9)
     if image.width == 15:
-        os.close(3); os.close(4)
+        raise KeyError("a defect")
     return image
 
 def report(image):
@@ -179,16 +218,17 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     """A decoder whose ``prepare`` is one of the functions above."""
     (tmp_path / "misbehave.py").write_text(MISBEHAVE)
     monkeypatch.syspath_prepend(tmp_path)
-    module = __import__("misbehave")
+    monkeypatch.delitem(sys.modules, "misbehave", raising=False)
+    module = importlib.import_module("misbehave")
     decoders: list[ImageDecoder] = []
 
     def make(name: str) -> ImageDecoder:
-        settings = Settings(decode_processes=1, decode_timeout_seconds=1.0)
+        settings = Settings(decode_processes=1, decode_timeout_seconds=3.0)
         decoders.append(ImageDecoder(settings, getattr(module, name)))
         return decoders[-1]
 
-    monkeypatch.setattr("sys.modules", {**sys.modules})
     yield make
+    del sys.modules["misbehave"]
     for decoder in decoders:
         decoder.close()
 
@@ -199,7 +239,14 @@ def of_width(width: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("width", "code"),
-    [(11, "decoder_crashed"), (12, "decoder_crashed"), (14, "too_large"), (13, "timeout")],
+    [
+        (11, "decoder_crashed"),
+        (12, "decoder_crashed"),
+        (14, "too_large"),
+        (13, "timeout"),
+        (15, "internal"),
+        (16, "out_of_memory"),
+    ],
 )
 def test_a_decoder_that_dies_or_hangs_costs_one_row(
     misbehave: Callable[[str], ImageDecoder], width: int, code: str
@@ -217,8 +264,25 @@ def test_a_crash_says_how_it_died(misbehave: Callable[[str], ImageDecoder]) -> N
         decoder.decode(of_width(11))
     with pytest.raises(PermanentRowError, match="exit status 3"):
         decoder.decode(of_width(12))
-    with pytest.raises(TransientRowError, match="decoding took more than 1 s"):
+    with pytest.raises(TransientRowError, match="decoding took more than 3 s"):
         decoder.decode(of_width(13))
+
+
+def test_processes_that_do_not_start_are_not_the_pictures_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.path", [])
+        with (
+            ImageDecoder(SETTINGS) as decoder,
+            pytest.raises(TransientRowError, match="exit status 1") as failure,
+        ):
+            decoder.decode(of_width(8))
+    assert failure.value.code == "internal"
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    with ImageDecoder(SETTINGS) as decoder, pytest.raises(TransientRowError) as failure:
+        decoder.decode(of_width(8))
+    assert failure.value.code == "internal"
 
 
 def test_a_process_killed_from_outside_costs_no_row(decoder: ImageDecoder) -> None:
@@ -322,6 +386,14 @@ def script(tmp_path: Path) -> list[str]:
     return [sys.executable, *map(str, names)]
 
 
+def pids_from(file: Path) -> list[int]:
+    deadline = time.monotonic() + 60
+    while not file.exists() or not file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return [int(pid) for pid in file.read_text().split()]
+
+
 def wait_until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + 20
     while any(psutil.pid_exists(pid) for pid in pids):
@@ -341,12 +413,27 @@ def test_a_plain_script_works_with_every_standard_stream_closed(
 
 def test_decoder_processes_die_with_a_killed_parent(script: list[str], tmp_path: Path) -> None:
     parent = subprocess.Popen([*script, "600"])
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "pids").exists() or not (tmp_path / "pids").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    pids = pids_from(tmp_path / "pids")
     assert all(psutil.pid_exists(pid) for pid in pids)
     parent.kill()
     parent.wait()
+    wait_until_gone(pids)
+
+
+def test_a_decoder_that_hangs_dies_soon_after_its_parent(tmp_path: Path) -> None:
+    """It does not look whether the parent is gone, but its own alarm clock ends it."""
+    (tmp_path / "misbehave.py").write_text(MISBEHAVE)
+    (tmp_path / "picture.png").write_bytes(of_width(13))
+    settings = "Settings(decode_processes=1"
+    program = SCRIPT.replace(
+        f"{settings})", f"{settings}, decode_timeout_seconds=1), misbehave.by_width"
+    )
+    (tmp_path / "program.py").write_text(f"import misbehave\n{program}")
+    names = [str(tmp_path / name) for name in ("program.py", "picture.png", "pids")]
+    parent = subprocess.Popen([sys.executable, *names, "0"])
+    try:
+        pids = pids_from(tmp_path / "misbehave.py.hanging")
+    finally:
+        parent.kill()
+        parent.wait()
     wait_until_gone(pids)

@@ -1,0 +1,199 @@
+"""Building a space: embed every source item into it, then index it, then take its statistics.
+
+Every step looks first at what is there, so a build that was killed goes on where it stopped, and
+several may run at once: the embedding is shared through the queue, the index is built by one.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import psycopg
+
+from pipeline import queue, spaces
+from pipeline.database import Connection, open_database
+from pipeline.errors import SpaceError
+from pipeline.ingest import ingest
+from pipeline.settings import Settings
+from pipeline.spaces import Coverage, IndexProgress, Space
+from pipeline.worker import IngestReport, Worker
+
+logger = logging.getLogger(__name__)
+
+# Two builds of one database must not index at the same time; the second waits for the first.
+INDEX_LOCK = 0x696E6478
+POLL_SECONDS = 0.5
+
+
+class Ingest(Protocol):
+    """``pipeline.ingest.ingest``, or what stands in for it in a test."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        *,
+        space_name: str | None,
+        once: bool,
+        on_start: Callable[[Worker, int], None] | None,
+        progress: Callable[[IngestReport], None] | None,
+    ) -> IngestReport: ...
+
+
+def _ignore(*_: Any) -> None:
+    """For a caller that does not want to hear about it."""
+
+
+@dataclass
+class BuildListener:
+    """Whom to tell how far the build is."""
+
+    embedding: Callable[[int], None] = field(default=_ignore)  # jobs due, when embedding starts
+    embedded: Callable[[IngestReport], None] = field(default=_ignore)
+    waiting: Callable[[int], None] = field(default=_ignore)  # jobs that others hold or that wait
+    indexing: Callable[[IndexProgress], None] = field(default=_ignore)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What is there after the build. ``stopped``: it was told to, and there is more to do."""
+
+    space: str
+    coverage: Coverage
+    items: int
+    embedded: int
+    seconds_embedding: float
+    seconds_indexing: float
+    stopped: bool
+
+
+class Build:
+    """One build of a space; ``stop`` may be called from another thread or a signal handler.
+
+    Args:
+        embed: False: leave the embedding to other workers, index what is there.
+        maintenance_memory: see ``spaces.build_indexes``.
+        parallel_workers: see ``spaces.build_indexes``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        space_name: str,
+        *,
+        embed: bool = True,
+        maintenance_memory: str | None = None,
+        parallel_workers: int | None = None,
+        listener: BuildListener | None = None,
+        run_ingest: Ingest = ingest,
+    ) -> None:
+        self._settings = settings
+        self._name = space_name
+        self._embed = embed
+        self._memory = maintenance_memory
+        self._workers = parallel_workers
+        self._listener = listener or BuildListener()
+        self._run_ingest = run_ingest
+        self._stopped = threading.Event()
+        self._worker: Worker | None = None
+        self._embedded = 0
+
+    def stop(self) -> None:
+        """Finish or give back what is claimed, cancel an index that is being built, and return."""
+        self._stopped.set()
+        if self._worker is not None:
+            self._worker.stop()
+
+    def run(self) -> BuildReport:
+        """Build what is missing.
+
+        Raises:
+            PipelineError: no such space, a model that differs, a database that stays away.
+            SpaceError: nothing was embedded, so there is nothing to index.
+        """
+        with open_database(self._settings) as connection:
+            space = spaces.get_space(connection, self._name)
+            began = time.monotonic()
+            if self._embed:
+                spaces.enqueue_missing(connection, space)
+                self._fill(connection, space)
+            filled = time.monotonic()
+            if not self._stopped.is_set():
+                self._index(connection, space)
+            indexed = time.monotonic()
+            if not self._stopped.is_set():
+                connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
+            return BuildReport(
+                space=space.name,
+                coverage=spaces.coverage(connection, space),
+                items=spaces.item_count(connection, space),
+                embedded=self._embedded,
+                seconds_embedding=filled - began,
+                seconds_indexing=indexed - filled,
+                stopped=self._stopped.is_set(),
+            )
+
+    def _fill(self, connection: Connection, space: Space) -> None:
+        """Until no job is pending or running: also those of other workers and in back-off."""
+        while not self._stopped.is_set():
+            counts = queue.counts(connection, space.id)
+            if counts.due:
+                report = self._run_ingest(
+                    self._settings,
+                    space_name=space.name,
+                    once=True,
+                    on_start=self._started,
+                    progress=self._listener.embedded,
+                )
+                self._worker = None
+                self._embedded += report.done
+                continue
+            if not counts.pending + counts.running:
+                break
+            self._listener.waiting(counts.pending + counts.running)
+            queue.sweep(connection, self._settings.max_attempts)
+            self._stopped.wait(POLL_SECONDS)
+
+    def _started(self, worker: Worker, due: int) -> None:
+        self._worker = worker
+        if self._stopped.is_set():
+            worker.stop()
+        self._listener.embedding(due)
+
+    def _index(self, connection: Connection, space: Space) -> None:
+        """In a thread with a connection of its own, watched from here."""
+        if spaces.is_empty(connection, space) and spaces.coverage(connection, space).source_items:
+            raise SpaceError(
+                f"nothing is embedded into the space {space.name!r}; see `pipeline failures`"
+            )
+        error: list[Exception] = []
+        with open_database(self._settings, role="pipeline index") as own:
+
+            def build() -> None:
+                try:
+                    own.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, space.id))
+                    spaces.build_indexes(
+                        own,
+                        space,
+                        maintenance_memory=self._memory,
+                        parallel_workers=self._workers,
+                    )
+                except psycopg.errors.QueryCanceled as exc:
+                    if not self._stopped.is_set():
+                        error.append(exc)
+                except Exception as exc:  # raised again in the caller's thread
+                    error.append(exc)
+
+            thread = threading.Thread(target=build, name="index", daemon=True)
+            thread.start()
+            while thread.is_alive():
+                if self._stopped.is_set():
+                    own.cancel_safe()
+                progress = spaces.index_progress(connection, space)
+                if progress is not None:
+                    self._listener.indexing(progress)
+                thread.join(POLL_SECONDS)
+        if error:
+            raise error[0]

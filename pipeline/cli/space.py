@@ -1,0 +1,314 @@
+"""``pipeline space``: the life of an embedding space, from its model to its end."""
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.output import note, print_json, print_table
+from pipeline.cli.space_build import build
+from pipeline.cli.space_files import export, import_
+from pipeline.errors import ConfigurationError
+from pipeline.settings import Settings
+
+# What needs the database driver, torch or pyarrow is imported by the command that uses it:
+# `pipeline --help` would pay half a second for it otherwise.
+if TYPE_CHECKING:
+    from pipeline.spaces import Space
+
+app = typer.Typer(
+    help="Create, build, activate, roll back, import, export and drop embedding spaces.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RecreateViews = Annotated[
+    bool,
+    typer.Option("--recreate-views", help="Drop and remake views on the vector column."),
+]
+Attempts = Annotated[
+    int, typer.Option(min=1, help="How often to try for the lock, about once a second.")
+]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the spaces with their states, oldest first. Example: pipeline space list --json"""
+    from pipeline import spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
+    if as_json:
+        print_json(found)
+        return
+    columns = ("name", "state", "model", "dimensions", "precision", "items", "pending", "failed")
+    print_table(
+        None,
+        columns,
+        [[row[column] for column in columns] for row in found],
+        right=("dimensions", "items", "pending", "failed"),
+    )
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show everything about one space: its model, coverage, indexes, statistics and tuning.
+
+    Example: pipeline space show demo
+    """
+    from pipeline import spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        space = spaces.get_space(connection, name)
+        found = _summary(connection, space) | _details(connection, space)
+    if as_json:
+        print_json(found)
+        return
+    print_table(None, ("", "value"), [(key, _shown(value)) for key, value in _flat(found).items()])
+
+
+@app.command()
+def create(
+    name: Name,
+    model: Annotated[
+        str | None,
+        typer.Option(help="ARCH/TAG, hf-hub:..., a local folder, or demo.", show_default=False),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
+    ] = None,
+    vector_type: Annotated[
+        str | None, typer.Option(help="halfvec or vector.", show_default=False)
+    ] = None,
+    hnsw: Annotated[
+        str | None,
+        typer.Option(help="Of the index: m=16,ef_construction=64.", show_default=False),
+    ] = None,
+) -> None:
+    """Create a space for a model, with a job for every source row; searches go on as before.
+
+    Example: pipeline space create new --model demo --precision float32
+    """
+    from pipeline import probes, spaces
+    from pipeline.database import open_database
+
+    settings = Settings.load(
+        model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
+    )
+    with open_database(settings) as connection:
+        spaces.check_may_create(connection, name)
+        from pipeline.embedder import MultimodalEmbedder  # loads torch
+
+        note(f"loading the model {settings.model}")
+        embedder = MultimodalEmbedder(
+            settings.model, device=settings.device, precision=settings.precision
+        )
+        space = spaces.create(
+            connection,
+            name,
+            embedder.description,
+            vector_type=settings.vector_type,
+            hnsw_m=settings.hnsw_m,
+            hnsw_ef_construction=settings.hnsw_ef_construction,
+        )
+        probes.store(connection, space, embedder)
+    print(
+        f"created {space.name}: {space.model}, {space.dimensions} dimensions, {space.precision}, "
+        f"{space.vector_type}"
+    )
+    note(f"next: pipeline space build {space.name}")
+
+
+app.command()(build)
+
+
+@app.command()
+def activate(
+    name: Name,
+    min_coverage: Annotated[
+        float, typer.Option(min=0, max=1, help="Least share of the source rows it must have.")
+    ] = 1.0,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="Measure the space before, and refuse it.")
+    ] = True,
+    min_recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Gate: least recall@10 of its indexes.")
+    ] = 0.9,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Gate: metadata key to compare retrieval by.", show_default=False),
+    ] = None,
+    max_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Gate: how much lower R@10 may be.")
+    ] = 0.01,
+    recreate_views: RecreateViews = False,
+    attempts: Attempts = 30,
+) -> None:
+    """Make a built space the one that is searched; the old one stays for `space rollback`.
+
+    Refused unless the space covers the source rows, its indexes are whole, and it passes the gate:
+    recall against exact search, and with --pairs retrieval against the active space.
+
+    Example: pipeline space activate new --pairs pair
+    """
+    from pipeline import spaces
+    from pipeline.database import open_database
+    from pipeline.gate import Gate, pass_gate
+
+    with open_database(Settings.load()) as connection:
+        space = spaces.get_space(connection, name)
+        before = spaces.find_active(connection)
+        if before is not None and before.id == space.id:
+            print(f"{name} is active already")
+            return
+        if before is not None:
+            spaces.check_coverage(connection, space, min_coverage)
+            if gate:
+                for sentence in pass_gate(connection, space, Gate(min_recall, pairs, max_loss)):
+                    note(sentence)
+        spaces.activate(
+            connection,
+            space,
+            attempts=attempts,
+            min_coverage=min_coverage,
+            recreate=recreate_views,
+        )
+    print(f"{name} is active")
+    if before is not None:
+        note(f"back: pipeline space rollback; for good: pipeline space drop {before.name}")
+
+
+@app.command()
+def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> None:
+    """Make the space active again that was active before. Example: pipeline space rollback"""
+    from pipeline import queue, spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
+        pending = queue.counts(connection, space.id).pending
+    print(f"{space.name} is active")
+    if pending:
+        note(f"{pending} source rows changed meanwhile: run `pipeline ingest --once`")
+
+
+@app.command()
+def drop(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a space that is not active, with all its vectors.
+
+    Example: pipeline space drop old --yes
+    """
+    from pipeline import spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        space = spaces.get_space(connection, name)
+        if space.state == "active":
+            spaces.drop(connection, space)  # refuses, and says what to do
+        items = spaces.item_count(connection, space)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ConfigurationError(
+                    f"dropping {name!r} deletes its {items} vectors; add --yes if that is meant"
+                )
+            typer.confirm(f"Delete the space {name} and its {items} vectors?", abort=True, err=True)
+        spaces.drop(connection, space)
+    print(f"dropped {name} and its {items} vectors")
+
+
+app.command("import")(import_)
+app.command()(export)
+
+
+def _hnsw(text: str | None) -> dict[str, Any]:
+    """``m=16,ef_construction=64`` as settings."""
+    if text is None:
+        return {}
+    known = {"m": "hnsw_m", "ef_construction": "hnsw_ef_construction"}
+    values: dict[str, Any] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in known or not value.isdigit():
+            raise ConfigurationError(f"--hnsw takes m=16,ef_construction=64, not {text!r}")
+        values[known[name]] = int(value)
+    return values
+
+
+def _summary(connection: Any, space: "Space") -> dict[str, Any]:
+    from pipeline import queue, spaces
+
+    counts = queue.counts(connection, space.id)
+    return {
+        "name": space.name,
+        "state": space.state,
+        "model": space.model,
+        "dimensions": space.dimensions,
+        "vector_type": space.vector_type,
+        "precision": space.precision,
+        "items": spaces.item_count(connection, space),
+        "pending": counts.pending + counts.running,
+        "failed": counts.failed,
+        "created_at": space.created_at,
+        "activated_at": space.activated_at,
+    }
+
+
+def _details(connection: Any, space: "Space") -> dict[str, Any]:
+    from pipeline import recall, spaces
+    from pipeline.models import MODALITIES
+
+    coverage = spaces.coverage(connection, space)
+    rows = connection.execute(
+        "SELECT modality, item_count, recall, ef_search, measured_at FROM space_modalities "
+        "WHERE space_id = %s ORDER BY modality",
+        (space.id,),
+    ).fetchall()
+    probes = connection.execute(
+        "SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,)
+    ).fetchone()
+    return {
+        "fingerprint": space.fingerprint,
+        "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
+        "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
+        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in MODALITIES},
+        "probes": probes[0],
+        "ef_search": {
+            "default": space.ef_search,
+            **{
+                f"{a} -> {b}": ef
+                for (a, b), ef in recall.tuned_ef_search(connection, space).items()
+            },
+        },
+        "statistics": {
+            modality: {"items": items, "recall": found, "ef_search": ef, "measured_at": at}
+            for modality, items, found, ef, at in rows
+        },
+        "description": space.description,
+    }
+
+
+def _index(valid: bool | None) -> str:
+    return "missing" if valid is None else "valid" if valid else "broken"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _shown(value: Any) -> str:
+    return "-" if value in (None, {}) else str(value)

@@ -1,0 +1,94 @@
+"""Items in two dimensions, by principal components: the modality gap made visible."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import sql
+
+from pipeline.database import Connection
+from pipeline.errors import SpaceError
+from pipeline.metrics import centred
+from pipeline.models import MODALITIES
+from pipeline.spaces import Space
+from pipeline.vectors import Vectors
+from pipeline.writer import unpack_vector
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points (n, 2) as stored and after each modality's mean is taken off; row i is one item.
+
+    Attributes:
+        gap: distance between the means of the two modalities, 0 to 2; None with one modality.
+        explained: share of the variance that the two axes hold, before and after.
+    """
+
+    space: str
+    modalities: list[str]
+    labels: list[str]
+    before: Points
+    after: Points
+    gap: float | None
+    explained: tuple[float, float]
+
+
+def project(connection: Connection, space: Space, sample: int) -> Projection:
+    """Up to ``sample`` items per modality, chosen by a hash of their number: the same every time.
+
+    Raises:
+        SpaceError: fewer than three items.
+    """
+    modalities: list[str] = []
+    labels: list[str] = []
+    rows: list[Vectors] = []
+    moved: list[Vectors] = []
+    means: list[npt.NDArray[np.float32]] = []
+    for modality in MODALITIES:
+        found = connection.execute(
+            sql.SQL(
+                "SELECT left(content_ref, 200), embedding FROM {} "
+                "ORDER BY hashint8(id), id LIMIT %s"
+            ).format(space.table(modality)),
+            (sample,),
+            binary=True,
+        ).fetchall()
+        if not found:
+            continue
+        vectors = np.stack([unpack_vector(bytes(data), space.vector_type) for _, data in found])
+        means.append(vectors.mean(axis=0))
+        modalities += [modality] * len(found)
+        labels += [label for label, _ in found]
+        rows.append(vectors)
+        moved.append(centred(vectors, means[-1]))
+    if len(modalities) < 3:
+        raise SpaceError(
+            f"the space {space.name!r} has {len(modalities)} items; a map needs at least 3"
+        )
+    before, explained_before = principal_components(np.concatenate(rows))
+    after, explained_after = principal_components(np.concatenate(moved))
+    return Projection(
+        space=space.name,
+        modalities=modalities,
+        labels=labels,
+        before=before,
+        after=after,
+        gap=float(np.linalg.norm(means[0] - means[1])) if len(means) == 2 else None,
+        explained=(explained_before, explained_after),
+    )
+
+
+def principal_components(rows: Vectors) -> tuple[Points, float]:
+    """The rows (n, D) on their two main axes, (n, 2), and the share of the variance they hold.
+
+    Signs are fixed (the largest entry of an axis is positive), so a map does not flip.
+    """
+    moved = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
+    _, strengths, axes = np.linalg.svd(moved, full_matrices=False)
+    axes = axes[:2]
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    variance = np.square(strengths)
+    points: Points = moved @ axes.T
+    return points, float(variance[:2].sum() / max(variance.sum(), 1e-30))

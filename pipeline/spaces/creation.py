@@ -1,0 +1,149 @@
+"""Spaces come and go: creating one with its tables and jobs, dropping one with all that is its."""
+
+import json
+
+import psycopg
+from psycopg import sql
+
+from pipeline.database import Connection, short_lock_timeout
+from pipeline.description import ModelDescription
+from pipeline.errors import ConfigurationError, SpaceError
+from pipeline.models import MODALITIES
+from pipeline.spaces.space import NAME, Space, get_space, list_spaces
+from pipeline.spaces.tables import create_table, enqueue_missing
+
+# How long creating or dropping may wait for a transaction that writes source_items.
+LOCK_TIMEOUT_MS = 2_000
+# pgvector's limits for an HNSW index.
+MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
+
+
+def create(
+    connection: Connection,
+    name: str,
+    model: ModelDescription,
+    *,
+    vector_type: str = "halfvec",
+    hnsw_m: int = 16,
+    hnsw_ef_construction: int = 64,
+) -> Space:
+    """Create a space in state ``building``, its detached tables, and a job per source item.
+
+    Raises:
+        ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
+        SpaceError: the name or the model's fingerprint is taken, or another space is building.
+    """
+    for other in list_spaces(connection):
+        if other.fingerprint == model.fingerprint():
+            raise SpaceError(f"this model is the one of the space {other.name!r}; use that one")
+    check_may_create(connection, name)
+    _check_vectors(model, vector_type, hnsw_m, hnsw_ef_construction)
+    try:
+        # Waits for writers of source_items that are under way: those after it see the new space,
+        # and their triggers create the jobs; those before it are seen by the enqueueing below.
+        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+            connection.execute("LOCK TABLE source_items IN SHARE MODE")
+            connection.execute(
+                """
+                INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type,
+                    precision, context_length, weights_sha256, fingerprint, description, hnsw_m,
+                    hnsw_ef_construction)
+                VALUES (%s, 'building', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                """,
+                (
+                    name,
+                    model.model,
+                    model.dimensions,
+                    vector_type,
+                    model.precision,
+                    model.context_length,
+                    model.weights_sha256,
+                    model.fingerprint(),
+                    json.dumps(model.as_dict()),
+                    hnsw_m,
+                    hnsw_ef_construction,
+                ),
+            )
+            space = get_space(connection, name)
+            for modality in MODALITIES:
+                create_table(connection, space, modality)
+    except psycopg.errors.LockNotAvailable as exc:
+        raise SpaceError(
+            "source_items is being written by a long transaction; try again when it has ended"
+        ) from exc
+    except psycopg.errors.UniqueViolation as exc:
+        raise SpaceError(
+            f"somebody else is creating a space right now: {exc.diag.message_detail}"
+        ) from exc
+    enqueue_missing(connection, space)
+    return space
+
+
+def check_may_create(connection: Connection, name: str) -> None:
+    """What can be said before a model is loaded, which takes a while.
+
+    Raises:
+        ConfigurationError: the name is not plain.
+        SpaceError: the name is taken, or another space is building.
+    """
+    if not NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot name a space; use lower-case letters, digits and _, such as vit_b_32"
+        )
+    for other in list_spaces(connection):
+        if other.name == name:
+            raise SpaceError(f"the space {name!r} exists already (state {other.state})")
+        if other.state == "building":
+            raise SpaceError(
+                f"the space {other.name!r} is still building; activate or drop it first"
+            )
+
+
+def _check_vectors(
+    model: ModelDescription, vector_type: str, hnsw_m: int, hnsw_ef_construction: int
+) -> None:
+    most = MOST_DIMENSIONS.get(vector_type)
+    if most is None:
+        raise ConfigurationError(f"the vector type is halfvec or vector, not {vector_type!r}")
+    if model.dimensions > most:
+        cure = "; use halfvec" if model.dimensions <= MOST_DIMENSIONS["halfvec"] else ""
+        raise ConfigurationError(
+            f"HNSW takes at most {most} dimensions of type {vector_type}, not "
+            f"{model.dimensions}{cure}"
+        )
+    if not 2 <= hnsw_m <= 100:
+        raise ConfigurationError(f"m of HNSW is from 2 to 100, not {hnsw_m}")
+    if not max(4, 2 * hnsw_m) <= hnsw_ef_construction <= 1000:
+        raise ConfigurationError(
+            f"ef_construction of HNSW is from {max(4, 2 * hnsw_m)} (twice m) to 1000, not "
+            f"{hnsw_ef_construction}"
+        )
+
+
+def drop(connection: Connection, space: Space) -> None:
+    """Remove a space that is not active: its tables, jobs, probes and cached queries.
+
+    Raises:
+        SpaceError: the space is active, or its tables are in use for longer than a moment.
+    """
+    try:
+        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+            # Deleting from source_items deletes from every space's tables: not in between.
+            connection.execute("LOCK TABLE source_items IN SHARE MODE")
+            row = connection.execute(
+                "DELETE FROM embedding_spaces WHERE id = %s AND state <> 'active' RETURNING id",
+                (space.id,),
+            ).fetchone()
+            if row is None:
+                raise SpaceError(
+                    f"the space {space.name!r} is active or gone; only another one can be "
+                    "dropped, so activate another one first"
+                )
+            connection.execute("DELETE FROM ingest_jobs WHERE space_id = %s", (space.id,))
+            for modality in MODALITIES:
+                connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(space.table(modality)))
+    except psycopg.errors.LockNotAvailable as exc:
+        raise SpaceError(
+            f"somebody is working with the space {space.name!r} or writing source_items; "
+            "end its workers and try again"
+        ) from exc

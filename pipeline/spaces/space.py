@@ -1,0 +1,127 @@
+"""A space as other modules see it: a row of ``embedding_spaces``, and the names of its tables."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from pipeline.database import Connection
+from pipeline.description import ModelDescription
+from pipeline.errors import ModelError, SpaceError
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A row of ``embedding_spaces``."""
+
+    id: int
+    name: str
+    state: str
+    model: str
+    dimensions: int
+    vector_type: str
+    precision: str
+    context_length: int
+    fingerprint: str
+    description: dict[str, Any]
+    hnsw_m: int
+    hnsw_ef_construction: int
+    ef_search: int
+    created_at: datetime
+    activated_at: datetime | None
+    retired_at: datetime | None
+
+    def table_name(self, modality: str) -> str:
+        """``multimodal_items_<modality>_s<id>``."""
+        return f"multimodal_items_{modality}_s{self.id}"
+
+    def table(self, modality: str) -> sql.Identifier:
+        return sql.Identifier(self.table_name(modality))
+
+    @property
+    def column_type(self) -> sql.SQL:
+        """Such as ``halfvec(512)``; both parts were checked when the space was created."""
+        return sql.SQL(f"{self.vector_type}({self.dimensions:d})")
+
+
+_COLUMNS = sql.SQL(
+    "id, name, state, model, dimensions, vector_type, precision, context_length, fingerprint, "
+    "description, hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at"
+)
+
+
+def _select(connection: Connection, condition: str = "true", *values: Any) -> list[Space]:
+    query = sql.SQL("SELECT {} FROM embedding_spaces WHERE {} ORDER BY id").format(
+        _COLUMNS,
+        sql.SQL(condition),
+    )
+    with connection.cursor(row_factory=class_row(Space)) as cursor:
+        return cursor.execute(query, values).fetchall()
+
+
+def list_spaces(connection: Connection) -> list[Space]:
+    """Every space, oldest first."""
+    return _select(connection)
+
+
+def find_active(connection: Connection) -> Space | None:
+    """The active space, if there is one."""
+    return next(iter(_select(connection, "state = 'active'")), None)
+
+
+def active_space(connection: Connection) -> Space:
+    """The active space.
+
+    Raises:
+        SpaceError: there is none yet.
+    """
+    space = find_active(connection)
+    if space is None:
+        raise SpaceError("no embedding space is active yet; run `pipeline migrate` to create one")
+    return space
+
+
+def get_space(connection: Connection, name: str) -> Space:
+    """The space of that name.
+
+    Raises:
+        SpaceError: naming those that exist.
+    """
+    for space in _select(connection, "name = %s", name):
+        return space
+    known = ", ".join(space.name for space in list_spaces(connection)) or "none"
+    raise SpaceError(f"there is no space {name!r}; there are: {known}")
+
+
+def name_for(model: str) -> str:
+    """A plain name: ``ViT-B-32/laion2b_s34b_b79k`` -> ``vit_b_32_laion2b_s34b_b79k``."""
+    slug = re.sub(r"[^a-z0-9]+", "_", model.lower().rstrip("/")).strip("_")
+    slug = slug[-40:].lstrip("_0123456789") if len(slug) > 40 else slug
+    return slug if NAME.fullmatch(slug) else f"space_{slug}"[:40].rstrip("_")
+
+
+def check_model(space: Space, description: ModelDescription) -> None:
+    """Refuse a model that is not the one the space was created with.
+
+    Raises:
+        ModelError: naming every field that differs, as ``field: the space's != this one's``.
+    """
+    if description.fingerprint() == space.fingerprint:
+        return
+    try:
+        stored = ModelDescription.from_dict(space.description)
+    except TypeError as exc:  # written by another version of the pipeline
+        raise ModelError(
+            f"the space {space.name!r} was described by another version of the pipeline ({exc}); "
+            "build a new space with `pipeline space create`"
+        ) from exc
+    differences = "; ".join(stored.differences(description)) or "the fingerprint"
+    raise ModelError(
+        f"this model is not the one of the space {space.name!r} ({differences}); use the space's "
+        "own model, or build a new space for this one with `pipeline space create`"
+    )

@@ -1,0 +1,43 @@
+CREATE OR REPLACE FUNCTION near_duplicates(
+    threshold  real    DEFAULT 0.95,
+    modality   text    DEFAULT 'image',
+    filter     jsonb   DEFAULT '{}',
+    neighbours integer DEFAULT 10
+)
+RETURNS TABLE (
+    id bigint, other_id bigint, similarity real, content_ref text, other_content_ref text
+)
+-- One index lookup per item instead of a comparison of all pairs. An item with more than
+-- `neighbours` near duplicates is paired with the nearest of them only; the others mostly pair
+-- with each other.
+LANGUAGE plpgsql STABLE ROWS 1000
+SET search_path FROM CURRENT
+SET hnsw.iterative_scan = relaxed_order
+SET enable_seqscan = on
+SET jit = off
+AS $$
+BEGIN
+    IF threshold IS NULL OR threshold NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'the threshold is %, and must be between 0 and 1',
+            coalesce(threshold::text, 'null') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN QUERY EXECUTE format(
+        $sql$
+        SELECT DISTINCT ON (1, 2) least(a.id, b.id), greatest(a.id, b.id), (1 - b.distance)::real,
+            CASE WHEN a.id < b.id THEN a.content_ref ELSE b.content_ref END,
+            CASE WHEN a.id < b.id THEN b.content_ref ELSE a.content_ref END
+        FROM multimodal_items AS a
+        CROSS JOIN LATERAL (
+            SELECT i.id, i.content_ref, i.source_id, i.embedding <=> a.embedding AS distance
+            FROM multimodal_items AS i
+            WHERE i.modality = %1$L
+            ORDER BY i.embedding <=> a.embedding
+            LIMIT %2$s  -- the item itself is among them
+        ) AS b
+        WHERE a.modality = %1$L AND a.metadata @> $1
+          AND b.source_id <> a.source_id AND b.distance <= 1 - $2
+        ORDER BY 1, 2
+        $sql$, modality, neighbours + 1) USING filter, threshold;
+END $$;
+COMMENT ON FUNCTION near_duplicates(real, text, jsonb, integer) IS
+    'Pairs of items of one modality whose similarity reaches the threshold, each pair once.';

@@ -1,0 +1,309 @@
+-- The search. Three steps: the query's vector; per modality the candidates, by the HNSW index or,
+-- where a filter leaves few rows, by an exact scan of those; then one ranking over all of them.
+--
+-- The candidates' statement is put together as text: with the modality as a literal the planner
+-- sees one partition, and with the limit as a number it sees that the index pays.
+
+CREATE OR REPLACE FUNCTION has_few_matches(modality text, filter jsonb, few bigint)
+RETURNS boolean
+-- Volatile only because EXPLAIN is not allowed otherwise. Runs with the caller's rights, so that
+-- row-level security counts.
+LANGUAGE plpgsql VOLATILE
+SET search_path FROM CURRENT
+SET enable_seqscan = on
+AS $$
+DECLARE
+    matches text := format('FROM multimodal_items WHERE modality = %L AND metadata @> %L',
+                           modality, filter);
+    plan    jsonb;
+    answer  boolean;
+BEGIN
+    EXECUTE 'EXPLAIN (FORMAT JSON) SELECT ' || matches INTO plan;
+    -- Only a rough idea (often 1 % of the table, whatever the filter), so it decides alone only
+    -- where it is far off; else the matches are counted, through the GIN index, up to the limit.
+    IF (plan #>> '{0,Plan,Plan Rows}')::float8 > 20.0 * few THEN
+        RETURN false;
+    END IF;
+    PERFORM set_config('enable_seqscan', 'off', true);
+    EXECUTE format('SELECT count(*) <= %s FROM (SELECT %s LIMIT %1$s + 1) AS m', few, matches)
+        INTO answer;
+    RETURN answer;
+END $$;
+COMMENT ON FUNCTION has_few_matches(text, jsonb, bigint) IS
+    'Whether at most so many items of the modality match the filter.';
+
+CREATE OR REPLACE FUNCTION modality_means(
+    space integer, OUT modalities text[], OUT means vector[], OUT sampled boolean)
+-- The mean vector of every modality that has items; where no statistics were taken yet, the mean
+-- of a thousand items.
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    known record;
+    mean  vector;
+BEGIN
+    sampled := false;
+    FOR known IN
+        SELECT m.modality, m.mean::vector AS mean, m.item_count
+        FROM space_modalities AS m WHERE m.space_id = space ORDER BY m.modality
+    LOOP
+        mean := known.mean;
+        IF mean IS NULL THEN
+            EXECUTE format('SELECT avg(e::vector) FROM (SELECT embedding FROM multimodal_items '
+                           'WHERE modality = %L LIMIT 1000) AS sample (e)', known.modality)
+                INTO mean;
+            sampled := sampled OR mean IS NOT NULL;
+        END IF;
+        IF mean IS NOT NULL THEN
+            modalities := modalities || known.modality;
+            means := means || mean;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION modality_means(integer) IS
+    'The mean vectors that calibrated ranking subtracts, per modality that has items.';
+
+CREATE OR REPLACE FUNCTION search_items(
+    query          text    DEFAULT NULL,
+    embedding      halfvec DEFAULT NULL,
+    like_item      bigint  DEFAULT NULL,
+    modality       text[]  DEFAULT NULL,
+    k              integer DEFAULT 10,
+    filter         jsonb   DEFAULT '{}',
+    min_similarity real    DEFAULT NULL,
+    ranking        text    DEFAULT 'calibrated',
+    query_modality text    DEFAULT NULL
+)
+RETURNS SETOF item_match
+LANGUAGE plpgsql STABLE ROWS 10
+SET search_path FROM CURRENT
+-- Set anew below, and set back when the function ends.
+SET hnsw.ef_search = 100
+SET hnsw.iterative_scan = relaxed_order
+SET hnsw.max_scan_tuples = 100000
+SET enable_seqscan = on
+SET jit = off
+AS $$
+DECLARE
+    active     record;
+    asked      record;
+    probe      halfvec;   -- the query's vector
+    of_query   text;      -- its modality
+    itself     bigint;    -- the source item of like_item, which is not among its own neighbours
+    modalities text[];
+    means      vector[];
+    centred    vector;    -- the query less the mean of its modality
+    filtered   boolean := filter <> '{}';
+    exact      boolean[]; -- per modality: every match is compared, no index
+    candidates integer;
+    pieces     text := '';
+    statement  text;
+    result     item_match[];
+    more       boolean;
+    comparand  text;
+    n          integer;
+    few        bigint;
+    tuned      integer;   -- ef_search
+BEGIN
+    IF num_nonnulls(query, embedding, like_item) <> 1 THEN
+        RAISE EXCEPTION 'give exactly one of query, embedding and like_item' USING
+            ERRCODE = 'invalid_parameter_value',
+            HINT = 'search_items(''a red bicycle''), search_items(embedding => ...) or '
+                   'search_items(like_item => 42)';
+    END IF;
+    IF k IS NULL OR k < 1 OR k > 100000 THEN
+        RAISE EXCEPTION 'k is %, and must be between 1 and 100000', coalesce(k::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF ranking IS NULL OR ranking NOT IN ('raw', 'calibrated', 'quota') THEN
+        RAISE EXCEPTION 'there is no ranking %', quote_nullable(ranking) USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'Use calibrated, raw or quota.';
+    END IF;
+    IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
+    END IF;
+
+    SELECT s.id, s.dimensions, s.vector_type, s.ef_search INTO active
+    FROM embedding_spaces AS s WHERE s.state = 'active';
+    IF active IS NULL THEN
+        RAISE EXCEPTION 'no embedding space is active' USING
+            ERRCODE = 'MM001',
+            HINT = 'Run `pipeline migrate` to create one, or `pipeline space activate NAME`.';
+    END IF;
+    SELECT array_agg(m.modality ORDER BY m.modality) AS known,
+           array_agg(m.modality ORDER BY m.modality) FILTER (
+               WHERE search_items.modality IS NULL OR m.modality = ANY (search_items.modality)
+           ) AS chosen,
+           max(m.item_count) AS items
+    INTO asked
+    FROM space_modalities AS m WHERE m.space_id = active.id;
+    modalities := asked.chosen;
+    IF NOT coalesce(modality <@ asked.known AND cardinality(modality) > 0, true) THEN
+        RAISE EXCEPTION 'there is no modality %', modality USING
+            ERRCODE = 'invalid_parameter_value',
+            HINT = format('Use modality => %L, or leave it out for all.', asked.known);
+    END IF;
+
+    -- The query's vector.
+    IF query IS NOT NULL THEN
+        probe := text_embedding(query);
+        of_query := 'text';
+    ELSIF like_item IS NOT NULL THEN
+        SELECT i.embedding, i.modality, i.source_id INTO probe, of_query, itself
+        FROM multimodal_items AS i WHERE i.id = like_item;
+        IF probe IS NULL THEN
+            RAISE EXCEPTION 'there is no item %', like_item USING
+                ERRCODE = 'no_data_found', HINT = 'Items have their numbers in multimodal_items.id.';
+        END IF;
+    ELSE
+        IF vector_dims(embedding) <> active.dimensions THEN
+            RAISE EXCEPTION 'the embedding has % dimensions, the active space %',
+                vector_dims(embedding), active.dimensions
+                USING ERRCODE = 'data_exception',
+                HINT = 'Only vectors of the active space''s model can be compared.';
+        END IF;
+        probe := embedding;
+        of_query := query_modality;
+    END IF;
+
+    -- What calibrated ranking needs; over one modality every ranking is that of the similarity.
+    IF ranking = 'calibrated' AND cardinality(modalities) > 1 THEN
+        DECLARE
+            known record;
+            own   vector;
+        BEGIN
+            SELECT * INTO known FROM modality_means(active.id);
+            SELECT array_agg(u.m ORDER BY u.n), array_agg(known.means[u.n] ORDER BY u.n)
+            INTO modalities, means
+            FROM unnest(known.modalities) WITH ORDINALITY AS u (m, n)
+            WHERE u.m = ANY (asked.chosen);
+            IF modalities IS NULL THEN
+                modalities := asked.chosen;
+            ELSIF cardinality(modalities) > 1 THEN
+                -- A vector from outside is of the modality in whose cone it lies.
+                SELECT known.means[u.n] INTO own
+                FROM unnest(known.modalities) WITH ORDINALITY AS u (m, n)
+                ORDER BY u.m IS DISTINCT FROM of_query, known.means[u.n] <=> probe::vector
+                LIMIT 1;
+                centred := probe::vector - own;
+                IF vector_norm(centred) < 0.001 THEN
+                    centred := NULL;  -- the mean itself: nothing is left to compare
+                END IF;
+                IF known.sampled THEN
+                    RAISE NOTICE 'the modalities'' means were taken from a sample'
+                        USING HINT = 'SELECT * FROM refresh_space_statistics() stores them.';
+                END IF;
+            END IF;
+        END;
+    END IF;
+
+    -- Text queries on images, say, are unlike what the graph was built of and need more.
+    SELECT max(coalesce(t.ef_search, m.ef_search, active.ef_search)) INTO tuned
+    FROM space_modalities AS m
+    LEFT JOIN space_tunings AS t
+        ON t.space_id = m.space_id AND t.item_modality = m.modality
+        AND t.query_modality = coalesce(of_query, t.query_modality)
+    WHERE m.space_id = active.id AND m.modality = ANY (modalities);
+
+    -- Exact search where it is faster: its cost grows with the matches m, that of the index with
+    -- k * items / m, and they meet where m * m is some 3 * k * items.
+    few := greatest(5000, least(50000, sqrt(3.0 * k * asked.items)))::bigint;
+    SELECT array_agg(CASE WHEN filtered OR row_security_active('multimodal_items')
+                          THEN has_few_matches(u.m, filter, few) ELSE false END ORDER BY u.n)
+    INTO exact
+    FROM unnest(modalities) WITH ORDINALITY AS u (m, n);
+
+    -- Calibrated candidates are those nearest to the centred query, so more of them are needed:
+    -- the index knows the items' directions, not those of the items less their mean.
+    candidates := CASE WHEN centred IS NULL THEN k ELSE greatest(4 * k, 100) END;
+    LOOP
+        pieces := '';
+        FOR n IN 1 .. cardinality(modalities) LOOP
+            comparand := CASE WHEN centred IS NULL OR exact[n] THEN '$1' ELSE '$2' END;
+            pieces := pieces || format(
+                '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
+                '%s AS distance, %s AS centred FROM multimodal_items AS i '
+                'WHERE i.modality = %L%s%s%s ORDER BY %s LIMIT %s)',
+                CASE WHEN n > 1 THEN ' UNION ALL ' END,
+                format('i.embedding <=> $1::%s', active.vector_type),
+                CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
+                    '(i.embedding::vector - $5[%s]) <=> $6', n) END,
+                modalities[n],
+                CASE WHEN filtered THEN ' AND i.metadata @> $3' END,
+                CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
+                CASE WHEN min_similarity IS NOT NULL AND centred IS NOT NULL THEN format(
+                    ' AND (i.embedding <=> $1::%s) <= 1 - $7', active.vector_type) END,
+                CASE WHEN exact[n] AND centred IS NOT NULL
+                     THEN format('(i.embedding::vector - $5[%s]) <=> $6', n)
+                     WHEN exact[n] THEN format('(i.embedding <=> $1::%s) + 0', active.vector_type)
+                     ELSE format('i.embedding <=> %s::%s', comparand, active.vector_type) END,
+                candidates);
+        END LOOP;
+        statement := format(
+            $sql$
+            WITH candidates AS MATERIALIZED (%1$s),
+            scored AS (
+                SELECT *, 1 - distance AS similarity, %2$s AS score FROM candidates
+            ),
+            best AS (  -- of the parts of one source item
+                SELECT DISTINCT ON (source_id) * FROM scored
+                WHERE $7 IS NULL OR similarity >= $7
+                ORDER BY source_id, score DESC, id
+            ),
+            placed AS (
+                SELECT *, row_number() OVER (PARTITION BY modality ORDER BY score DESC, id) AS place
+                FROM best
+            ),
+            ranked AS (
+                SELECT *, row_number() OVER (ORDER BY %3$s score DESC, id) AS rank
+                FROM placed ORDER BY rank LIMIT %4$s
+            )
+            SELECT (SELECT array_agg((rank, id, source_id, part, modality, content_ref, metadata,
+                        similarity, %5$s)::item_match ORDER BY rank) FROM ranked),
+                   EXISTS (SELECT FROM scored GROUP BY modality
+                           HAVING count(*) = %6$s AND ($7 IS NULL OR min(similarity) >= $7))
+            $sql$,
+            pieces,
+            CASE WHEN centred IS NULL THEN '1 - distance' ELSE '1 - centred' END,
+            CASE WHEN ranking = 'quota' THEN 'place,' END,
+            k,
+            CASE WHEN ranking = 'quota' AND cardinality(modalities) > 1
+                 THEN '1.0 / place' ELSE 'score' END,
+            candidates);
+        PERFORM set_config('hnsw.ef_search',
+            least(1000, greatest(tuned, 2 * candidates))::text, true);
+        IF true = ALL (exact) THEN
+            PERFORM set_config('enable_seqscan', 'off', true);
+        END IF;
+        EXECUTE statement INTO result, more
+            USING probe, l2_normalize(centred)::halfvec, filter, itself, means, centred,
+                  min_similarity::float8;
+        EXIT WHEN cardinality(result) >= k;
+        IF more THEN
+            candidates := 4 * candidates;  -- many of them were parts of one source item
+        ELSIF true = ALL (exact) OR min_similarity IS NOT NULL AND centred IS NULL
+              AND NOT filtered AND cardinality(result) > 0 THEN
+            EXIT;
+        ELSE
+            -- The index scan ended before it found enough: it looks at so many rows at most.
+            exact := array_fill(true, ARRAY[cardinality(modalities)]);
+        END IF;
+    END LOOP;
+
+    IF coalesce(cardinality(result), 0) < k THEN
+        RAISE NOTICE 'only % of the % asked for: %', coalesce(cardinality(result), 0), k, CASE
+            WHEN min_similarity IS NOT NULL THEN format(
+                'no other item%s has a similarity of at least %s',
+                CASE WHEN filtered THEN ' that matches the filter' END, min_similarity)
+            WHEN filtered THEN 'no other item matches the filter'
+            ELSE 'there are no other items' END;
+    END IF;
+    RETURN QUERY SELECT r.* FROM unnest(result) AS r;
+END $$;
+COMMENT ON FUNCTION search_items(text, halfvec, bigint, text[], integer, jsonb, real, text, text) IS
+    'The k items nearest to a text, a vector or a stored item, best first, one row per source '
+    'item: SELECT * FROM search_items(''a red bicycle'', modality => ''{image}''). Over several '
+    'modalities ranking is calibrated (each modality''s mean subtracted), raw, or quota; '
+    'query_modality says what an embedding was made from, where that is known.';

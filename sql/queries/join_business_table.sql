@@ -1,0 +1,23 @@
+-- question:   Which products in stock under this price look like what the text says?
+-- parameters: query, price, k
+-- index:      HNSW of the images
+\set query 'a red bicycle'
+\set price 40
+\set k 10
+
+-- Needs a table products (source_key, price, stock). More candidates than asked for, as the join
+-- drops some.
+WITH candidates AS MATERIALIZED (
+    SELECT source_id, content_ref, embedding <=> text_embedding(:'query') AS distance
+    FROM multimodal_items
+    WHERE modality = 'image'
+    ORDER BY embedding <=> text_embedding(:'query')
+    LIMIT 20 * :k
+)
+SELECT p.source_key, p.price, c.content_ref, 1 - c.distance AS similarity
+FROM candidates AS c
+JOIN source_items AS s ON s.id = c.source_id
+JOIN products AS p ON p.source_key = s.source_key
+WHERE p.stock > 0 AND p.price < :price
+ORDER BY c.distance
+LIMIT :k;

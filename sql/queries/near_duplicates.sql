@@ -1,0 +1,9 @@
+-- question:   Which pictures are nearly the same?
+-- parameters: threshold, filter
+-- index:      inside near_duplicates()
+\set threshold 0.7
+\set filter '{"hundredth": true}'
+
+SELECT id, other_id, similarity, content_ref, other_content_ref
+FROM near_duplicates(:threshold, 'image', filter => :'filter')
+ORDER BY similarity DESC, id, other_id;

@@ -1,0 +1,16 @@
+-- question:   Which text is the nearest to each of these pictures?
+-- parameters: filter
+-- index:      HNSW of the texts, once per picture
+\set filter '{"thousandth": true}'
+
+SELECT p.id, p.content_ref AS picture, t.content_ref AS text, t.similarity
+FROM multimodal_items AS p
+CROSS JOIN LATERAL (
+    SELECT i.content_ref, 1 - (i.embedding <=> p.embedding) AS similarity
+    FROM multimodal_items AS i
+    WHERE i.modality = 'text'
+    ORDER BY i.embedding <=> p.embedding
+    LIMIT 1
+) AS t
+WHERE p.modality = 'image' AND p.metadata @> :'filter'
+ORDER BY p.id;

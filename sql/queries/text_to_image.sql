@@ -1,0 +1,11 @@
+-- question:   Which pictures show what this text says?
+-- parameters: query, k
+-- index:      HNSW of the images
+\set query 'a red bicycle'
+\set k 10
+
+SELECT id, content_ref, 1 - (embedding <=> text_embedding(:'query')) AS similarity
+FROM multimodal_items
+WHERE modality = 'image'
+ORDER BY embedding <=> text_embedding(:'query')
+LIMIT :k;

@@ -1,0 +1,92 @@
+"""README cannot drift: its SQL and Python run, its commands and settings exist, its links lead
+somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from typer.main import get_command
+
+from pipeline.cli import app
+from pipeline.database import connect
+from pipeline.settings import Settings
+
+from .conftest import Demo
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("sql"))
+def test_its_sql_runs(demo: Demo, block: str) -> None:
+    with connect(demo.url, autocommit=False) as connection:
+        for statement in filter(str.strip, re.sub(r"--.*", "", block).split(";")):
+            if "search_items('" in statement:
+                # Nobody serves here; the text is in the cache once a search has asked for it.
+                text = re.findall(r"search_items\('([^']*)'", statement)[0]
+                assert demo.run("search", text, "-k", "1").returncode == 0
+            result = connection.execute(statement)  # type: ignore[arg-type]
+            if result.description:
+                assert result.fetchall(), statement
+        connection.rollback()
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_its_python_runs(
+    demo: Demo, block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", demo.url)
+    (tmp_path / "photos").mkdir()
+    with connect(demo.url) as connection:
+        row = connection.execute(
+            "SELECT content_ref, embedding::real[] FROM multimodal_items "
+            "WHERE modality = 'image' AND metadata->>'name' = 'bicycle'"
+        ).fetchone()
+    assert row is not None
+    (tmp_path / "photos/bike.jpg").write_bytes(Path(row[0]).read_bytes())
+    url = demo.url.replace("postgresql://", "postgresql+psycopg://")
+    program = block.replace("postgresql+psycopg://pipeline@db/app", url)
+    exec(compile(program, "README.md", "exec"), {"vector": np.asarray(row[1])})
+    assert capsys.readouterr().out.strip()
+
+
+def test_its_commands_exist() -> None:
+    used = re.findall(r"^\$ (?:\S*/)?pipeline (.*?)(?:  +#.*)?$", README, re.MULTILINE)
+    used += re.findall(r"`pipeline ([a-z][^`]*)`", README)
+    assert len(used) > 5
+    for line in used:
+        node = get_command(app)
+        words = shlex.split(line)
+        while words and hasattr(node, "commands"):
+            assert words[0] in node.commands, line
+            node = node.commands[words.pop(0)]
+        known = {option for parameter in node.params for option in parameter.opts}
+        for word in words:
+            if word.startswith("-"):
+                assert word.split("=")[0] in known, line
+
+
+def test_its_settings_exist() -> None:
+    named = set(re.findall(r"`PIPELINE_([A-Z_]+)`", README))
+    assert named
+    assert named <= {name.upper() for name in Settings.model_fields}
+
+
+def test_its_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_a_wrong_statement_would_fail(demo: Demo) -> None:
+    with connect(demo.url) as connection, pytest.raises(psycopg.Error):
+        connection.execute("SELECT content_ref FROM multimodal_items ORDER BY nearness")

@@ -1,0 +1,107 @@
+"""The queue's statements, one by one; in any order: tests/reliability/test_state_machine.py."""
+
+import psycopg
+import pytest
+
+from pipeline import queue, spaces
+from pipeline.database import Connection
+from pipeline.errors import PermanentRowError
+from pipeline.queue import Backoff, QueueCounts
+from pipeline.spaces import Space
+
+from ..fakes import FakeEmbedder, add_texts
+
+
+def test_a_claim_gives_the_content_and_counts_the_attempt(
+    connection: Connection, space: Space
+) -> None:
+    add_texts(connection, ["one", "two", "three"])
+    jobs = queue.claim(connection, space.id, "w", 2, 60)
+    assert [(job.content_ref, job.modality, job.attempts) for job in jobs] == [
+        ("one", "text", 1),
+        ("two", "text", 1),
+    ]
+    assert queue.counts(connection, space.id) == QueueCounts(1, 1, 2, 0)
+    row = connection.execute(
+        "SELECT DISTINCT worker, leased_until - now() BETWEEN '55 s' AND '60 s' FROM ingest_jobs "
+        "WHERE state = 'running'"
+    ).fetchall()
+    assert row == [("w", True)]
+
+
+def test_jobs_are_claimed_in_the_order_in_which_they_became_due(
+    connection: Connection, space: Space
+) -> None:
+    add_texts(connection, ["late", "soon", "not yet"])
+    connection.execute(
+        """
+        UPDATE ingest_jobs AS j SET run_after = now() + d.delay::interval FROM source_items AS s
+        JOIN (VALUES ('late', '-1 s'), ('soon', '-1 h'), ('not yet', '1 h')) AS d (text, delay)
+            ON d.text = s.content_ref WHERE j.source_id = s.id
+        """
+    )
+    order = []
+    while jobs := queue.claim(connection, space.id, "w", 1, 60):
+        order.append(jobs[0].content_ref)
+    assert order == ["soon", "late"]
+    assert not queue.is_due(connection, space.id)
+
+
+def test_a_release_gives_the_attempt_back(connection: Connection, space: Space) -> None:
+    add_texts(connection, ["one", "two"])
+    jobs = queue.claim(connection, space.id, "w", 2, 60)
+    assert queue.release(connection, space.id, "w", [jobs[0].source_id]) == 1
+    assert queue.release(connection, space.id, "w") == 1
+    rows = connection.execute("SELECT state, attempts, worker FROM ingest_jobs").fetchall()
+    assert rows == [("pending", 0, None)] * 2
+
+
+def test_lapsed_leases_keep_their_place_in_the_queue(connection: Connection, space: Space) -> None:
+    add_texts(connection, ["one", "two"])
+    connection.execute("UPDATE ingest_jobs SET run_after = now() - interval '1 h'")
+    query = "SELECT source_id, run_after FROM ingest_jobs ORDER BY 1"
+    before = connection.execute(query).fetchall()
+    queue.claim(connection, space.id, "w", 2, 60)
+    connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
+    assert queue.sweep(connection, 5) == 2
+    assert connection.execute(query).fetchall() == before
+
+
+def test_an_error_is_stored_bounded_and_without_what_postgresql_refuses(
+    connection: Connection, space: Space
+) -> None:
+    add_texts(connection, ["one"])
+    (job,) = queue.claim(connection, space.id, "w", 1, 60)
+    error = PermanentRowError("corrupt", "a NUL \x00, a surrogate \ud800, and " + "x" * 10_000)
+    queue.fail(connection, space.id, "w", [(job, error)], max_attempts=5, backoff=Backoff(1, 2))
+    (failure,) = queue.failed_rows(connection, space.id, 10)
+    assert len(failure.error) == 500
+    assert failure.error.startswith("a NUL \N{REPLACEMENT CHARACTER}, a surrogate ?, and xx")
+
+
+def test_jobs_of_one_space_are_not_those_of_another(connection: Connection, space: Space) -> None:
+    other = spaces.create(connection, "other", FakeEmbedder(16).description)
+    add_texts(connection, ["one"])
+    assert len(queue.claim(connection, space.id, "w", 10, 60)) == 1
+    assert queue.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)
+    assert queue.release(connection, other.id, "w") == 0
+
+
+def test_worker_ids_are_unique_per_start() -> None:
+    assert len({queue.new_worker_id() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'running'",
+        "state = 'failed'",
+        "state = 'done'",
+    ],
+)
+def test_the_table_refuses_a_state_that_cannot_be(
+    connection: Connection, space: Space, change: str
+) -> None:
+    add_texts(connection, ["one"])
+    with pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(f"UPDATE ingest_jobs SET {change}")  # type: ignore[arg-type]

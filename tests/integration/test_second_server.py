@@ -1,0 +1,59 @@
+"""Nothing depends on the embedded server: an ordinary role on a server over TCP, by password."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import migrate, queue, spaces
+from pipeline.database import connect, shown_url
+from pipeline.embedded import EmbeddedServer
+from pipeline.errors import DatabaseError
+from pipeline.settings import Settings
+from pipeline.worker import Worker
+
+from ..fakes import FakeEmbedder, add_texts
+from ..tcp_server import PASSWORD, tcp_server, tcp_url
+
+
+@pytest.fixture(scope="module")
+def port(server: EmbeddedServer) -> Iterator[int]:
+    with tcp_server(server) as port:
+        yield port
+
+
+def test_an_ordinary_role_migrates_ingests_and_searches(port: int) -> None:
+    url = tcp_url(port, "app", "app")
+    assert len(migrate.upgrade(url)) > 0
+    settings = Settings.load(database_url=url)
+    with connect(url) as connection:
+        space = spaces.create(connection, "fake", FakeEmbedder().description)
+        space = spaces.activate(connection, space)
+        add_texts(connection, ["one", "two", "three"])
+        report = Worker(url, space, FakeEmbedder(), None, None, settings).run()  # type: ignore[arg-type]
+        assert (report.done, report.failed) == (3, 0)
+        assert queue.counts(connection, space.id).pending == 0
+        nearest = connection.execute(
+            """
+            SELECT content_ref FROM multimodal_items ORDER BY embedding <=>
+                (SELECT embedding FROM multimodal_items WHERE content_ref = 'two') LIMIT 1
+            """
+        ).fetchone()
+        assert nearest == ("two",)
+    with connect(url) as fresh:  # the database's defaults reach a new session
+        assert fresh.execute("SHOW hnsw.iterative_scan").fetchone() == ("relaxed_order",)
+    assert len(migrate.downgrade(url, "base")) > 0
+
+
+def test_wrong_credentials_are_one_line_that_says_so(port: int) -> None:
+    url = tcp_url(port, "app", "app").replace("password", "guess")
+    with pytest.raises(DatabaseError, match="refuses these credentials; check user and password"):
+        connect(url)
+
+
+def test_no_message_shows_the_password(port: int) -> None:
+    url = tcp_url(port, "app", "no_such_database")
+    with pytest.raises(DatabaseError) as caught:
+        connect(url)
+    for shown in (str(caught.value), shown_url(url)):
+        assert PASSWORD not in shown
+        assert "a%20password" not in shown

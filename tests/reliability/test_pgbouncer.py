@@ -1,0 +1,154 @@
+"""The worker through PgBouncer in transaction mode, where no session outlives its transaction."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from pipeline.database import Connection, connect
+from pipeline.embedded import EmbeddedServer
+from pipeline.errors import DatabaseError
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+
+from ..fakes import FakeEmbedder, add_texts
+from .processes import wait_until
+from .test_poison import refuse
+from .workers import assert_embedded_once, make_worker, running, work
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+pytestmark = pytest.mark.skipif(
+    PGBOUNCER is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
+)
+
+CONFIG = """\
+[databases]
+* = host={socket} port=5432 user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {folder}/users.txt
+pool_mode = transaction
+default_pool_size = 3
+logfile = {folder}/log
+"""
+
+
+@pytest.fixture(scope="module")
+def bouncer(server: EmbeddedServer) -> Iterator[int]:
+    """Its port. It runs as the server's user, whom the server lets in, and which is not root."""
+    assert PGBOUNCER is not None
+    data = server.status().data
+    owner = pwd.getpwuid(data.stat().st_uid)
+    folder = Path(tempfile.mkdtemp(prefix="pipeline-bouncer-"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = CONFIG.format(socket=server.status().socket, port=port, folder=folder)
+    (folder / "pgbouncer.ini").write_text(config)
+    (folder / "users.txt").write_text('"postgres" ""\n')
+    as_owner = {}
+    if os.geteuid() == 0:
+        shutil.chown(folder, owner.pw_uid, owner.pw_gid)
+        as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+    process = subprocess.Popen(
+        [PGBOUNCER, "-q", str(folder / "pgbouncer.ini")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        **as_owner,  # type: ignore[call-overload]
+    )
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "log").read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(answers, "pgbouncer")
+    yield port
+    process.terminate()
+    process.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(settings: Settings, bouncer: int, connection: Connection) -> Settings:
+    """The same database, by way of the bouncer."""
+    url = f"postgresql://postgres@127.0.0.1:{bouncer}/{connection.info.dbname}"
+    return settings.model_copy(update={"database_url": SecretStr(url)})
+
+
+def test_it_is_in_transaction_mode(settings: Settings) -> None:
+    """Else the other tests here would prove nothing: sessions share the backends."""
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    with connect(url) as one, connect(url) as other:
+        query = "SELECT pg_backend_pid()"
+        assert one.execute(query).fetchone() == other.execute(query).fetchone()
+
+
+def test_rows_are_embedded_once(settings: Settings, space: Space, connection: Connection) -> None:
+    texts = [f"text number {n}" for n in range(300)]
+    add_texts(connection, texts)
+    assert work(settings, space).done == 300
+    assert_embedded_once(connection, texts)
+
+
+def test_a_poisonous_row_fails_alone(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    good = [f"good {n}" for n in range(63)]
+    add_texts(connection, [*good, "poison"])
+    report = work(settings, space, FakeEmbedder(before=refuse), limit=64)
+    assert (report.done, report.failed, report.retrying) == (63, 0, 1)
+
+
+def test_two_workers_that_watch_share_the_rows_and_see_changes(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    texts = [f"text number {n}" for n in range(200)]
+    workers = [make_worker(settings, space, once=False) for _ in range(2)]
+    with running(workers[0]), running(workers[1]):
+        add_texts(connection, texts)
+        wait_until(lambda: sum(w.report.done for w in workers) == 200, "the rows")
+        connection.execute("UPDATE source_items SET content_ref = content_ref || '!'")
+        wait_until(lambda: sum(w.report.done for w in workers) == 400, "the changed rows")
+    assert_embedded_once(connection, [f"{text}!" for text in texts])
+
+
+def test_terminated_backends_cost_no_row(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    texts = [f"text number {n}" for n in range(100)]
+    add_texts(connection, texts)
+
+    def terminate(_: object) -> None:
+        connection.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+            """
+        )
+
+    settings = settings.model_copy(update={"claim_size": 16})
+    work(settings, space, FakeEmbedder(before=terminate))
+    assert_embedded_once(connection, texts)
+
+
+def test_a_bouncer_without_its_server_is_an_outage(
+    settings: Settings, connection: Connection
+) -> None:
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    with pytest.raises(DatabaseError):
+        connect(url.replace(connection.info.dbname, "no_such_database"))

@@ -1,0 +1,83 @@
+"""A second PostgreSQL, as others run theirs: over TCP, with passwords, and no superuser for us."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pipeline.embedded import EmbeddedServer
+
+PASSWORD = "a password with %/@: in it"
+_URL = (
+    "postgresql://{user}:a%20password%20with%20%25%2F%40%3A%20in%20it@127.0.0.1:{port}/{database}"
+)
+
+
+def tcp_url(port: int, user: str, database: str) -> str:
+    return _URL.format(user=user, port=port, database=database)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def tcp_server(embedded: EmbeddedServer) -> Iterator[int]:
+    """Runs it from the embedded server's binaries; gives its port.
+
+    The superuser is ``admin``, an ordinary owner of the database ``app`` is ``app``; both log in
+    with ``PASSWORD``.
+    """
+    home = Path(tempfile.mkdtemp(prefix="pipeline-tcp-"))
+    # PostgreSQL refuses to run as root.
+    who: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+    if who:
+        shutil.chown(home, "nobody", "nogroup")
+    password_file = home / "password"
+    password_file.write_text(PASSWORD)
+    password_file.chmod(0o644)
+    data, port = home / "data", _free_port()
+    run: dict[str, Any] = {**who, "cwd": "/", "env": {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}}
+    initdb = [
+        embedded.binary("initdb"), "-D", data, "-U", "admin", "-E", "UTF8", "--no-sync",
+        "--auth=scram-sha-256", f"--pwfile={password_file}",
+    ]  # fmt: skip
+    subprocess.run(initdb, check=True, capture_output=True, **run)
+    options = ["-p", str(port), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]
+    server = subprocess.Popen(
+        [embedded.binary("postgres"), "-D", data, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **run,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                admin = psycopg.connect(tcp_url(port, "admin", "postgres"), autocommit=True)
+                break
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    raise
+                time.sleep(0.05)
+        with admin:
+            admin.execute(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'")
+            admin.execute("CREATE DATABASE app OWNER app")
+        with psycopg.connect(tcp_url(port, "admin", "app"), autocommit=True) as inside:
+            inside.execute("CREATE EXTENSION vector")  # as the administrator of a managed server
+        yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
