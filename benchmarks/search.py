@@ -131,9 +131,7 @@ def measure(server_url: str, queries: int) -> None:
         connection.execute(
             "INSERT INTO images_only SELECT * FROM multimodal_items WHERE modality = 'image'"
         )
-        connection.execute(
-            "CREATE INDEX ON images_only USING hnsw (embedding halfvec_cosine_ops)"
-        )
+        connection.execute("CREATE INDEX ON images_only USING hnsw (embedding halfvec_cosine_ops)")
         connection.execute("VACUUM ANALYZE images_only")
         times = latencies(connection, queries)
         medians = {name: statistics.median(values) for name, values in times.items()}

@@ -23,7 +23,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-FUNCTIONS_SHA256 = "unreleased"
+FUNCTIONS_SHA256 = "5fb20973b7523b714a670a5d90d34f90093f432f027a908be2fe383fccc6ffde"
 
 # What a downgrade drops.
 NAMES = (
@@ -124,10 +124,11 @@ def upgrade() -> None:
     path = bind.scalar(
         text(
             """
-            SELECT string_agg(DISTINCT quote_ident(schema), ', ') || ', pg_temp'
-            FROM (SELECT current_schema() AS schema
-                  UNION SELECT extnamespace::regnamespace::text FROM pg_extension
-                  WHERE extname = 'vector') AS schemas
+            SELECT concat_ws(', ', quote_ident(current_schema()), (
+                SELECT quote_ident(n.nspname)
+                FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+                WHERE e.extname = 'vector' AND n.nspname <> current_schema()
+            ), 'pg_temp')
             """
         )
     )

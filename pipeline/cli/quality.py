@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 # `pipeline --help` does not pay for it.
 if TYPE_CHECKING:
     from pipeline.evaluate import RetrievalReport
-    from pipeline.recall import Recall
+    from pipeline.searches import Recall
     from pipeline.tune import Tuning
 
 eval_app = typer.Typer(
@@ -52,6 +52,7 @@ def eval_recall(
     from pipeline import recall
     from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.searches import CONDITIONS
 
     with open_database(Settings.load()) as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
@@ -61,7 +62,7 @@ def eval_recall(
             k=k,
             sample=sample,
             ef_search=ef_search,
-            conditions=tuple(recall.CONDITIONS) if filters else ("none",),
+            conditions=tuple(CONDITIONS) if filters else ("none",),
             progress=lambda what: bar.update(task, description=what),
         )
         recall.record(connection, found, results)

@@ -1,22 +1,19 @@
 """``pipeline space``: the life of an embedding space, from its model to its end."""
 
-import dataclasses
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table
+from pipeline.cli.output import note
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
+from pipeline.cli.space_show import list_spaces, show_space
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
-if TYPE_CHECKING:
-    from pipeline.spaces import Space
-
 app = typer.Typer(
     help="Create, build, activate, roll back, import, export and drop embedding spaces.",
     no_args_is_help=True,
@@ -25,7 +22,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecreateViews = Annotated[
     bool,
     typer.Option("--recreate-views", help="Drop and remake views on the vector column."),
@@ -35,42 +31,8 @@ Attempts = Annotated[
 ]
 
 
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List the spaces with their states, oldest first. Example: pipeline space list --json"""
-    from pipeline import spaces
-    from pipeline.database import open_database
-
-    with open_database(Settings.load()) as connection:
-        found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
-    if as_json:
-        print_json(found)
-        return
-    columns = ("name", "state", "model", "dimensions", "precision", "items", "pending", "failed")
-    print_table(
-        None,
-        columns,
-        [[row[column] for column in columns] for row in found],
-        right=("dimensions", "items", "pending", "failed"),
-    )
-
-
-@app.command()
-def show(name: Name, as_json: AsJson = False) -> None:
-    """Show everything about one space: its model, coverage, indexes, statistics and tuning.
-
-    Example: pipeline space show demo
-    """
-    from pipeline import spaces
-    from pipeline.database import open_database
-
-    with open_database(Settings.load()) as connection:
-        space = spaces.get_space(connection, name)
-        found = _summary(connection, space) | _details(connection, space)
-    if as_json:
-        print_json(found)
-        return
-    print_table(None, ("", "value"), [(key, _shown(value)) for key, value in _flat(found).items()])
+app.command("list")(list_spaces)
+app.command("show")(show_space)
 
 
 @app.command()
@@ -241,74 +203,3 @@ def _hnsw(text: str | None) -> dict[str, Any]:
             raise ConfigurationError(f"--hnsw takes m=16,ef_construction=64, not {text!r}")
         values[known[name]] = int(value)
     return values
-
-
-def _summary(connection: Any, space: "Space") -> dict[str, Any]:
-    from pipeline import queue, spaces
-
-    counts = queue.counts(connection, space.id)
-    return {
-        "name": space.name,
-        "state": space.state,
-        "model": space.model,
-        "dimensions": space.dimensions,
-        "vector_type": space.vector_type,
-        "precision": space.precision,
-        "items": spaces.item_count(connection, space),
-        "pending": counts.pending + counts.running,
-        "failed": counts.failed,
-        "created_at": space.created_at,
-        "activated_at": space.activated_at,
-    }
-
-
-def _details(connection: Any, space: "Space") -> dict[str, Any]:
-    from pipeline import recall, spaces
-    from pipeline.models import MODALITIES
-
-    coverage = spaces.coverage(connection, space)
-    rows = connection.execute(
-        "SELECT modality, item_count, recall, ef_search, measured_at FROM space_modalities "
-        "WHERE space_id = %s ORDER BY modality",
-        (space.id,),
-    ).fetchall()
-    probes = connection.execute(
-        "SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,)
-    ).fetchone()
-    return {
-        "fingerprint": space.fingerprint,
-        "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
-        "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
-        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in MODALITIES},
-        "probes": probes[0],
-        "ef_search": {
-            "default": space.ef_search,
-            **{
-                f"{a} -> {b}": ef
-                for (a, b), ef in recall.tuned_ef_search(connection, space).items()
-            },
-        },
-        "statistics": {
-            modality: {"items": items, "recall": found, "ef_search": ef, "measured_at": at}
-            for modality, items, found, ef, at in rows
-        },
-        "description": space.description,
-    }
-
-
-def _index(valid: bool | None) -> str:
-    return "missing" if valid is None else "valid" if valid else "broken"
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _shown(value: Any) -> str:
-    return "-" if value in (None, {}) else str(value)

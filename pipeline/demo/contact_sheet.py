@@ -65,8 +65,8 @@ def _card(neighbour: Neighbour) -> str:
     else:
         body = escape(document.content_ref)
     return (
-        f"<li>{body}<span>{neighbour.rank}. {document.modality}, "
-        f"similarity {neighbour.similarity:.3f}</span></li>"
+        f"<li>{body}<span>{neighbour.rank}. {document.modality} &middot; "
+        f"{neighbour.similarity:.3f}</span></li>"
     )
 
 

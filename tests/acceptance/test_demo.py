@@ -55,7 +55,7 @@ def test_a_second_run_changes_no_row(demo: Demo) -> None:
 def test_the_contact_sheet_needs_nothing_but_itself(demo: Demo) -> None:
     page = (demo.folder / "contact-sheet.html").read_text(encoding="utf-8")
     assert str(demo.folder / "contact-sheet.html") in demo.first.stdout
-    assert len(re.findall(r'src="data:image/', page)) >= 25
+    assert len(re.findall(r'src="data:image/', page)) >= 20
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
 

@@ -1,5 +1,6 @@
 """Recall, tuning and retrieval: against numbers known by construction, and clip-benchmark's."""
 
+import json
 import sys
 import types
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import evaluate, recall, spaces, tune
+from pipeline import evaluate, recall, searches, spaces, tune
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.gate import Gate, pass_gate
@@ -220,7 +221,7 @@ def test_a_whole_index_finds_nearly_everything_for_every_pair_and_filter(
     connection: Connection, space: Space
 ) -> None:
     fill(connection, space, *clip_like(1500, space.dimensions))
-    results = recall.measure(connection, space, sample=20, conditions=tuple(recall.CONDITIONS))
+    results = recall.measure(connection, space, sample=20, conditions=tuple(searches.CONDITIONS))
     assert len(results) == 12
     assert {(r.query_modality, r.item_modality) for r in results} == {
         (a, b) for a in ("text", "image") for b in ("text", "image")
@@ -242,15 +243,32 @@ def test_a_whole_index_finds_nearly_everything_for_every_pair_and_filter(
     assert row == ("on",)
 
 
+def test_the_truth_is_that_of_a_scan(connection: Connection, space: Space) -> None:
+    texts, images = clip_like(400, space.dimensions)
+    fill(connection, space, texts, images)
+    connection.execute("SELECT '[1]'::vector; ")
+    connection.execute("SET hnsw.ef_search = 1")
+    connection.execute("SET hnsw.iterative_scan = off")
+    connection.execute("SET enable_seqscan = off")
+    queries = searches.sample_queries(connection, space, "text", 20)
+    truth = searches.exact(connection, space, "image", queries, 10, "none")
+    asked = np.array([json.loads(query.vector) for query in queries])
+    expected = np.sort(1 - asked @ images.T, axis=1)[:, 9]
+    assert [t.rows for t in truth] == [10] * 20
+    np.testing.assert_allclose([t.last for t in truth], expected, atol=2e-3)
+    few = searches.exact(connection, space, "image", queries, 10, "1 %")
+    assert all(0 < t.rows < 10 for t in few)
+
+
 def test_recall_counts_what_the_index_misses(
     connection: Connection, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(connection, space, *clip_like(300, space.dimensions))
-    queries = recall.sample_queries(connection, space, "text", 10)
-    truth = recall.exact(connection, space, "image", queries, 10, "none")
+    queries = searches.sample_queries(connection, space, "text", 10)
+    truth = searches.exact(connection, space, "image", queries, 10, "none")
     # As if half of what exact search returns were nearer than anything the index finds.
-    half = [recall.Exact(2 * t.rows, t.last) for t in truth]
-    found = recall.search(connection, space, "text", "image", queries, half, 10, 200, "none")
+    half = [searches.Exact(2 * t.rows, t.last) for t in truth]
+    found = searches.search(connection, space, "text", "image", queries, half, 10, 200, "none")
     assert found.recall == pytest.approx(0.5)
     assert found.short == 10
 
@@ -264,10 +282,10 @@ def test_queries_of_the_log_are_used_for_half_of_the_texts(
         "LIMIT 1) FROM generate_series(1, 30) AS n",
         (paired.id,),
     )
-    queries = recall.sample_queries(connection, paired, "text", 20)
+    queries = searches.sample_queries(connection, paired, "text", 20)
     assert sum(query.item == 0 for query in queries) == 10
-    assert recall.sample_queries(connection, paired, "text", 20) == queries
-    assert all(q.item for q in recall.sample_queries(connection, paired, "image", 20))
+    assert searches.sample_queries(connection, paired, "text", 20) == queries
+    assert all(q.item for q in searches.sample_queries(connection, paired, "image", 20))
 
 
 def test_a_space_that_is_not_active_is_measured_too(connection: Connection, paired: Space) -> None:

@@ -12,7 +12,7 @@ from pipeline import plots, spaces
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.projection import principal_components, project
-from pipeline.recall import Recall
+from pipeline.searches import Recall
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.tune import Tuning

@@ -1,5 +1,9 @@
 """text_embedding() and the server behind it: any session, cached, bounded, with clear errors."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +16,7 @@ import pytest
 from pipeline import migrate, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedded import EmbeddedServer
+from pipeline.embedder import MultimodalEmbedder
 from pipeline.serve import QueryServer, configure_loopback
 from pipeline.writer import unpack_vector
 
@@ -123,7 +128,12 @@ def test_many_sessions_that_miss_the_same_text_have_it_embedded_once(
 
 
 def test_two_servers_share_the_requests(url: str, connection: Connection) -> None:
-    one, two = FakeEmbedder(), FakeEmbedder()
+    never = threading.Event()  # long enough for the other server to look as well
+
+    def slow(_: Sequence[bytes]) -> None:
+        never.wait(1.5)
+
+    one, two = FakeEmbedder(before=slow), FakeEmbedder(before=slow)
     with serving(url, one), serving(url, two):
         connection.execute(
             "SELECT text_embeddings(array_agg('text ' || n)) FROM generate_series(1, 30) AS n"
@@ -251,6 +261,31 @@ def test_the_server_follows_the_active_space(url: str, connection: Connection) -
         thread.join(WITHIN)
 
 
+def test_the_command_serves_the_real_model_until_sigterm(empty_url: str) -> None:
+    migrate.upgrade(empty_url)
+    model = MultimodalEmbedder("demo", precision="float32")
+    with connect(empty_url) as connection:
+        space = spaces.create(connection, "demo", model.description)
+        spaces.build_indexes(connection, space)
+        spaces.activate(connection, space)
+        program = "import typer; from pipeline.cli.serve import serve; typer.run(serve)"
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={"DATABASE_URL": empty_url, "PATH": os.environ["PATH"]},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            _wait_until(connection, "SELECT is_served(id) FROM embedding_spaces", 4 * WITHIN)
+            found = embedding(connection, "a red bicycle")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=WITHIN)
+    np.testing.assert_allclose(found, model.embed_text(["a red bicycle"])[0], atol=1e-3)
+    assert process.returncode == 0
+    assert "stopped after 1 texts in 1 batches" in said
+
+
 @pytest.fixture(scope="module")
 def foreign(server: EmbeddedServer) -> Iterator[int]:
     """A server over TCP with passwords: a database owned by an ordinary role, and an analyst."""
@@ -318,8 +353,8 @@ def test_an_analyst_cannot_use_or_see_the_loop_back(foreign: int, analyst: Conne
         assert caught.value.sqlstate in {"42501", "42704"}, forbidden
 
 
-def _wait_until(connection: Connection, condition: str) -> None:
-    deadline = time.monotonic() + WITHIN
+def _wait_until(connection: Connection, condition: str, seconds: float = WITHIN) -> None:
+    deadline = time.monotonic() + seconds
     while not _value(connection, condition):
         assert time.monotonic() < deadline, condition
         time.sleep(0.01)

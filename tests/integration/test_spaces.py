@@ -1,5 +1,6 @@
 """Spaces on a real database: created, filled, activated, rolled back, dropped, refused."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,24 @@ def test_names_models_and_builds_are_unique(connection: Connection, space: Space
         spaces.create(connection, "again", FakeEmbedder(12).description)
     with pytest.raises(SpaceError, match="'second' is still building"):
         spaces.create(connection, "third", FakeEmbedder(16).description)
+
+
+def test_rows_of_a_transaction_under_way_are_not_missed(
+    url: str, connection: Connection, space: Space
+) -> None:
+    """Their trigger did not see the new space, and its enqueueing does not see them yet."""
+    with connect(url) as writer, connect(url) as own:
+        writer.execute("BEGIN")
+        add_texts(writer, ["written before", "committed after"])
+        creation = threading.Thread(target=lambda: second_space(own), daemon=True)
+        creation.start()
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareLock'"
+        while connection.execute(query).fetchone() == (0,) and creation.is_alive():
+            creation.join(0.01)
+        writer.execute("COMMIT")
+        creation.join(30)
+    made = spaces.get_space(connection, "second")
+    assert queue.counts(connection, made.id).pending == 2
 
 
 def test_two_creations_at_once_make_one_space_and_one_clear_error(

@@ -208,7 +208,7 @@ def test_a_query_that_waited_for_the_swap_uses_the_new_space_throughout(
         except psycopg.Error as exc:
             rows.append(exc)
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     with connection.transaction():
         connection.execute("LOCK TABLE multimodal_items IN ACCESS EXCLUSIVE MODE")
         reader.start()
@@ -397,7 +397,9 @@ def test_a_vacuum_of_a_partition_holds_an_activation_up_only_until_it_ends(
         with other.transaction():
             # The lock that VACUUM and ANALYZE take.
             other.execute(f"LOCK TABLE {two[0].table_name('text')} IN SHARE UPDATE EXCLUSIVE MODE")
-            thread = threading.Thread(target=lambda: spaces.activate(connection, two[1]))
+            thread = threading.Thread(
+                target=lambda: spaces.activate(connection, two[1]), daemon=True
+            )
             thread.start()
             # It waits where it stands in nobody's way.
             wait_for_lock_waiter(other)
@@ -429,7 +431,7 @@ def test_two_activations_at_once_end_with_one_active_space(
         except Exception as exc:
             errors.append(exc)
 
-    threads = [threading.Thread(target=activate) for _ in range(4)]
+    threads = [threading.Thread(target=activate, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -89,13 +89,22 @@ def test_a_build_waits_for_the_rows_that_another_worker_holds(
         run_ingest=fake_ingest(FakeEmbedder(12)),
         listener=BuildListener(waiting=lambda jobs: waiting.set()),
     )
-    thread = threading.Thread(target=lambda: report.append(building.run()))
+    thread = threading.Thread(target=lambda: report.append(building.run()), daemon=True)
     thread.start()
     assert waiting.wait(60)
     assert spaces.missing_indexes(connection, second) == ["text", "image"]
     assert queue.release(connection, second.id, "other") == len(held) == 20
     thread.join(60)
     assert report[0].coverage.share == 1.0
+
+
+def wait_for_index_entry(connection: Connection, space: Space, thread: threading.Thread) -> None:
+    """Until the building index stands in the catalogue, so its first transaction is through."""
+    for _ in range(1000):
+        if spaces.index_is_valid(connection, space, "text") is not None:
+            return
+        thread.join(0.01)
+    raise AssertionError("the build waits for a lock before it has begun")
 
 
 def test_an_index_build_that_is_killed_leaves_a_broken_index_that_is_replaced(
@@ -115,10 +124,9 @@ def test_an_index_build_that_is_killed_leaves_a_broken_index_that_is_replaced(
             except psycopg.Error as exc:
                 errors.append(exc)
 
-        thread = threading.Thread(target=build)
+        thread = threading.Thread(target=build, daemon=True)
         thread.start()
-        while spaces.index_is_valid(connection, second, "text") is None:
-            thread.join(0.01)
+        wait_for_index_entry(connection, second, thread)
         progress = spaces.index_progress(connection, second)
         assert progress is None or isinstance(progress, IndexProgress)
         connection.execute("SELECT pg_terminate_backend(%s)", (victim.info.backend_pid,))
@@ -138,10 +146,9 @@ def test_source_rows_can_be_deleted_while_the_index_is_built(
         holder.execute("BEGIN")
         # What the build waits for after it has begun.
         holder.execute(f"LOCK TABLE {second.table_name('text')} IN ROW EXCLUSIVE MODE")
-        thread = threading.Thread(target=lambda: spaces.build_indexes(own, second))
+        thread = threading.Thread(target=lambda: spaces.build_indexes(own, second), daemon=True)
         thread.start()
-        while spaces.index_is_valid(connection, second, "text") is None:
-            thread.join(0.01)
+        wait_for_index_entry(connection, second, thread)
         connection.execute("SET lock_timeout = '10s'")
         connection.execute("DELETE FROM source_items WHERE source_key = '1'")
         assert thread.is_alive()

@@ -98,9 +98,7 @@ def test_a_login_of_pipeline_ingest_runs_the_worker(
         connection.execute("DROP ROLE loader")
 
 
-def test_a_tenant_gets_full_limits_of_its_own_rows(
-    connection: Connection, space: Space
-) -> None:
+def test_a_tenant_gets_full_limits_of_its_own_rows(connection: Connection, space: Space) -> None:
     """The policies are those of the documentation, read from there."""
     vectors = unit_rows(np.random.default_rng(2).normal(size=(3000, 8)))
     store(connection, space, "text", vectors, first_source_id=1)

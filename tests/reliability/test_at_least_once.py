@@ -16,10 +16,10 @@ Start = Callable[..., Pipeline]
 
 
 @pytest.mark.parametrize(
-    ("rows", "workers", "every"),
+    ("rows", "workers", "every", "delay"),
     [
-        (400, 2, 1.5),
-        pytest.param(5_000, 4, 2.0, marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
+        (400, 2, 1.5, 0.1),
+        pytest.param(5_000, 4, 2.0, 0.5, marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
     ],
 )
 def test_workers_killed_at_random_lose_nothing_and_write_nothing_twice(
@@ -30,12 +30,13 @@ def test_workers_killed_at_random_lose_nothing_and_write_nothing_twice(
     rows: int,
     workers: int,
     every: float,
+    delay: float,
 ) -> None:
     texts = [f"text number {n}" for n in range(rows)]
     add_texts(connection, texts)
 
     def start() -> Pipeline:
-        return pipeline(url, "ingest", "--watch", faults={"delay": 0.1}, max_attempts=1000)
+        return pipeline(url, "ingest", "--watch", faults={"delay": delay}, max_attempts=1000)
 
     running = [start() for _ in range(workers)]
     wait_until(lambda: open_jobs() < rows, "the first rows")

@@ -102,6 +102,27 @@ def test_a_claim_that_no_longer_holds_touches_no_row(
     assert Writer(space).finish(connection, "other", [finished(other)]) == Written(1, 1)
 
 
+def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
+    connection: Connection, space: Space
+) -> None:
+    """The same worker, the same version: the attempt alone tells the two claims apart."""
+    add_texts(connection, ["content"])
+    (lapsed,) = queue.claim(connection, space.id, "me", 1, 60)
+    connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
+    queue.sweep(connection, 5)
+    (good,) = queue.claim(connection, space.id, "me", 1, 60)
+    assert (good.version, good.attempts) == (lapsed.version, lapsed.attempts + 1)
+    failure = (lapsed, TransientRowError("timeout", "no answer"))
+    assert (
+        queue.fail(
+            connection, space.id, "me", [failure], max_attempts=5, backoff=queue.Backoff(1, 2)
+        )
+        == {}
+    )
+    assert Writer(space).finish(connection, "me", [finished(lapsed)]) == Written(0, 0)
+    assert Writer(space).finish(connection, "me", [finished(good)]) == Written(1, 1)
+
+
 def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
     connection: Connection, space: Space
 ) -> None:

@@ -1,0 +1,123 @@
+"""``pipeline space list`` and ``show``: what spaces there are, and everything about one."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.output import print_json, print_table
+from pipeline.settings import Settings
+
+# What needs the database driver is imported by the command that uses it.
+if TYPE_CHECKING:
+    from pipeline.spaces import Space
+
+Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def list_spaces(as_json: AsJson = False) -> None:
+    """List the spaces with their states, oldest first. Example: pipeline space list --json"""
+    from pipeline import spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
+    if as_json:
+        print_json(found)
+        return
+    columns = ("name", "state", "model", "dimensions", "precision", "items", "pending", "failed")
+    print_table(
+        None,
+        columns,
+        [[row[column] for column in columns] for row in found],
+        right=("dimensions", "items", "pending", "failed"),
+    )
+
+
+def show_space(name: Name, as_json: AsJson = False) -> None:
+    """Show everything about one space: its model, coverage, indexes, statistics and tuning.
+
+    Example: pipeline space show demo
+    """
+    from pipeline import spaces
+    from pipeline.database import open_database
+
+    with open_database(Settings.load()) as connection:
+        space = spaces.get_space(connection, name)
+        found = _summary(connection, space) | _details(connection, space)
+    if as_json:
+        print_json(found)
+        return
+    print_table(None, ("", "value"), [(key, _shown(value)) for key, value in _flat(found).items()])
+
+
+def _summary(connection: Any, space: "Space") -> dict[str, Any]:
+    from pipeline import queue, spaces
+
+    counts = queue.counts(connection, space.id)
+    return {
+        "name": space.name,
+        "state": space.state,
+        "model": space.model,
+        "dimensions": space.dimensions,
+        "vector_type": space.vector_type,
+        "precision": space.precision,
+        "items": spaces.item_count(connection, space),
+        "pending": counts.pending + counts.running,
+        "failed": counts.failed,
+        "created_at": space.created_at,
+        "activated_at": space.activated_at,
+    }
+
+
+def _details(connection: Any, space: "Space") -> dict[str, Any]:
+    from pipeline import recall, spaces
+    from pipeline.models import MODALITIES
+
+    coverage = spaces.coverage(connection, space)
+    rows = connection.execute(
+        "SELECT modality, item_count, recall, ef_search, measured_at FROM space_modalities "
+        "WHERE space_id = %s ORDER BY modality",
+        (space.id,),
+    ).fetchall()
+    probes = connection.execute(
+        "SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,)
+    ).fetchone()
+    return {
+        "fingerprint": space.fingerprint,
+        "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
+        "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
+        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in MODALITIES},
+        "probes": probes[0],
+        "ef_search": {
+            "default": space.ef_search,
+            **{
+                f"{a} -> {b}": ef
+                for (a, b), ef in recall.tuned_ef_search(connection, space).items()
+            },
+        },
+        "statistics": {
+            modality: {"items": items, "recall": found, "ef_search": ef, "measured_at": at}
+            for modality, items, found, ef, at in rows
+        },
+        "description": space.description,
+    }
+
+
+def _index(valid: bool | None) -> str:
+    return "missing" if valid is None else "valid" if valid else "broken"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _shown(value: Any) -> str:
+    return "-" if value in (None, {}) else str(value)
