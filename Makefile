@@ -48,7 +48,7 @@ bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmar
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[parquet,s3,gcs,azure,heic]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[parquet,s3,gcs,azure,heic,plots]' --group dev
 	@touch $@
 
 clean:  ## remove .venv and what the tools left behind

@@ -150,9 +150,9 @@ def _norms(connection: Connection, space: Space) -> Iterator[Check]:
     for modality in MODALITIES:
         row = connection.execute(
             sql.SQL(
-                "SELECT count(*), count(*) FILTER (WHERE NOT abs(l2_norm(embedding) - 1) < 0.01) "
+                "SELECT count(*), count(*) FILTER (WHERE NOT {}) "
                 "FROM (SELECT embedding FROM {} LIMIT 10000) AS sample"
-            ).format(space.table(modality))
+            ).format(space.is_unit_vector, space.table(modality))
         ).fetchone()
         has_check = connection.execute(
             "SELECT 1 FROM pg_constraint WHERE conrelid = %s::regclass AND convalidated "
@@ -164,15 +164,19 @@ def _norms(connection: Connection, space: Space) -> Iterator[Check]:
         name = space.table_name(modality)
         if wrong:
             found = f"{wrong} of {seen} vectors are no unit vectors; they are embedded anew after"
-            fix = "DELETE FROM {} WHERE NOT abs(l2_norm(embedding) - 1) < 0.01"
+            fix = "DELETE FROM {table} WHERE NOT {unit}"
         elif has_check is None:
             found = "the CHECK on unit vectors is gone"
-            fix = "ALTER TABLE {} ADD CONSTRAINT {} CHECK (abs(l2_norm(embedding) - 1) < 0.01)"
+            fix = "ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({unit})"
         else:
             yield Check(f"norms {modality}", True, f"unit vectors ({seen} looked at)")
             continue
-        names = [sql.Identifier(name), sql.Identifier(f"{name}_unit_vector")]
-        statement = sql.SQL(fix).format(*names).as_string(connection)
+        parts = {
+            "table": sql.Identifier(name),
+            "check": sql.Identifier(f"{name}_unit_vector"),
+            "unit": space.is_unit_vector,
+        }
+        statement = sql.SQL(fix).format(**parts).as_string(connection)
         yield Check(f"norms {modality}", False, found, statement)
 
 

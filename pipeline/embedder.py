@@ -1,6 +1,6 @@
 """The model: texts and images in, unit vectors of one embedding space out.
 
-The only door to torch and OpenCLIP (``pipeline.openclip`` and ``pipeline.towers`` lie behind it).
+The only door to torch and OpenCLIP; the parts behind it are in ``pipeline.openclip``.
 Importing it takes seconds, so commands that need no model do not import it, and ``import
 pipeline`` never does.
 
@@ -27,19 +27,19 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
-from pipeline.checkpoints import Checkpoint, sha256_of
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.openclip import (
+from pipeline.openclip.checkpoints import Checkpoint, sha256_of
+from pipeline.openclip.loading import (
     architecture_name,
     find_checkpoint,
     load_model,
     load_tokenizer,
     preprocess_config,
 )
+from pipeline.openclip.tokens import Tokens
+from pipeline.openclip.towers import causal_text_tower, is_causal
 from pipeline.settings import DEFAULT_MODEL
-from pipeline.tokens import Tokens
-from pipeline.towers import causal_text_tower, is_causal
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.windows import TextWindow
 
@@ -66,7 +66,7 @@ class MultimodalEmbedder:
     ``split_text`` may run in many threads beside it.
 
     Args:
-        model: a spec, see ``pipeline.checkpoints``; None takes the default of the settings.
+        model: a spec, see ``pipeline.openclip.checkpoints``; None: the settings' default.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto, float32, bfloat16 or float16. ``auto`` takes the fastest that keeps a
             cosine of 0.999 to float32 with this model on this device; ``description.precision``

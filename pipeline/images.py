@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.decoder import Prepare
-from pipeline.decoder_process import DecoderProcess, ProcessGone
+from pipeline.decoding.child import Prepare
+from pipeline.decoding.process import DecoderProcess, ProcessGone
 from pipeline.errors import (
     ConfigurationError,
     PermanentRowError,

@@ -42,8 +42,8 @@ def ingest(
         roots = sources.media_roots(connection)
 
     # Late: these load torch and the decoders, which a run with nothing to do must not pay for.
+    from pipeline.decoding.fitting import Fit
     from pipeline.embedder import MultimodalEmbedder
-    from pipeline.fitting import Fit
     from pipeline.images import ImageDecoder
     from pipeline.loaders import Loader
 

@@ -242,7 +242,7 @@ class SpaceEvaluation(Base):
         comment="Which filter or which pairs: none, 1 %, pairs by KEY."
     )
     ef_search: Mapped[int | None] = mapped_column(
-        comment="HNSW's ef_search; null for exact search."
+        comment="The ef_search; null: exact search."
     )
     queries: Mapped[int] = mapped_column(Integer, comment="How many queries were asked.")
     value: Mapped[float] = mapped_column(Double, comment="The mean over the queries.")

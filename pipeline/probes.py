@@ -85,6 +85,7 @@ def store(connection: Connection, space: Space, embedder: ProbedEmbedder) -> int
                 """
                 INSERT INTO space_probes (space_id, probe, modality, content, embedding)
                 VALUES (%s, %s, %s, %s, %s)
+                ON CONFLICT DO NOTHING  -- two workers may start on a space without probes
                 """,
                 [
                     (space.id, number, probe.modality, probe.content, vector.tolist())

@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     hnsw_m: int = Field(16, ge=2, le=100)
     hnsw_ef_construction: int = Field(64, ge=4, le=1000)
 
+    # the database
+    roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
+    query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
+
     # the queue
     batch_size: int = Field(32, ge=1, le=4096, description="inputs per forward pass of the model")
     claim_size: int = Field(256, ge=1, le=10_000, description="jobs per claim")

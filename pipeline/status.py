@@ -40,7 +40,7 @@ def read_status(connection: Connection) -> list[SpaceStatus]:
                             count(*) FILTER (WHERE j.state = 'pending') AS pending,
                             count(*) FILTER (WHERE j.state = 'running') AS running,
                             count(*) FILTER (WHERE j.state = 'failed') AS failed
-                        FROM ingest_jobs AS j JOIN source_items AS s ON s.id = j.source_id
+                        FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
                         WHERE j.space_id = %(space)s AND s.modality = %(modality)s
                         """
                     ).format(table=space.table(modality)),

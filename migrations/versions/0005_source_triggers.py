@@ -135,10 +135,11 @@ def upgrade() -> None:
     path = op.get_bind().scalar(
         text(
             """
-            SELECT string_agg(DISTINCT quote_ident(schema), ', ') || ', pg_temp'
-            FROM (SELECT current_schema() AS schema
-                  UNION SELECT extnamespace::regnamespace::text FROM pg_extension
-                  WHERE extname = 'vector') AS schemas
+            SELECT concat_ws(', ', quote_ident(current_schema()), (
+                SELECT quote_ident(n.nspname)
+                FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+                WHERE e.extname = 'vector' AND n.nspname <> current_schema()
+            ), 'pg_temp')
             """
         )
     )

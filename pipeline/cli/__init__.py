@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import db
+from pipeline.cli import db, quality, space
 from pipeline.cli.add import add
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
@@ -22,6 +22,7 @@ from pipeline.cli.migrate import migrate
 from pipeline.cli.output import fail, setup_logging
 from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.search import search
+from pipeline.cli.serve import serve
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
@@ -60,9 +61,15 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     failures,
     retry,
     search,
+    serve,
 )
 for _command in _ORDER:
     app.command()(_command)
+app.add_typer(space.app, name="space")
+app.add_typer(quality.eval_app, name="eval")
+app.command("tune")(quality.tune)
+app.command("map")(quality.map_items)
+app.command("doctor")(quality.doctor)
 app.add_typer(db.app, name="db")
 
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def serve(
     cache_size: Annotated[
-        int,
-        typer.Option(min=1, help="Query vectors to keep.", envvar="PIPELINE_QUERY_CACHE_SIZE"),
-    ] = 10_000,
+        int | None,
+        typer.Option(min=1, help="Query vectors to keep.", show_default="10000"),
+    ] = None,
     configure_loopback: Annotated[
         bool,
         typer.Option(
@@ -39,7 +39,7 @@ def serve(
     from pipeline.serve import QueryServer
     from pipeline.settings import Settings
 
-    settings = Settings.load()
+    settings = Settings.load(query_cache_size=cache_size)
     open_database(settings, role="pipeline serve").close()
     url = resolve_url(settings)
     if configure_loopback:
@@ -47,7 +47,7 @@ def serve(
     server = QueryServer(
         url,
         lambda space: _load(space, settings),
-        cache_size=cache_size,
+        cache_size=settings.query_cache_size,
         outage_seconds=settings.outage_seconds,
     )
     _stop_on_signals(server)

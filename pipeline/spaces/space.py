@@ -44,6 +44,12 @@ class Space:
         return sql.Identifier(self.table_name(modality))
 
     @property
+    def is_unit_vector(self) -> sql.SQL:
+        """The condition that each table's CHECK holds: a zero vector would never be found."""
+        norm = "l2_norm" if self.vector_type == "halfvec" else "vector_norm"  # pgvector's names
+        return sql.SQL(f"abs({norm}(embedding) - 1) < 0.01")  # type: ignore[arg-type]
+
+    @property
     def column_type(self) -> sql.SQL:
         """Such as ``halfvec(512)``; both parts were checked when the space was created."""
         return sql.SQL(f"{self.vector_type}({self.dimensions:d})")

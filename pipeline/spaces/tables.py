@@ -22,8 +22,7 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
                 CONSTRAINT {unique} UNIQUE (source_id, part, modality),
                 CONSTRAINT multimodal_items_modality_known CHECK (modality IN ('text', 'image')),
                 CONSTRAINT {of_modality} CHECK (modality = {modality}),
-                CONSTRAINT {of_space} CHECK (space_id = {space}),
-                CONSTRAINT {unit} CHECK (abs(l2_norm(embedding) - 1) < 0.01)
+                CONSTRAINT {of_space} CHECK (space_id = {space})
             )
             """
         ).format(
@@ -32,7 +31,6 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
             unique=sql.Identifier(f"{name}_source_part_unique"),
             of_modality=sql.Identifier(f"{name}_modality"),
             of_space=sql.Identifier(f"{name}_space"),
-            unit=sql.Identifier(f"{name}_unit_vector"),
             modality=sql.Literal(modality),
             space=sql.Literal(space.id),
         )
@@ -43,6 +41,11 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
         sql.SQL(
             "ALTER TABLE {} ALTER COLUMN embedding TYPE {}, ALTER COLUMN embedding SET STORAGE {}"
         ).format(table, space.column_type, sql.SQL("PLAIN" if size <= INLINE_BYTES else "EXTERNAL"))
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({})").format(
+            table, sql.Identifier(f"{name}_unit_vector"), space.is_unit_vector
+        )
     )
     connection.execute(
         sql.SQL("CREATE INDEX {} ON {} USING gin (metadata jsonb_path_ops)").format(

@@ -20,7 +20,7 @@ BEGIN
         RETURN (text_embeddings(ARRAY[text_embedding.query], timeout))[1];
     END IF;
     -- A SELECT must not write, so the use is noted by the loop-back, at most once an hour.
-    IF false THEN
+    IF used < now() - interval '1 hour' THEN
         PERFORM touch_query_embeddings(ARRAY[text_embedding.query]);
     END IF;
     RETURN answer;

@@ -1,7 +1,7 @@
 -- question:   Which items have these very words?
 -- parameters: words, k
 -- index:      GIN of the words
-\set words 'picture number'
+\set words 'number 77 or number 78 or number 79'
 \set k 10
 
 SELECT id, modality, content_ref, metadata ->> 'caption' AS caption

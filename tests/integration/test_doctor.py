@@ -1,6 +1,5 @@
 """The doctor finds each planted illness and names its cure; in health it finds nothing."""
 
-
 import pytest
 from psycopg import sql
 

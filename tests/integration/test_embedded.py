@@ -21,10 +21,12 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from pipeline import embedded, embedded_home, embedded_locks
 from pipeline.embedded import EmbeddedServer
-from pipeline.embedded_home import SERVER_ACCOUNT, installed_programs
-from pipeline.embedded_processes import find_postmaster, server_processes
+from pipeline.embedded import home as embedded_home
+from pipeline.embedded import locks as embedded_locks
+from pipeline.embedded import server as embedded
+from pipeline.embedded.home import SERVER_ACCOUNT, installed_programs
+from pipeline.embedded.processes import find_postmaster, server_processes
 from pipeline.errors import EmbeddedServerError
 
 ROOT = os.geteuid() == 0

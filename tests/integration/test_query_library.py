@@ -26,6 +26,7 @@ ROWS = {  # where it is not the 10 of most files
     "counts_per_label": range(1, 4),
     "coverage": [3],
     "drift_of_mean": [2],
+    "full_text_only": [3],
     "index_health": [4],
     "ingest_progress": [4],
     "join_business_table": range(1, 11),

@@ -217,7 +217,9 @@ def test_the_least_recently_used_texts_are_forgotten(url: str, connection: Conne
         for text in ("one", "two", "three"):
             embedding(connection, text)
         # Used again an hour later: it is noted, though a SELECT writes nothing.
-        connection.execute("UPDATE query_embeddings SET last_used_at = now() - interval '2 hours'")
+        connection.execute(
+            "UPDATE query_embeddings SET last_used_at = embedded_at - interval '2 hours'"
+        )
         connection.execute("SET default_transaction_read_only = on")
         embedding(connection, "one")
         for text in ("four", "five"):

@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from pipeline import queue, spaces
+from pipeline import queue, recall, spaces, transfer
 from pipeline.build import Build, BuildListener
 from pipeline.database import Connection, connect
 from pipeline.errors import SpaceError
+from pipeline.projection import project
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
 
@@ -193,3 +195,28 @@ def test_vectors_too_long_to_stay_inline_are_stored_uncompressed(
         ).fetchone()
         assert row == (storage,)
         spaces.drop(connection, made)
+
+
+def test_a_space_of_type_vector_lives_as_one_of_type_halfvec_does(
+    settings: Settings, connection: Connection, space: Space, tmp_path: Path
+) -> None:
+    add_texts(connection, [f"text number {n}" for n in range(ROWS)])
+    fill(settings, space, FakeEmbedder())
+    second = second_space(connection, vector_type="vector")
+    Build(settings, "second", run_ingest=fake_ingest(FakeEmbedder(12))).run()
+    assert min(r.recall for r in recall.measure(connection, second, sample=10)) > 0.9
+    with pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(
+            f"UPDATE {second.table_name('text')} SET embedding = embedding + embedding"
+        )
+    spaces.activate(connection, second)
+    row = connection.execute(
+        "SELECT count(*), min(pg_typeof(embedding)::text) FROM multimodal_items"
+    ).fetchone()
+    assert row == (ROWS, "vector")
+    path = tmp_path / "items.parquet"
+    assert transfer.export_parquet(connection, second, path) == ROWS
+    rows = transfer.from_parquet(path, {})
+    assert transfer.import_items(connection, second, "test", rows).items == ROWS
+    assert project(connection, second, 50).before.shape == (50, 2)
+    assert spaces.rollback(connection).vector_type == "halfvec"

@@ -252,9 +252,6 @@ def test_wrong_arguments_are_refused_in_words(
     assert says in str(caught.value)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a space of type vector cannot be created: its CHECK uses l2_norm"
-)
 def test_spaces_of_type_vector_are_searched_alike(connection: Connection, axes: Vectors) -> None:
     query = "SELECT source_id, round(score::numeric, 2) FROM search_items(like_item => {}, k => 9)"
     expected = rows(connection, query.format(1))

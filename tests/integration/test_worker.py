@@ -21,7 +21,7 @@ def no_loading(*_: Any) -> Any:
     raise AssertionError("no image in this test")
 
 
-def work(settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any):  # noqa: ANN201
+def work(settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any):
     assert settings.database_url is not None
     load = options.pop("load", no_loading)
     decode = options.pop("decode", no_loading)

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from pipeline import migrate, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedded import EmbeddedServer
-from pipeline.embedded_processes import find_postmaster, send_signal, server_processes
+from pipeline.embedded.processes import find_postmaster, send_signal, server_processes
 from pipeline.errors import DatabaseError
 from pipeline.reconnect import Outage, ReconnectingConnection, Stopped, is_temporary
 from pipeline.settings import Settings

@@ -13,9 +13,10 @@ from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from pipeline import checkpoints
+import pipeline
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
+from pipeline.openclip import checkpoints
 from tests.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
@@ -164,7 +165,7 @@ def test_a_cached_pickle_is_found_when_the_hub_has_no_safetensors(
 
 def test_demo_is_the_model_that_the_package_carries() -> None:
     spec = checkpoints.parse_spec("demo")
-    assert spec.folder == Path(checkpoints.__file__).parent / "demo" / "model"
+    assert spec.folder == Path(pipeline.__file__).parent / "demo" / "model"
 
 
 # what is refused, each with what to do

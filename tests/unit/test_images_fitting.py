@@ -9,7 +9,7 @@ import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from pipeline.fitting import Fit
+from pipeline.decoding.fitting import Fit
 from pipeline.images import ImageDecoder
 from pipeline.settings import Settings
 from tests.pictures import difference, encode, sample

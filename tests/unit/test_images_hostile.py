@@ -294,7 +294,7 @@ def test_a_process_killed_from_outside_costs_no_row(decoder: ImageDecoder) -> No
 
 def children() -> list[psutil.Process]:
     found = psutil.Process().children()
-    return [child for child in found if "pipeline.decoder" in " ".join(child.cmdline() or [""])]
+    return [c for c in found if "pipeline.decoding" in " ".join(c.cmdline() or [""])]
 
 
 def test_decoder_processes_are_light_and_know_no_secrets(

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.embedded_home import Account, Home
+from pipeline.embedded.home import Account, Home
 
 DATABASE = "pipeline"
 SUPERUSER = "postgres"

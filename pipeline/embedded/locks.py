@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.embedded_home import Home, unusable
-from pipeline.embedded_processes import send_signal, server_processes
+from pipeline.embedded.home import Home, unusable
+from pipeline.embedded.processes import send_signal, server_processes
 from pipeline.errors import EmbeddedServerError
 
 _log = logging.getLogger(__name__)

@@ -39,7 +39,10 @@ class DecoderProcess:
         self._socket, theirs = socket.socketpair()
         self._shared = _anonymous_file()
         # The path goes along as it is, so that a script, a test or a zip finds the same modules.
-        program = f"import sys; sys.path[:] = {sys.path!r}; import pipeline.decoder as d; d.serve()"
+        program = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            "from pipeline.decoding import child; child.serve()"
+        )
         environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         try:
@@ -68,7 +71,8 @@ class DecoderProcess:
             self.end()
             raise TransientRowError(
                 "internal",
-                f"no decoder process starts ({exc}); see `python -c 'import pipeline.decoder'`",
+                f"no decoder process starts ({exc}); "
+                "see `python -c 'import pipeline.decoding.child'`",
             ) from exc
         except BaseException:
             self.end()

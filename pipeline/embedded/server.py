@@ -24,8 +24,8 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import pq, sql
 
-from pipeline.embedded_config import DATABASE, SUPERUSER, start_options, write_config
-from pipeline.embedded_home import (
+from pipeline.embedded.config import DATABASE, SUPERUSER, start_options, write_config
+from pipeline.embedded.home import (
     SOCKET_NAME,
     Account,
     Home,
@@ -34,8 +34,8 @@ from pipeline.embedded_home import (
     server_environment,
     unusable,
 )
-from pipeline.embedded_locks import command_lock, server_lock
-from pipeline.embedded_processes import (
+from pipeline.embedded.locks import command_lock, server_lock
+from pipeline.embedded.processes import (
     ServerProcess,
     find_postmaster,
     is_running,

@@ -1,6 +1,6 @@
 """How inputs go through OpenCLIP's towers, faster than OpenCLIP sends them and just as exactly.
 
-Imported, with torch, by ``pipeline.openclip`` and ``pipeline.embedder`` alone.
+Imported, with torch, by ``pipeline.openclip.loading`` and ``pipeline.embedder`` alone.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, TextTransformer, text_global_pool
 from torch.nn import functional
 
-from pipeline.tokens import Tokens
+from pipeline.openclip.tokens import Tokens
 
 
 class CausalTextTower:

@@ -29,7 +29,7 @@ from typing import Any
 
 import platformdirs
 
-from pipeline.embedded_processes import as_user
+from pipeline.embedded.processes import as_user
 from pipeline.errors import EmbeddedServerError
 
 NAME = "pgvector-crossmodal-pipeline"

@@ -13,11 +13,11 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from pipeline import damage
-from pipeline.colours import Notes, to_rgb
+from pipeline.decoding import damage
+from pipeline.decoding.colours import Notes, to_rgb
+from pipeline.decoding.frames import count_gif_frames, count_tiff_pages
+from pipeline.decoding.sniff import EXPECTED, HEIF, sniff
 from pipeline.errors import PermanentRowError, RowError
-from pipeline.frames import count_gif_frames, count_tiff_pages
-from pipeline.sniff import EXPECTED, HEIF, sniff
 
 _ORIENTATION = 0x0112
 

@@ -24,7 +24,8 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pipeline.checkpoints import (
+from pipeline.errors import ModelError
+from pipeline.openclip.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
     ModelSpec,
@@ -33,10 +34,9 @@ from pipeline.checkpoints import (
     read_config,
     read_folder,
 )
-from pipeline.errors import ModelError
-from pipeline.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
-from pipeline.tokens import Tokenizer
-from pipeline.towers import use_self_attention
+from pipeline.openclip.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
+from pipeline.openclip.tokens import Tokenizer
+from pipeline.openclip.towers import use_self_attention
 
 logger = logging.getLogger(__name__)
 

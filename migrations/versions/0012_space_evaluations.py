@@ -2,7 +2,7 @@
 
 from alembic import op
 
-revision = "0016"
+revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
@@ -46,7 +46,7 @@ def upgrade() -> None:
             'What was searched for: text, image or any.';
         COMMENT ON COLUMN space_evaluations.condition IS
             'Which filter or which pairs: none, 1 %, pairs by KEY.';
-        COMMENT ON COLUMN space_evaluations.ef_search IS 'HNSW''s ef_search; null for exact search.';
+        COMMENT ON COLUMN space_evaluations.ef_search IS 'The ef_search; null: exact search.';
         COMMENT ON COLUMN space_evaluations.queries IS 'How many queries were asked.';
         COMMENT ON COLUMN space_evaluations.value IS 'The mean over the queries.';
         COMMENT ON COLUMN space_evaluations.milliseconds IS 'Median time of a query.';
