@@ -49,6 +49,8 @@ bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmar
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[parquet,s3,gcs,azure,heic,plots]' --group dev
+	# The reference for R@k; without what the rest of it would bring along.
+	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark==1.6.2
 	@touch $@
 
 clean:  ## remove .venv and what the tools left behind

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from psycopg import sql
+
 from pipeline import probes, queue, sources, spaces
 from pipeline.database import Connection, open_database, resolve_url
+from pipeline.models import MODALITIES
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import IngestReport, Worker
@@ -81,7 +84,8 @@ def ingest(
 
 
 def _refresh_statistics(connection: Connection, space: Space, added: int) -> None:
-    """Counts and mean vectors, which ranking across modalities needs; not for every trickle.
+    """Counts and mean vectors, which ranking across modalities needs, and the planner's own
+    statistics, without which it may pass the index by; not for every trickle.
 
     They are read off the whole table, so they are taken anew when they have grown stale: a
     twentieth more items than they know of, or a day.
@@ -98,3 +102,6 @@ def _refresh_statistics(connection: Connection, space: Space, added: int) -> Non
     known, is_old = row
     if is_old or added * 20 >= known:
         connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
+        for modality in MODALITIES:
+            # A role that may not is told so by a WARNING; autovacuum does it later anyway.
+            connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))

@@ -16,12 +16,12 @@ DEFAULTS = {"hnsw.iterative_scan": "relaxed_order", "hnsw.ef_search": "100"}
 
 
 def _alter(action: str) -> None:
+    op.execute("SELECT '[1]'::vector")  # loads the library: the names are known, values checked
     database = op.get_bind().scalar(text("SELECT quote_ident(current_database())"))
     op.execute(text(f"ALTER DATABASE {database} {action}"))
 
 
 def upgrade() -> None:
-    op.execute("SELECT '[1]'::vector")  # loads the library: the names are known, values checked
     for name, value in DEFAULTS.items():
         _alter(f"SET {name} = '{value}'")
 

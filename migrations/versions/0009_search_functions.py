@@ -23,7 +23,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-FUNCTIONS_SHA256 = "5fb20973b7523b714a670a5d90d34f90093f432f027a908be2fe383fccc6ffde"
+FUNCTIONS_SHA256 = "e11fbac70435c1185f54c4fde2c36ce5e8a5a9fce312f28536cc80c935fd8dae"
 
 # What a downgrade drops.
 NAMES = (

@@ -118,6 +118,7 @@ class Tokenizer:
             "kind": type(self._tokenizer).__name__,
             "clean": self._tokenizer.clean_fn.__name__.removeprefix("_clean_"),
             "context_length": self.context_length,
+            "padding": int(self.encode(["a"])[0, -1]),
             "vocabulary_size": len(vocabulary),
             "sha256": hashlib.sha256(content.encode()).hexdigest(),
         }

@@ -47,7 +47,7 @@ class Space:
     def is_unit_vector(self) -> sql.SQL:
         """The condition that each table's CHECK holds: a zero vector would never be found."""
         norm = "l2_norm" if self.vector_type == "halfvec" else "vector_norm"  # pgvector's names
-        return sql.SQL(f"abs({norm}(embedding) - 1) < 0.01")  # type: ignore[arg-type]
+        return sql.SQL(f"abs({norm}(embedding) - 1) < 0.01")
 
     @property
     def column_type(self) -> sql.SQL:

@@ -76,7 +76,8 @@ CREATE OR REPLACE FUNCTION search_items(
     query_modality text    DEFAULT NULL
 )
 RETURNS SETOF item_match
-LANGUAGE plpgsql STABLE ROWS 10
+-- Volatile, so that each statement below sees what is committed by then: see the first of them.
+LANGUAGE plpgsql VOLATILE ROWS 10
 SET search_path FROM CURRENT
 -- Set anew below, and set back when the function ends.
 SET hnsw.ef_search = 100
@@ -125,6 +126,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
     END IF;
 
+    -- Waits here where a space is being activated: all that follows then speaks of the new one.
+    PERFORM FROM multimodal_items LIMIT 0;
     SELECT s.id, s.dimensions, s.vector_type, s.ef_search INTO active
     FROM embedding_spaces AS s WHERE s.state = 'active';
     IF active IS NULL THEN

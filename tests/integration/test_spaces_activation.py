@@ -184,13 +184,7 @@ def test_readers_and_a_writer_notice_nothing_of_activations(
     [
         "SELECT id FROM multimodal_items WHERE modality = 'text' "
         "ORDER BY embedding <=> text_embedding('a query') LIMIT 10",
-        pytest.param(
-            "SELECT id FROM search_items('a query', modality => ARRAY['text'], k => 10)",
-            marks=pytest.mark.xfail(
-                reason="search_items() reads the active space by a snapshot older than its lock",
-                strict=False,
-            ),
-        ),
+        "SELECT id FROM search_items('a query', modality => ARRAY['text'], k => 10)",
     ],
 )
 def test_a_query_that_waited_for_the_swap_uses_the_new_space_throughout(

@@ -349,6 +349,7 @@ def test_retry_after_is_passed_on_and_the_host_left_alone(
         (formatdate(time.time() + 600, usegmt=True).replace(" ", "+"), 500, 600),
         (formatdate(time.time() - 600, usegmt=True).replace(" ", "+"), 0, 0),
     ],
+    ids=["too many seconds", "a date to come", "a date gone by"],
 )
 def test_forms_of_retry_after(
     loader: Loader, server: Server, value: str, low: float, high: float
