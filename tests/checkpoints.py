@@ -62,7 +62,11 @@ def model_of(config: dict[str, Any]) -> torch.nn.Module:
     if "multimodal_cfg" in arguments:
         kind = open_clip.CoCa
     torch.manual_seed(7)
-    return kind(**arguments).eval()
+    model = kind(**arguments).eval()
+    for name, parameter in model.named_parameters():
+        if name == "text_decoder.text_projection":  # OpenCLIP leaves it as the memory was
+            torch.nn.init.normal_(parameter, std=0.05)
+    return model
 
 
 def random_state(config: dict[str, Any], dtype: torch.dtype = torch.bfloat16) -> dict[str, Any]:

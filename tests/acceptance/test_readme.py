@@ -4,6 +4,7 @@ somewhere."""
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -55,7 +56,10 @@ def test_its_python_runs(
     (tmp_path / "photos/bike.jpg").write_bytes(Path(row[0]).read_bytes())
     url = demo.url.replace("postgresql://", "postgresql+psycopg://")
     program = block.replace("postgresql+psycopg://pipeline@db/app", url)
-    exec(compile(program, "README.md", "exec"), {"vector": np.asarray(row[1])})
+    names: dict[str, Any] = {"vector": np.asarray(row[1])}
+    exec(compile(program, "README.md", "exec"), names)
+    if "engine" in names:
+        names["engine"].dispose()
     assert capsys.readouterr().out.strip()
 
 

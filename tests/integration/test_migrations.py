@@ -29,7 +29,8 @@ def objects(url: str) -> list[tuple[str, ...]]:
             """
             SELECT 'relation', relname FROM pg_class
             WHERE relnamespace = 'public'::regnamespace AND relname !~ '^alembic_version'
-              AND NOT EXISTS (SELECT FROM pg_depend WHERE objid IN (pg_class.oid, pg_class.reltype) AND deptype = 'e')
+              AND NOT EXISTS (SELECT FROM pg_depend
+                              WHERE objid IN (pg_class.oid, pg_class.reltype) AND deptype = 'e')
             UNION ALL
             SELECT 'function', p.oid::regprocedure::text FROM pg_proc AS p
             WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
