@@ -21,7 +21,7 @@ install: .venv/.installed  ## install the package into .venv
 dev: .venv/.installed-dev  ## install what the tests and checks need as well
 
 test: .venv/.installed-dev  ## the whole suite
-	$(BIN)/python -m pytest $(TESTARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTARGS)
 
 test-soak: .venv/.installed-dev  ## the long and destructive tests at full size
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
