@@ -21,6 +21,7 @@ from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
 from pipeline.cli.output import fail, setup_logging
 from pipeline.cli.queue import failures, retry, status
+from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
 from pipeline.errors import PipelineError
@@ -60,6 +61,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     status,
     failures,
     retry,
+    rescan,
     search,
     serve,
 )

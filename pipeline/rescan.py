@@ -1,0 +1,111 @@
+"""Find the pictures whose object has changed behind an unchanged reference.
+
+Their jobs are re-opened; the next ingest loads them, and embeds those whose content is new.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.database import Connection
+from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.intake import FOUND
+
+# What identifies a version of an object, as far as its store tells.
+IDENTITY = ("etag", "size", "mtime")
+PAGE = 500
+
+Stat = Callable[[str], dict[str, Any]]
+
+
+@dataclass
+class RescanReport:
+    """Counts of stored pictures. ``gone``: no longer to be had; the next ingest says why."""
+
+    checked: int = 0
+    changed: int = 0
+    gone: int = 0
+    unreachable: int = 0
+
+
+def rescan(
+    connection: Connection,
+    stat: Stat,
+    *,
+    source: str | None = None,
+    workers: int = 8,
+    progress: Callable[[RescanReport], None] | None = None,
+) -> RescanReport:
+    """Compare every stored picture, or those of one source, with its object as it is now.
+
+    Args:
+        stat: from a reference to its etag, size and mtime (``Loader.stat``).
+    """
+    report = RescanReport()
+    with ThreadPoolExecutor(workers, "stat") as pool:
+        for page in _pages(connection, source):
+            outcomes = pool.map(lambda row: _state(stat, row[1], row[2]), page)
+            reopen = []
+            for (source_id, _, _), state in zip(page, outcomes, strict=True):
+                report.checked += 1
+                if state in {"changed", "gone"}:
+                    reopen.append(source_id)
+                if state != "same":
+                    setattr(report, state, getattr(report, state) + 1)
+            if reopen:
+                connection.execute("SELECT enqueue_source_items(%s::bigint[])", (reopen,))
+            if progress is not None:
+                progress(report)
+    return report
+
+
+def count_pictures(connection: Connection, source: str | None) -> int:
+    """How many stored pictures a rescan looks at."""
+    row = connection.execute(
+        """
+        SELECT count(*) FROM source_items AS s
+        JOIN multimodal_items AS i ON i.source_id = s.id AND i.modality = 'image'
+        WHERE s.modality = 'image' AND (%(source)s::text IS NULL OR s.source = %(source)s)
+        """,
+        {"source": source},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _pages(
+    connection: Connection, source: str | None
+) -> Iterator[list[tuple[int, str, dict[str, Any]]]]:
+    """By key, so that no transaction stays open while objects are asked after."""
+    last = 0
+    while True:
+        page = connection.execute(
+            """
+            SELECT s.id, s.content_ref, coalesce(i.metadata -> %(found)s, '{}'::jsonb)
+            FROM source_items AS s
+            JOIN multimodal_items AS i ON i.source_id = s.id AND i.modality = 'image'
+            WHERE s.modality = 'image' AND s.id > %(last)s
+              AND (%(source)s::text IS NULL OR s.source = %(source)s)
+            ORDER BY s.id LIMIT %(page)s
+            """,
+            {"found": FOUND, "last": last, "source": source, "page": PAGE},
+        ).fetchall()
+        if not page:
+            return
+        yield page
+        last = page[-1][0]
+
+
+def _state(stat: Stat, content_ref: str, found: dict[str, Any]) -> str:
+    try:
+        now = stat(content_ref)
+    except PermanentRowError:
+        return "gone"
+    except TransientRowError:
+        return "unreachable"
+    known = [name for name in IDENTITY if name in now and name in found]
+    if not now and content_ref[:5].lower() == "data:":
+        return "same"  # the reference is the content
+    # A store that tells nothing to compare by: only loading can tell.
+    return "same" if known and all(now[n] == found[n] for n in known) else "changed"

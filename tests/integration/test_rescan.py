@@ -1,0 +1,105 @@
+"""`pipeline rescan`: an object that changed behind its reference is embedded anew, no other is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pipeline.database import Connection
+from pipeline.errors import TransientRowError
+from pipeline.images import ImageDecoder
+from pipeline.loaders import Loader
+from pipeline.rescan import RescanReport, count_pictures, rescan
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+from pipeline.worker import Worker
+
+from ..fakes import FakeEmbedder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, connection: Connection) -> list[Path]:
+    files = [tmp_path / f"{name}.png" for name in ("red", "green", "blue")]
+    for file in files:
+        Image.new("RGB", (8, 8), file.stem).save(file)
+        connection.execute(
+            "INSERT INTO source_items (source, source_key, modality, content_ref) "
+            "VALUES ('files', %s, 'image', %s)",
+            (file.name, str(file)),
+        )
+    return files
+
+
+def ingest(settings: Settings, space: Space) -> FakeEmbedder:
+    embedder = FakeEmbedder()
+    assert settings.database_url
+    with Loader(settings) as loader, ImageDecoder(settings) as decoder:
+        url = settings.database_url.get_secret_value()
+        Worker(url, space, embedder, loader.load, decoder.decode, settings).run()
+    return embedder
+
+
+def items(connection: Connection) -> dict[str, tuple[Any, ...]]:
+    rows = connection.execute(
+        "SELECT content_ref, xmin::text, content_sha256, embedding::text FROM multimodal_items"
+    ).fetchall()
+    return {Path(ref).name: rest for ref, *rest in rows}
+
+
+def test_only_the_changed_picture_is_embedded_anew(
+    settings: Settings, space: Space, connection: Connection, pictures: list[Path]
+) -> None:
+    ingest(settings, space)
+    before = items(connection)
+    Image.new("RGB", (9, 9), "yellow").save(pictures[1])
+    with Loader(settings) as loader:
+        assert rescan(connection, loader.stat) == RescanReport(checked=3, changed=1)
+    assert ingest(settings, space).embedded == 1
+    after = items(connection)
+    assert after["red.png"] == before["red.png"]
+    assert after["blue.png"] == before["blue.png"]
+    assert after["green.png"][1:] != before["green.png"][1:]
+
+
+def test_a_picture_that_was_only_touched_keeps_its_vector_and_is_not_embedded(
+    settings: Settings, space: Space, connection: Connection, pictures: list[Path]
+) -> None:
+    ingest(settings, space)
+    before = items(connection)
+    os.utime(pictures[0], (1, 1))
+    with Loader(settings) as loader:
+        assert rescan(connection, loader.stat).changed == 1
+        assert ingest(settings, space).embedded == 0
+        assert items(connection)["red.png"][1:] == before["red.png"][1:]
+        assert rescan(connection, loader.stat).changed == 0
+
+
+def test_what_is_gone_fails_with_its_code_and_what_is_unreachable_is_left_alone(
+    settings: Settings, space: Space, connection: Connection, pictures: list[Path]
+) -> None:
+    ingest(settings, space)
+    pictures[2].unlink()
+    with Loader(settings) as loader:
+
+        def stat(ref: str) -> dict[str, Any]:
+            if ref.endswith("red.png"):
+                raise TransientRowError("timeout", "no answer in 30 s")
+            return loader.stat(ref)
+
+        assert rescan(connection, stat) == RescanReport(checked=3, gone=1, unreachable=1)
+    ingest(settings, space)
+    rows = connection.execute("SELECT state, error_code FROM ingest_jobs").fetchall()
+    assert rows == [("failed", "not_found")]
+
+
+def test_a_source_can_be_rescanned_alone(
+    settings: Settings, space: Space, connection: Connection, pictures: list[Path]
+) -> None:
+    ingest(settings, space)
+    with Loader(settings) as loader:
+        assert rescan(connection, loader.stat, source="another").checked == 0
+        assert rescan(connection, loader.stat, source="files").checked == 3
+    assert count_pictures(connection, "files") == 3
+    assert count_pictures(connection, "another") == 0
