@@ -241,9 +241,7 @@ class SpaceEvaluation(Base):
     condition: Mapped[str] = mapped_column(
         comment="Which filter or which pairs: none, 1 %, pairs by KEY."
     )
-    ef_search: Mapped[int | None] = mapped_column(
-        comment="The ef_search; null: exact search."
-    )
+    ef_search: Mapped[int | None] = mapped_column(comment="The ef_search; null: exact search.")
     queries: Mapped[int] = mapped_column(Integer, comment="How many queries were asked.")
     value: Mapped[float] = mapped_column(Double, comment="The mean over the queries.")
     milliseconds: Mapped[float | None] = mapped_column(Double, comment="Median time of a query.")
