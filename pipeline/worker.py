@@ -87,7 +87,7 @@ class Worker:
         self._writer = Writer(space)
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
         self._in_flight = InFlight()
-        # One claim each being claimed, prepared and written; with two a fifth of the rows/s is lost.
+        # One being claimed, one prepared, one written: with two, a fifth of the rows/s is lost.
         self._capacity = 3 * settings.claim_size
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
