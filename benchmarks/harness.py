@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ def say(line: str) -> None:
 @contextlib.contextmanager
 def database() -> Iterator[str]:
     """The URL of a migrated database on an embedded server of its own, as users have it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server is stopped then, too
     folder = Path(tempfile.mkdtemp(prefix="pipeline-benchmark-"))
     folder.chmod(0o755)
     server = EmbeddedServer(folder / "home")
