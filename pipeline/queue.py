@@ -23,6 +23,7 @@ from psycopg.rows import class_row
 
 from pipeline.database import Connection
 from pipeline.errors import RowError
+from pipeline.packed import allow_packed, pack_integers
 
 CHANNEL = "ingest_jobs"
 
@@ -77,8 +78,7 @@ _SUSPECTS = {"after": "-infinity", "until": "epoch"}
 _OTHERS = {"after": "epoch", "until": "now"}
 
 _CLAIMED = """
-SELECT %(space)s::integer AS space_id, s.id AS source_id, c.version, c.attempts,
-    s.modality, s.content_ref, s.metadata
+SELECT s.id AS source_id, c.version, c.attempts, s.modality, s.content_ref, s.metadata
 FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[])
     AS c (source_id, version, attempts)
 JOIN source_items AS s ON s.id = c.source_id
@@ -121,11 +121,16 @@ def claim(
         if not rows:
             return []
         ids, versions, attempts = (list(column) for column in zip(*rows, strict=True))
-        with connection.cursor(row_factory=class_row(ClaimedJob)) as cursor:
-            claimed = cursor.execute(
+        with connection.cursor() as cursor:
+            contents = allow_packed(cursor).execute(
                 _CLAIMED,
-                {"space": space_id, "ids": ids, "versions": versions, "attempts": attempts},
-            ).fetchall()
+                {
+                    "ids": pack_integers(ids),
+                    "versions": pack_integers(versions),
+                    "attempts": pack_integers(attempts, "integer"),
+                },
+            )
+            claimed = [ClaimedJob(space_id, *row) for row in contents]
         if len(claimed) < len(ids):
             orphans = list(set(ids) - {job.source_id for job in claimed})
             connection.execute(

@@ -3,19 +3,40 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 STAGES = ("claim", "load", "embed", "write")
 
 
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One stage of a run.
+
+    Attributes:
+        rows_per_second: rows per second in which the stage worked: what it could do alone.
+        at_work: the share of the run in which it worked.
+        bottleneck: the share of the run in which the others waited for it.
+    """
+
+    stage: str
+    rows_per_second: float
+    at_work: float
+    bottleneck: float
+
+
 @dataclass
 class IngestReport:
-    """Rows by what became of them. ``busy`` is seconds of work per stage, over all its threads.
+    """Rows by what became of them, and seconds and samples by stage.
 
     A row that failed and was done later in the same run counts as done; ``retrying`` are those
-    that still wait for another attempt.
+    that still wait for another attempt. ``reused`` are parts whose vector the space had already.
+
+    Attributes:
+        busy: seconds of work per stage, over all its threads.
+        at_work: seconds in which at least one thread of the stage worked.
+        bottleneck: how often, looked at many times a second, the others waited for this stage.
     """
 
     space: str
@@ -26,17 +47,59 @@ class IngestReport:
     reused: int = 0
     seconds: float = 0.0
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    at_work: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    bottleneck: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
+    _began: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
+    _working: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(STAGES, 0), repr=False, compare=False
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """The time inside counts as work of that stage."""
         began = time.monotonic()
+        with self._lock:
+            if not self._working[stage]:
+                self._began[stage] = began
+            self._working[stage] += 1
         try:
             yield
         finally:
             with self._lock:
-                self.busy[stage] += time.monotonic() - began
+                ended = time.monotonic()
+                self.busy[stage] += ended - began
+                self._working[stage] -= 1
+                if not self._working[stage]:
+                    self.at_work[stage] += ended - self._began[stage]
+
+    def sample(self, waiting: Mapping[str, int]) -> None:
+        """Note which stage the others wait for now: the last that has more than it can take.
+
+        All before it are held up by it, all after it lack work. Where nothing waits, it is the
+        first that works at all.
+
+        Args:
+            waiting: how much waits for each stage.
+        """
+        behind = [stage for stage in STAGES if waiting.get(stage)]
+        working = [stage for stage in ("load", "embed", "write", "claim") if self._working[stage]]
+        if behind or working:
+            self.bottleneck[behind[-1] if behind else working[0]] += 1
+
+    def stages(self) -> list["StageReport"]:
+        """What each stage did, in the order of the work."""
+        samples = sum(self.bottleneck.values())
+        rows = self.done + self.failed
+        return [
+            StageReport(
+                stage=stage,
+                rows_per_second=rows / at_work if (at_work := self.at_work[stage]) else 0.0,
+                at_work=min(1.0, self.at_work[stage] / self.seconds) if self.seconds else 0.0,
+                bottleneck=self.bottleneck[stage] / samples if samples else 0.0,
+            )
+            for stage in STAGES
+        ]
 
     @property
     def rows_per_second(self) -> float:
@@ -54,4 +117,12 @@ class IngestReport:
             "seconds": round(self.seconds, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "busy_seconds": {stage: round(busy, 3) for stage, busy in self.busy.items()},
+            "stages": {
+                of.stage: {
+                    "rows_per_second": round(of.rows_per_second, 1),
+                    "at_work": round(of.at_work, 3),
+                    "bottleneck": round(of.bottleneck, 3),
+                }
+                for of in self.stages()
+            },
         }

@@ -27,6 +27,11 @@ def clean_text(text: str) -> str:
         PermanentRowError: ``empty_text`` when nothing visible is left; ``bad_text`` when more
             than a tenth of the characters had to be replaced.
     """
+    if text.isprintable() and "\ufffd" not in text:
+        # Nothing to mend: no control character, no surrogate, no white space but the blank.
+        mended = unicodedata.normalize("NFC", text).strip()
+        if mended:
+            return mended
     joined = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     visible = "".join(" " if _is_control(char) else char for char in joined)
     cleaned = unicodedata.normalize("NFC", visible).strip()

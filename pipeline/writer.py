@@ -5,7 +5,6 @@ no catalogue churn, and nothing that PgBouncer's transaction mode would lose.
 """
 
 import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
 from pipeline.database import Connection
 from pipeline.models import MODALITIES
+from pipeline.packed import (
+    PackedArray,
+    allow_packed,
+    head,
+    pack_bytes,
+    pack_integers,
+    pack_json,
+    pack_texts,
+)
 from pipeline.queue import ClaimedJob
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
@@ -25,19 +31,7 @@ from pipeline.vectors import Vectors
 _ELEMENT = {"halfvec": ">f2", "vector": ">f4"}
 
 
-class _PackedArray(bytes):
-    """An array in PostgreSQL's binary form; the statement's cast names its type."""
-
-
-class _PackedArrayDumper(Dumper):
-    format = Format.BINARY
-    oid = 0
-
-    def dump(self, obj: bytes) -> bytes:
-        return obj
-
-
-def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> bytes:
+def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> PackedArray:
     """``vectors`` (n, D) as a binary array of ``vector_type``.
 
     Layout (pgvector's and PostgreSQL's receive functions, big-endian): the array's header, then
@@ -57,7 +51,7 @@ def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> bytes:
     element["length"] = 4 + dimensions * floats.itemsize
     element["dimensions"] = dimensions
     element["values"] = vectors
-    return struct.pack(">iiIii", 1, 0, element_oid, count, 1) + element.tobytes()
+    return PackedArray(head(element_oid, count) + element.tobytes())
 
 
 def unpack_vector(data: bytes, vector_type: str) -> npt.NDArray[np.float32]:
@@ -133,26 +127,28 @@ class Writer:
             self.space.vector_type,
             self._element_oid(connection),
         )
-        cursor = connection.cursor()
-        cursor.adapters.register_dumper(_PackedArray, _PackedArrayDumper)
-        row = cursor.execute(
-            self._statement(modality),
-            {
-                "space": self.space.id,
-                "worker": worker,
-                "modality": modality,
-                "source_ids": [f.job.source_id for f in finished],
-                "versions": [f.job.version for f in finished],
-                "attempts": [f.job.attempts for f in finished],
-                "parts_of": [len(f.items) for f in finished],
-                "claims": [number for number, _ in items],
-                "parts": [item.part for _, item in items],
-                "refs": [item.content_ref for _, item in items],
-                "metadata": [json.dumps(item.metadata) for _, item in items],
-                "hashes": [item.content_sha256 for _, item in items],
-                "vectors": _PackedArray(packed),
-            },
-        ).fetchone()
+        row = (
+            allow_packed(connection.cursor())
+            .execute(
+                self._statement(modality),
+                {
+                    "space": self.space.id,
+                    "worker": worker,
+                    "modality": modality,
+                    "source_ids": pack_integers([f.job.source_id for f in finished]),
+                    "versions": pack_integers([f.job.version for f in finished]),
+                    "attempts": pack_integers([f.job.attempts for f in finished], "integer"),
+                    "parts_of": pack_integers([len(f.items) for f in finished], "integer"),
+                    "claims": pack_integers([number for number, _ in items]),
+                    "parts": pack_integers([item.part for _, item in items], "integer"),
+                    "refs": pack_texts([item.content_ref for _, item in items]),
+                    "metadata": pack_json([_as_json(item.metadata) for _, item in items]),
+                    "hashes": pack_bytes([item.content_sha256 for _, item in items]),
+                    "vectors": packed,
+                },
+            )
+            .fetchone()
+        )
         assert row is not None
         return Written(*row)
 
@@ -226,20 +222,30 @@ class Writer:
         self, connection: Connection, modality: str, hashes: Sequence[bytes]
     ) -> dict[bytes, npt.NDArray[np.float32]]:
         """The vectors that the space already has for content of these SHA-256 sums."""
-        rows = connection.execute(
-            sql.SQL(
-                """
-                SELECT DISTINCT ON (content_sha256) content_sha256, embedding::{type}
-                FROM {table} WHERE content_sha256 = ANY (%s)
-                """
-            ).format(
-                table=self.space.table(modality),
-                type=sql.SQL(self.space.vector_type),
-            ),
-            (list(hashes),),
-            binary=True,
-        ).fetchall()
+        # Not = ANY: of a table that is just being filled there are no statistics, the planner takes
+        # many hashes for the better part of it and reads it all, again for every claim.
+        rows = (
+            allow_packed(connection.cursor(binary=True))
+            .execute(
+                sql.SQL(
+                    """
+                    SELECT wanted.content_sha256, known.embedding
+                    FROM unnest(%s::bytea[]) AS wanted (content_sha256)
+                    CROSS JOIN LATERAL (
+                        SELECT i.embedding FROM {table} AS i
+                        WHERE i.content_sha256 = wanted.content_sha256 LIMIT 1
+                    ) AS known
+                    """
+                ).format(table=self.space.table(modality)),
+                (pack_bytes(hashes),),
+            )
+            .fetchall()
+        )
         return {
             bytes(digest): unpack_vector(bytes(vector), self.space.vector_type)
             for digest, vector in rows
         }
+
+
+def _as_json(metadata: dict[str, Any]) -> str:
+    return json.dumps(metadata) if metadata else "{}"

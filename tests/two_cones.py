@@ -15,9 +15,10 @@ from psycopg import sql
 
 from pipeline import spaces
 from pipeline.database import Connection, connect
+from pipeline.packed import allow_packed
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.writer import _PackedArray, _PackedArrayDumper, pack_vectors
+from pipeline.writer import pack_vectors
 
 from .fakes import FakeEmbedder
 
@@ -91,8 +92,7 @@ def store(
     for start in range(0, len(vectors), 2000):
         part = vectors[start : start + 2000]
         numbers = range(start, start + len(part))
-        cursor = connection.cursor()
-        cursor.adapters.register_dumper(_PackedArray, _PackedArrayDumper)
+        cursor = allow_packed(connection.cursor())
         cursor.execute(
             sql.SQL(
                 """
@@ -113,7 +113,7 @@ def store(
                 [first_source_id + n for n in numbers],
                 [names[n] if names else f"{modality} {n}" for n in numbers],
                 [json.dumps(metadata_of(n)) for n in numbers],
-                _PackedArray(pack_vectors(part, space.vector_type, row[0])),
+                pack_vectors(part, space.vector_type, row[0]),
             ),
         )
 

@@ -176,6 +176,15 @@ def _print(report: "IngestReport") -> None:
         ],
         right=("done", "failed", "retrying", "items", "reused", "seconds", "rows/s"),
     )
+    print_table(
+        None,
+        ("stage", "rows/s at work", "at work", "bottleneck"),
+        [
+            (of.stage, f"{of.rows_per_second:.1f}", f"{of.at_work:.0%}", f"{of.bottleneck:.0%}")
+            for of in report.stages()
+        ],
+        right=("rows/s at work", "at work", "bottleneck"),
+    )
     if report.failed:
         note("some rows failed for good: see `pipeline failures`, then `pipeline retry`")
     if report.retrying:

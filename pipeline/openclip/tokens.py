@@ -5,6 +5,7 @@ the text, and (CLIPA models) drop random words of a long one. Everything else is
 it: for a text that fits, the tokens are equal.
 """
 
+import functools
 import hashlib
 import json
 import threading
@@ -37,6 +38,7 @@ class Tokenizer:
             tokenizer.reduction_fn = None
             plain = tokenizer.pat.pattern.removeprefix("<start_of_text>|<end_of_text>|")
             tokenizer.pat = regex.compile(plain, tokenizer.pat.flags)
+        self._empty = self.count("")
 
     def count(self, text: str) -> int:
         """Tokens of ``text`` with nothing cut off, start and end of text included."""
@@ -74,8 +76,9 @@ class Tokenizer:
             PermanentRowError: ``empty_text`` when nothing of the text reaches the model,
                 ``bad_text``, ``too_many_windows``.
         """
-        windows = split_text(text, self.count, self.context_length, overlap, max_windows)
-        if len(windows) == 1 and self.count(windows[0].text) == self.count(""):
+        count = functools.cache(self.count)  # a caption is asked about twice
+        windows = split_text(text, count, self.context_length, overlap, max_windows)
+        if len(windows) == 1 and count(windows[0].text) == self._empty:
             raise PermanentRowError("empty_text", "the text holds no word that the model can read")
         return windows
 

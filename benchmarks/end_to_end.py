@@ -1,0 +1,156 @@
+"""`pipeline ingest` against a plain OpenCLIP loop: `python -m benchmarks.end_to_end images`.
+
+Ours is the command itself in a process of its own, from the queue to the database: loading, safe
+decoding, the model, writing. The plain loop is that of OpenCLIP's README, in this process: PIL and
+the model's transform (or its tokenizer), float32, batches of 32, results in memory, no database.
+Both have ViT-B-32 with random weights, which cost as much as trained ones; both are measured
+without loading the model, which the command's seconds, printed beside, hold as well. They run one
+after the other and in turns with ``--rounds``. Where the plain loop is long, a part of the inputs
+is enough for its rate (``--plain``).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from benchmarks.embedder import ARCHITECTURE, BATCH
+from benchmarks.harness import add_items, captions, database, say
+from pipeline import probes, spaces
+from pipeline.database import connect
+from pipeline.embedder import MultimodalEmbedder
+
+
+def photographs(folder: Path, count: int) -> list[Path]:
+    """JPEGs of 640x480: noise of a few sizes, so that they compress about as photographs do."""
+    random = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+        noise = random.integers(-12, 13, (480, 640, 1))
+        pixels = np.clip(np.asarray(image, dtype=np.int16) + noise, 0, 255).astype(np.uint8)
+        paths.append(folder / f"{number:05}.jpg")
+        Image.fromarray(pixels).save(paths[-1], quality=85)
+    return paths
+
+
+def plain_images(model: Any, transform: Any, paths: Sequence[Path]) -> None:
+    with torch.no_grad():
+        for begin in range(0, len(paths), BATCH):
+            batch = torch.stack([transform(Image.open(p)) for p in paths[begin : begin + BATCH]])
+            features = model.encode_image(batch)
+            features /= features.norm(dim=-1, keepdim=True)
+
+
+def plain_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> None:
+    with torch.no_grad():
+        for begin in range(0, len(texts), BATCH):
+            features = model.encode_text(tokenizer(texts[begin : begin + BATCH]))
+            features /= features.norm(dim=-1, keepdim=True)
+
+
+def rate(run: Callable[[Any], None], inputs: Sequence[Any]) -> float:
+    run(inputs[:BATCH])  # caches, thread pools
+    began = time.perf_counter()
+    run(inputs)
+    return len(inputs) / (time.perf_counter() - began)
+
+
+def ingest(url: str, folder: Path) -> dict[str, Any]:
+    """The command's report, with the seconds of the whole process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
+    environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": str(folder)}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    report: dict[str, Any] = json.loads(done.stdout)
+    report["process_seconds"] = round(time.perf_counter() - began, 1)
+    return report
+
+
+def measure(modality: str, count: int, plain: int, rounds: int = 1) -> list[dict[str, Any]]:
+    """One row of figures per round."""
+    torch.manual_seed(0)
+    model, _, transform = open_clip.create_model_and_transforms(ARCHITECTURE)
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(ARCHITECTURE)
+    rows = []
+    with tempfile.TemporaryDirectory() as name, database() as url:
+        folder = Path(name)
+        weights = folder / "weights.safetensors"
+        save_file(model.state_dict(), weights)
+        spec = f"{ARCHITECTURE}:{weights}"
+        embedder = MultimodalEmbedder(spec)
+        with connect(url) as connection:
+            space = spaces.create(connection, "bench", embedder.description)
+            probes.store(connection, space, embedder)
+            spaces.activate(connection, space)
+        precision = embedder.description.precision
+        del embedder
+        pictures = photographs(folder, count) if modality == "image" else []
+        for number in range(rounds):
+            if modality == "image":
+                with connect(url) as connection:  # the same content again would be reused
+                    connection.execute("TRUNCATE source_items CASCADE")
+                references = [str(path) for path in pictures]
+                inputs: Sequence[Any] = pictures[:plain]
+                run: Callable[[Any], None] = lambda some: plain_images(model, transform, some)  # noqa: E731
+            else:
+                references = captions(count, number)
+                inputs = references[:plain]
+                run = lambda some: plain_texts(model, tokenizer, some)  # noqa: E731
+            add_items(url, modality, references, f"round {number}")
+            slow = rate(run, inputs)
+            report = ingest(url, folder)
+            assert report["done"] == count, report
+            rows.append(
+                {
+                    "modality": modality,
+                    "rows": count,
+                    "precision": precision,
+                    "plain_per_second": round(slow, 1),
+                    "per_second": report["rows_per_second"],
+                    "ratio": round(report["rows_per_second"] / slow, 2),
+                    "ratio_of_the_whole_command": round(
+                        count / report["process_seconds"] / slow, 2
+                    ),
+                    "report": report,
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("modality", choices=["images", "texts"])
+    parser.add_argument("--rows", type=int, help="2,000 pictures or 20,000 captions")
+    parser.add_argument("--plain", type=int, help="how many of them the plain loop gets")
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    modality = arguments.modality[:-1]
+    rows = arguments.rows or {"image": 2000, "text": 20_000}[modality]
+    plain = min(rows, arguments.plain or {"image": 320, "text": 640}[modality])
+    say(f"{rows} {arguments.modality}, {plain} of them for the plain loop")
+    for row in measure(modality, rows, plain, arguments.rounds):
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Whole columns as binary arrays: one parameter each, packed at once instead of value by value.
+
+psycopg dumps a list element by element in Python, which takes longer than the statement it is
+for. The layout is PostgreSQL's own (``array_recv``): number of dimensions, a flag for NULLs, the
+element's type; per dimension its length and lower bound; then each element after its length.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from psycopg import Cursor
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.rows import TupleRow
+
+# Built-in types have the same number in every database.
+_INTEGERS = {"bigint": (20, ">i8"), "integer": (23, ">i4")}
+_BYTEA, _TEXT, _JSONB = 17, 25, 3802
+
+
+class PackedArray(bytes):
+    """An array in PostgreSQL's binary form; the statement's cast names its type."""
+
+
+class _PackedArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = 0
+
+    def dump(self, obj: bytes) -> bytes:
+        return obj
+
+
+def allow_packed(cursor: Cursor[TupleRow]) -> Cursor[TupleRow]:
+    """The same cursor, which now takes ``PackedArray`` parameters."""
+    cursor.adapters.register_dumper(PackedArray, _PackedArrayDumper)
+    return cursor
+
+
+def head(element_oid: int, count: int) -> bytes:
+    """What an array of ``count`` elements begins with."""
+    if not count:
+        return struct.pack(">iii", 0, 0, element_oid)
+    return struct.pack(">iiIii", 1, 0, element_oid, count, 1)
+
+
+def pack_integers(values: Sequence[int], of_type: str = "bigint") -> PackedArray:
+    """A ``bigint[]`` or ``integer[]``. Raises OverflowError where a value does not fit."""
+    oid, kind = _INTEGERS[of_type]
+    elements = np.empty(len(values), dtype=[("length", ">i4"), ("value", kind)])
+    elements["length"] = elements["value"].itemsize
+    elements["value"] = values
+    return PackedArray(head(oid, len(values)) + elements.tobytes())
+
+
+def pack_bytes(values: Sequence[bytes]) -> PackedArray:
+    """A ``bytea[]``."""
+    return _pack(_BYTEA, values)
+
+
+def pack_texts(values: Sequence[str]) -> PackedArray:
+    """A ``text[]``; the database's encoding is UTF-8 in every connection of psycopg's."""
+    return _pack(_TEXT, [value.encode() for value in values])
+
+
+def pack_json(values: Sequence[str]) -> PackedArray:
+    """A ``jsonb[]`` of JSON documents."""
+    return _pack(_JSONB, [b"\x01" + value.encode() for value in values])
+
+
+def _pack(oid: int, values: Sequence[bytes]) -> PackedArray:
+    def pieces() -> Iterable[bytes]:
+        yield head(oid, len(values))
+        for value in values:
+            yield len(value).to_bytes(4)
+            yield value
+
+    return PackedArray(b"".join(pieces()))
