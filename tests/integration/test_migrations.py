@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,28 +121,28 @@ def test_several_that_start_together_migrate_once(empty_url: str) -> None:
 
 @pytest.fixture
 def server_with_pgvector(
-    new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str | None], str]:
+    new_database: Callable[[], str],
+) -> Iterator[Callable[[str | None], str]]:
     """A database whose server offers pgvector in the given version, or not at all."""
+    with tempfile.TemporaryDirectory(prefix="pipeline-extensions-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the server's account reads it
 
-    def make(version: str | None) -> str:
-        url = new_database()
-        folder = (
-            Path("/tmp") / f"pipeline-extensions-{version}"
-        )  # the server must be able to read it
-        (folder / "extension").mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        if version is not None:
-            (folder / "extension/vector.control").write_text(
-                f"comment = 'vector data type'\ndefault_version = '{version}'\n"
-            )
-        with connect(url) as connection:
-            connection.execute(
-                f"ALTER DATABASE {connection.info.dbname} SET extension_control_path = '{folder}'"
-            )
-        return url
+        def make(version: str | None) -> str:
+            url = new_database()
+            (folder / "extension").mkdir()
+            if version is not None:
+                (folder / "extension/vector.control").write_text(
+                    f"comment = 'vector data type'\ndefault_version = '{version}'\n"
+                )
+            with connect(url) as connection:
+                connection.execute(
+                    f"ALTER DATABASE {connection.info.dbname} "
+                    f"SET extension_control_path = '{folder}'"
+                )
+            return url
 
-    return make
+        yield make
 
 
 @pytest.mark.parametrize(
