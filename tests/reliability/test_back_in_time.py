@@ -33,10 +33,10 @@ def test_rows_of_workers_killed_at_every_stage_are_done_by_another(
     lease: float,
     sweep: float,
 ) -> None:
-    texts = [f"text number {n}" for n in range(80)]
+    texts = [f"text number {n}" for n in range(160)]
     add_texts(connection, texts)
     timing = {"lease_seconds": lease, "sweep_seconds": sweep}
-    # Two claims each at most: there is enough for everyone to die of.
+    # Three claims of 8 each at most: there is enough for everyone to die of.
     victims = {
         point: pipeline(url, "ingest", "--once", faults={"kill_at": point}, claim_size=8, **timing)
         for point in POINTS
