@@ -6,7 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.sql.schema import SchemaItem
 
-from pipeline.database import create_engine, resolve_url
+from pipeline.database import resolve_url
+from pipeline.engines import create_engine
 from pipeline.models import Base
 from pipeline.settings import Settings
 

@@ -1,21 +1,20 @@
-"""Engines, connections and the checks that come before them.
+"""Connections to the database and the checks that come before them.
 
-Two doors to the same database: SQLAlchemy engines for applications and migrations, and plain
-psycopg connections for the worker, whose statements are few, hot and binary.
+Plain psycopg, since the worker's statements are few, hot and binary. The other door to the same
+database, SQLAlchemy's engines for applications and migrations, is ``pipeline.engines``: it takes
+half a second to import, which a run with nothing to do must not pay for.
 """
 
 import contextlib
 import logging
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, Engine, make_url
-from sqlalchemy import create_engine as sqlalchemy_create_engine
-from sqlalchemy.exc import ArgumentError
 
 from pipeline.embedded import EmbeddedServer
 from pipeline.errors import ConfigurationError, DatabaseError
@@ -31,7 +30,7 @@ APPLICATION = "pipeline"
 Connection = psycopg.Connection[TupleRow]
 
 # A dead peer is noticed within about 30 s instead of the kernel's two hours.
-_KEEPALIVE: dict[str, Any] = {
+KEEPALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -48,44 +47,45 @@ def resolve_url(settings: Settings, *, start: bool = True) -> str:
     return server.start() if start else server.url()
 
 
-def _sqlalchemy_url(url: str) -> URL:
-    """Accept what people have: postgres://, postgresql://, postgresql+psycopg://."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
+def libpq_url(url: str) -> str:
+    """The same database for psql and psycopg: their scheme, the rest as it was written.
+
+    Accepts what people have: postgres://, postgresql://, postgresql+psycopg://.
+
+    Raises:
+        ConfigurationError: it is no URL, or not one of PostgreSQL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme:
+        raise ConfigurationError(_UNREADABLE)
+    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ConfigurationError(
-            "the database URL cannot be read; it looks like "
-            "postgresql://user:password@host:5432/database"
-        ) from exc
-    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise ConfigurationError(
-            f"the database URL is of {parsed.drivername!r}; "
+            f"the database URL is of {scheme!r}; "
             "only PostgreSQL works: postgresql://user:password@host:5432/database"
         )
-    return parsed.set(drivername="postgresql+psycopg")
+    plain = f"postgresql://{rest}"
+    try:
+        conninfo_to_dict(plain)
+    except psycopg.ProgrammingError as exc:  # its words may hold the password
+        raise ConfigurationError(_UNREADABLE) from exc
+    return plain
 
 
-def create_engine(url: str, **options: Any) -> Engine:
-    """A SQLAlchemy engine on psycopg 3 that works behind PgBouncer's transaction mode too."""
-    connect_args = {
-        "application_name": APPLICATION,
-        "prepare_threshold": None,
-        **_KEEPALIVE,
-        **options.pop("connect_args", {}),
-    }
-    options.setdefault("pool_pre_ping", "poolclass" not in options)
-    return sqlalchemy_create_engine(_sqlalchemy_url(url), connect_args=connect_args, **options)
-
-
-def libpq_url(url: str) -> str:
-    """The same database for psql and psycopg: another scheme, the rest as it was written."""
-    _sqlalchemy_url(url)
-    return "postgresql://" + url.partition("://")[2]
+_UNREADABLE = (
+    "the database URL cannot be read; it looks like postgresql://user:password@host:5432/database"
+)
 
 
 def shown_url(url: str) -> str:
-    """The URL as it may appear in a log: without its password."""
-    return _sqlalchemy_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+    """The URL as it may appear in a log: without its passwords."""
+    parts = urlsplit(libpq_url(url))
+    user, separator, host = parts.netloc.rpartition("@")
+    name, has_password, _ = user.partition(":")
+    query = [(key, "***" if "password" in key else v) for key, v in parse_qsl(parts.query)]
+    return parts._replace(
+        netloc=f"{name}{':***' if has_password else ''}{separator}{host}",
+        query=urlencode(query, safe="/*"),
+    ).geturl()
 
 
 def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Connection:
@@ -106,7 +106,7 @@ def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Co
             autocommit=autocommit,
             application_name=role,
             prepare_threshold=None,  # prepared statements do not survive PgBouncer
-            **_KEEPALIVE,
+            **KEEPALIVE,
         )
     except psycopg.OperationalError as exc:
         raise DatabaseError(explain_connection_failure(url, exc)) from exc

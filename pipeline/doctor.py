@@ -11,7 +11,7 @@ from psycopg import sql
 from pipeline import migrate, queue, spaces
 from pipeline.database import Connection, check_server, connect, resolve_url
 from pipeline.errors import DatabaseError, PipelineError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 

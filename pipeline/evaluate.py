@@ -22,7 +22,7 @@ from pipeline.metrics import (
     ndcg_at,
     recall_at,
 )
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.writer import unpack_vector

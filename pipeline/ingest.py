@@ -1,15 +1,19 @@
 """One run of ingestion: the space, its own model, the intake and a worker, put together."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import probes, queue, sources, spaces
+from pipeline import queue, sources, spaces
 from pipeline.database import Connection, open_database, resolve_url
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
+from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.worker import IngestReport, Worker
+
+if TYPE_CHECKING:
+    from pipeline.worker import Worker
 
 
 def find_space(connection: Connection, name: str | None) -> Space:
@@ -23,7 +27,7 @@ def ingest(
     space_name: str | None = None,
     once: bool = True,
     limit: int | None = None,
-    on_start: Callable[[Worker, int], None] | None = None,
+    on_start: Callable[["Worker", int], None] | None = None,
     progress: Callable[[IngestReport], None] | None = None,
 ) -> IngestReport:
     """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
@@ -44,11 +48,13 @@ def ingest(
             return IngestReport(space.name)
         roots = sources.media_roots(connection)
 
-    # Late: these load torch and the decoders, which a run with nothing to do must not pay for.
+    # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
+    from pipeline import probes
     from pipeline.decoding.fitting import Fit
     from pipeline.embedder import MultimodalEmbedder
     from pipeline.images import ImageDecoder
     from pipeline.loaders import Loader
+    from pipeline.worker import Worker
 
     embedder = MultimodalEmbedder(
         space.model,

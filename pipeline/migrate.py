@@ -9,7 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import pool
 
-from pipeline.database import check_server, connect, create_engine
+from pipeline.database import check_server, connect
+from pipeline.engines import create_engine
 from pipeline.errors import ConfigurationError
 
 # Any two of ours may run at once (several containers start together); one waits for the other.

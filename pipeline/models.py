@@ -30,8 +30,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, REAL
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-MODALITIES = ("text", "image")
-
 
 class Base(DeclarativeBase):
     """Every table of the pipeline; ``Base.metadata`` is what ``alembic check`` compares."""

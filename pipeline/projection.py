@@ -9,7 +9,7 @@ from psycopg import sql
 from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.metrics import centred
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.writer import unpack_vector

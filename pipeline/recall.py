@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline.database import Connection
 from pipeline.errors import SpaceError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.searches import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
 

@@ -101,8 +101,8 @@ class ReconnectingConnection:
         while True:
             try:
                 result = self._attempt(work)
-            except (psycopg.OperationalError, psycopg.InterfaceError, DatabaseError) as exc:
-                if isinstance(exc, psycopg.OperationalError) and not self._is_loss(exc):
+            except (psycopg.Error, DatabaseError) as exc:
+                if isinstance(exc, psycopg.Error) and not self._is_loss(exc):
                     if (exc.sqlstate or "").startswith("40"):
                         continue  # a deadlock or a serialisation failure: the loser tries again
                     raise
@@ -137,13 +137,18 @@ class ReconnectingConnection:
         finally:
             self._busy_since = None
 
-    def _is_loss(self, exc: psycopg.OperationalError) -> bool:
+    def _is_loss(self, exc: psycopg.Error) -> bool:
         """Whether waiting and connecting again may help; it does not against a full disk."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             return True
+        if exc.sqlstate is None:
+            # Of the driver's own. An InternalError is a conversation out of step, as where a
+            # bouncer loses its server in mid-COMMIT; the other kinds are a mistake of the caller's.
+            return isinstance(
+                exc, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+            )
         # 08: connection; 53300: too many connections; 57P0x: shutting down
-        state = exc.sqlstate or "08"
-        return state.startswith(("08", "57P")) or state == "53300"
+        return exc.sqlstate.startswith(("08", "57P")) or exc.sqlstate == "53300"
 
     def cut_if_deaf(self, seconds: float) -> None:
         """Called by another thread: ends a statement whose answer will never come.

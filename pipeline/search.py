@@ -19,7 +19,8 @@ from sqlalchemy.orm import aliased
 
 from pipeline.documents import ModalityType
 from pipeline.errors import ConfigurationError
-from pipeline.models import MODALITIES, MultimodalItem
+from pipeline.modalities import MODALITIES
+from pipeline.models import MultimodalItem
 
 Modality = ModalityType | str
 Vector = Sequence[float] | npt.NDArray[np.floating[Any]]

@@ -23,6 +23,7 @@ from pipeline.database import Connection
 from pipeline.embed_batches import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
 from pipeline.intake import Content, Embedder, Intake, Picture, PreparedPart
+from pipeline.known_vectors import KnownVectors
 from pipeline.queue import Backoff, ClaimedJob
 from pipeline.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.report import IngestReport
@@ -108,8 +109,8 @@ class Worker:
         self._outage = Outage(settings.outage_seconds, self._abort)
         self._connections: list[ReconnectingConnection] = []
         self._lookup = self._connection("lookup")
-        self._lookup_lock = threading.Lock()
-        self._intake = Intake(embedder, load, decode, self._known_vectors, settings)
+        known_vectors = KnownVectors(self._look_up)
+        self._intake = Intake(embedder, load, decode, known_vectors, settings)
 
     # control
 
@@ -340,9 +341,8 @@ class Worker:
         if parts:
             self._to_embed.put(parts)
 
-    def _known_vectors(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Any]:
-        with self._lookup_lock:
-            return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))
+    def _look_up(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Any]:
+        return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))
 
     # embed
 

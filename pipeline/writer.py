@@ -14,7 +14,7 @@ import numpy.typing as npt
 from psycopg import sql
 
 from pipeline.database import Connection
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.packed import (
     PackedArray,
     allow_packed,

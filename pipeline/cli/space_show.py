@@ -73,7 +73,7 @@ def _summary(connection: Any, space: "Space") -> dict[str, Any]:
 
 def _details(connection: Any, space: "Space") -> dict[str, Any]:
     from pipeline import recall, spaces
-    from pipeline.models import MODALITIES
+    from pipeline.modalities import MODALITIES
 
     coverage = spaces.coverage(connection, space)
     rows = connection.execute(

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from pipeline.database import Connection
 from pipeline.errors import SpaceError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces.coverage import coverage
 from pipeline.spaces.indexes import build_indexes, missing_indexes, operators
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces

@@ -6,7 +6,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.database import Connection
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces.space import Space, find_active
 
 

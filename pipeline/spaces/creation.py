@@ -8,7 +8,7 @@ from psycopg import sql
 from pipeline.database import Connection, short_lock_timeout
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, SpaceError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import pq, sql
 
 from pipeline.database import Connection
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces.space import Space
 from pipeline.spaces.tables import is_empty
 

@@ -3,7 +3,7 @@
 from psycopg import sql
 
 from pipeline.database import Connection
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.

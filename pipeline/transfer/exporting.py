@@ -9,7 +9,7 @@ from psycopg import sql
 
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces import Space
 from pipeline.transfer.readers import CLAIM, pyarrow_parquet
 from pipeline.writer import unpack_vector

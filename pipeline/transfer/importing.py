@@ -17,7 +17,7 @@ from psycopg import sql
 
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, PermanentRowError
-from pipeline.models import MODALITIES
+from pipeline.modalities import MODALITIES
 from pipeline.spaces import Space
 from pipeline.texts import clean_text, redact
 from pipeline.vectors import unit_rows

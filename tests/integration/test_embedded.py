@@ -235,7 +235,9 @@ def test_stopping_ends_open_transactions_and_keeps_what_was_committed(
 
 
 def test_it_survives_its_starter_and_ctrl_c(server: EmbeddedServer) -> None:
-    code = START + "; sys.stdout.flush(); import time; time.sleep(60)"
+    # A suite that runs in a shell's background has SIGINT ignored, and so has what it starts.
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = hears + START + "; sys.stdout.flush(); import time; time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(server.home)],
         stdout=subprocess.PIPE,

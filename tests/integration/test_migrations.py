@@ -11,7 +11,8 @@ from alembic import command
 from sqlalchemy import pool
 
 from pipeline import migrate, spaces
-from pipeline.database import Connection, connect, create_engine
+from pipeline.database import Connection, connect
+from pipeline.engines import create_engine
 from pipeline.errors import DatabaseError
 
 from ..fakes import FakeEmbedder

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session
 
 from pipeline import ModalityType, MultimodalItem, SourceItem, nearest_to, similar_to
-from pipeline.database import Connection, create_engine
+from pipeline.database import Connection
+from pipeline.engines import create_engine
 from pipeline.errors import ConfigurationError
 from pipeline.index import UnifiedIndex
 from pipeline.search import distance_to

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from pipeline import spaces
-from pipeline.database import Connection, connect, create_engine
+from pipeline.database import Connection, connect
+from pipeline.engines import create_engine
 from pipeline.errors import SpaceError
 from pipeline.search import similar_to
 from pipeline.settings import Settings

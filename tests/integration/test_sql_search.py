@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from pipeline.database import Connection, connect, create_engine, libpq_url
+from pipeline.database import Connection, connect, libpq_url
 from pipeline.embedded import EmbeddedServer
+from pipeline.engines import create_engine
 from pipeline.vectors import Vectors, unit_rows
 
 from ..demo_pairs import ndcg, store_demo_pairs

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -210,6 +211,33 @@ def test_the_waits_between_attempts_double_with_jitter() -> None:
     nominal = [min(0.1 * 2**n, 10.0) for n in range(12)]
     assert all(n / 2 <= wait <= n for wait, n in zip(waits, nominal, strict=True))
     assert len({wait / n for wait, n in zip(waits, nominal, strict=True)}) > 6
+
+
+def test_a_connection_out_of_step_is_replaced_and_a_mistake_is_not_repeated(
+    settings: Settings,
+) -> None:
+    """The driver's own errors have no SQLSTATE; seen: two answers to a COMMIT behind PgBouncer."""
+    assert settings.database_url is not None
+    outage = Outage(60, threading.Event())
+    lasting = ReconnectingConnection(settings.database_url.get_secret_value(), "test", outage)
+    backends: list[int] = []
+
+    def out_of_step_once(connection: Connection) -> int:
+        backends.append(connection.info.backend_pid)
+        if len(backends) == 1:
+            raise psycopg.InternalError("received 2 results from command 'COMMIT'")
+        return len(backends)
+
+    def mistaken(connection: Connection) -> None:
+        backends.append(connection.info.backend_pid)
+        connection.execute("SELECT %s, %s", (1,))
+
+    with contextlib.closing(lasting):
+        assert lasting.run(out_of_step_once) == 2
+        assert backends[0] != backends[1]
+        with pytest.raises(psycopg.ProgrammingError):
+            lasting.run(mistaken)
+        assert backends[1:] == [backends[1], backends[1]]
 
 
 def test_a_database_that_stays_away_ends_the_worker_after_its_patience(

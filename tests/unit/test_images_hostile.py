@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shlex
 import signal
 import struct
 import subprocess
@@ -404,7 +405,7 @@ def wait_until_gone(pids: list[int]) -> None:
 def test_a_plain_script_works_with_every_standard_stream_closed(
     script: list[str], tmp_path: Path
 ) -> None:
-    command = " ".join([*script, "0", "<&-", ">&-", "2>&-"])
+    command = f"{shlex.join([*script, '0'])} <&- >&- 2>&-"
     assert subprocess.run(["/bin/sh", "-c", command], check=False, timeout=60).returncode == 0
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 1

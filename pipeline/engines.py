@@ -1,0 +1,25 @@
+"""SQLAlchemy engines, for applications and migrations; the worker has ``pipeline.database``."""
+
+from typing import Any
+
+from sqlalchemy import Engine, make_url
+from sqlalchemy import create_engine as sqlalchemy_create_engine
+
+from pipeline.database import APPLICATION, KEEPALIVE, libpq_url
+
+
+def create_engine(url: str, **options: Any) -> Engine:
+    """A SQLAlchemy engine on psycopg 3 that works behind PgBouncer's transaction mode too.
+
+    Raises:
+        ConfigurationError: the URL cannot be read, or is not one of PostgreSQL.
+    """
+    connect_args = {
+        "application_name": APPLICATION,
+        "prepare_threshold": None,
+        **KEEPALIVE,
+        **options.pop("connect_args", {}),
+    }
+    options.setdefault("pool_pre_ping", "poolclass" not in options)
+    parsed = make_url(libpq_url(url)).set(drivername="postgresql+psycopg")
+    return sqlalchemy_create_engine(parsed, connect_args=connect_args, **options)
