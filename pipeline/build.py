@@ -9,22 +9,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import psycopg
+from typing import Protocol
 
 from pipeline import queue, spaces
 from pipeline.database import Connection, open_database
 from pipeline.errors import SpaceError
-from pipeline.ingest import ingest
+from pipeline.indexing import Indexing, ignore
+from pipeline.ingest import IngestListener, ingest
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
 from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)
 
-# Two builds of one database must not index at the same time; the second waits for the first.
-INDEX_LOCK = 0x696E6478
 POLL_SECONDS = 0.5
 
 
@@ -32,28 +29,18 @@ class Ingest(Protocol):
     """``pipeline.ingest.ingest``, or what stands in for it in a test."""
 
     def __call__(
-        self,
-        settings: Settings,
-        *,
-        space_name: str | None,
-        once: bool,
-        on_start: Callable[[Worker, int], None] | None,
-        progress: Callable[[IngestReport], None] | None,
+        self, settings: Settings, *, space_name: str | None, once: bool, listener: IngestListener
     ) -> IngestReport: ...
-
-
-def _ignore(*_: Any) -> None:
-    """For a caller that does not want to hear about it."""
 
 
 @dataclass
 class BuildListener:
     """Whom to tell how far the build is."""
 
-    embedding: Callable[[int], None] = field(default=_ignore)  # jobs due, when embedding starts
-    embedded: Callable[[IngestReport], None] = field(default=_ignore)
-    waiting: Callable[[int], None] = field(default=_ignore)  # jobs that others hold or that wait
-    indexing: Callable[[IndexProgress], None] = field(default=_ignore)
+    embedding: Callable[[int], None] = field(default=ignore)  # jobs due, when embedding starts
+    embedded: Callable[[IngestReport], None] = field(default=ignore)
+    waiting: Callable[[int], None] = field(default=ignore)  # jobs that others hold or that wait
+    indexing: Callable[[IndexProgress], None] = field(default=ignore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +85,7 @@ class Build:
         self._run_ingest = run_ingest
         self._stopped = threading.Event()
         self._worker: Worker | None = None
+        self._indexing: Indexing | None = None
         self._embedded = 0
 
     def stop(self) -> None:
@@ -105,6 +93,8 @@ class Build:
         self._stopped.set()
         if self._worker is not None:
             self._worker.stop()
+        if self._indexing is not None:
+            self._indexing.stop()
 
     def run(self) -> BuildReport:
         """Build what is missing.
@@ -144,8 +134,9 @@ class Build:
                     self._settings,
                     space_name=space.name,
                     once=True,
-                    on_start=self._started,
-                    progress=self._listener.embedded,
+                    listener=IngestListener(
+                        starting=self._started, progress=self._listener.embedded
+                    ),
                 )
                 self._worker = None
                 self._embedded += report.done
@@ -163,37 +154,17 @@ class Build:
         self._listener.embedding(due)
 
     def _index(self, connection: Connection, space: Space) -> None:
-        """In a thread with a connection of its own, watched from here."""
         if spaces.is_empty(connection, space) and spaces.coverage(connection, space).source_items:
             raise SpaceError(
                 f"nothing is embedded into the space {space.name!r}; see `pipeline failures`"
             )
-        error: list[Exception] = []
-        with open_database(self._settings, role="pipeline index") as own:
-
-            def build() -> None:
-                try:
-                    own.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, space.id))
-                    spaces.build_indexes(
-                        own,
-                        space,
-                        maintenance_memory=self._memory,
-                        parallel_workers=self._workers,
-                    )
-                except psycopg.errors.QueryCanceled as exc:
-                    if not self._stopped.is_set():
-                        error.append(exc)
-                except Exception as exc:  # raised again in the caller's thread
-                    error.append(exc)
-
-            thread = threading.Thread(target=build, name="index", daemon=True)
-            thread.start()
-            while thread.is_alive():
-                if self._stopped.is_set():
-                    own.cancel_safe()
-                progress = spaces.index_progress(connection, space)
-                if progress is not None:
-                    self._listener.indexing(progress)
-                thread.join(POLL_SECONDS)
-        if error:
-            raise error[0]
+        self._indexing = Indexing(
+            self._settings,
+            space,
+            progress=self._listener.indexing,
+            maintenance_memory=self._memory,
+            parallel_workers=self._workers,
+        )
+        if self._stopped.is_set():
+            self._indexing.stop()
+        self._indexing.run()

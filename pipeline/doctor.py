@@ -106,7 +106,7 @@ def _index(connection: Connection, space: Space) -> Iterator[Check]:
         row = connection.execute(
             "SELECT pg_relation_size(to_regclass(%s)), pg_size_bytes(current_setting("
             "'shared_buffers'))",
-            (spaces.index_name(space, modality),),
+            (space.index_name(modality),),
         ).fetchone()
         assert row is not None
         size, buffers = row
@@ -142,7 +142,7 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
                 "<=> (SELECT embedding FROM {} LIMIT 1) LIMIT 10"
             ).format(sql.Literal(modality), space.table(modality))
         ).fetchall()
-    return any(spaces.index_name(space, modality) in line for (line,) in plan)
+    return any(space.index_name(modality) in line for (line,) in plan)
 
 
 def _norms(connection: Connection, space: Space) -> Iterator[Check]:

@@ -1,16 +1,18 @@
 """One run of ingestion: the space, its own model, the intake and a worker, put together."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import queue, sources, spaces
+from pipeline import load_first, queue, sources, spaces
 from pipeline.database import Connection, open_database, resolve_url
+from pipeline.indexing import Indexing, ignore
 from pipeline.modalities import MODALITIES
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import IndexProgress, Space
 
 if TYPE_CHECKING:
     from pipeline.worker import Worker
@@ -21,33 +23,85 @@ def find_space(connection: Connection, name: str | None) -> Space:
     return spaces.get_space(connection, name) if name else spaces.active_space(connection)
 
 
+@dataclass(frozen=True)
+class IngestListener:
+    """Whom to tell how a run goes.
+
+    Attributes:
+        starting: the worker and the rows due, before it runs.
+        progress: the report, after every write.
+        loading_first: the rows due, where they are loaded before the space is indexed.
+        indexing: the build of the indexes, before it begins.
+        indexed: how far the build is.
+    """
+
+    starting: Callable[["Worker", int], None] = ignore
+    progress: Callable[[IngestReport], None] = ignore
+    loading_first: Callable[[int], None] = ignore
+    indexing: Callable[[Indexing], None] = ignore
+    indexed: Callable[[IndexProgress], None] = ignore
+
+
 def ingest(
     settings: Settings,
     *,
     space_name: str | None = None,
     once: bool = True,
     limit: int | None = None,
-    on_start: Callable[["Worker", int], None] | None = None,
-    progress: Callable[[IngestReport], None] | None = None,
+    listener: IngestListener | None = None,
 ) -> IngestReport:
     """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
 
+    A large backlog for an empty active space is loaded before the space's index is built, see
+    ``pipeline.load_first``.
+
     Args:
         space_name: the space to fill; None: the active one.
-        on_start: called with the worker and the number of jobs due, before it runs.
-        progress: called with the report as it grows.
 
     Raises:
         PipelineError: no space, a model that differs from the space's, a database that stays away.
     """
+    listener = listener or IngestListener()
     with open_database(settings) as connection:
         space = find_space(connection, space_name)
         queue.sweep(connection, settings.max_attempts)
         due = queue.counts(connection, space.id).due
-        if once and not due:
-            return IngestReport(space.name)
-        roots = sources.media_roots(connection)
+        due = due if limit is None else min(due, limit)
+        if load_first.take_off_index(connection, space, due, settings):
+            listener.loading_first(due)
+        lacks_index = load_first.lacks_index(connection, space)
 
+    def build_index() -> None:
+        indexing = Indexing(settings, space, progress=listener.indexed)
+        listener.indexing(indexing)
+        indexing.run()
+
+    if once:
+        report = _work(settings, space, due, listener, limit=limit) if due else None
+        report = report or IngestReport(space.name)
+        if lacks_index:
+            report.seconds_indexing = load_first.index_now(settings, space, build_index)
+    elif lacks_index:
+        with load_first.index_beside(settings, space, build_index):
+            report = _work(settings, space, due, listener, once=False, limit=limit)
+    else:
+        report = _work(settings, space, due, listener, once=False, limit=limit)
+    if report.items:
+        with open_database(settings) as connection:
+            _refresh_statistics(connection, space, report.items)
+    return report
+
+
+def _work(
+    settings: Settings,
+    space: Space,
+    due: int,
+    listener: IngestListener,
+    *,
+    once: bool = True,
+    limit: int | None,
+) -> IngestReport:
+    """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
     from pipeline import probes
     from pipeline.decoding.fitting import Fit
@@ -65,6 +119,7 @@ def ingest(
     with open_database(settings) as connection:
         spaces.check_model(space, embedder.description)
         probes.verify(connection, space, embedder)
+        roots = sources.media_roots(connection)
     size = embedder.description
     # The decoders resize as well: small pictures in the queues instead of whole ones.
     fit = Fit(*size.image_size, size.resize_mode, size.interpolation, size.fill_color)
@@ -78,15 +133,10 @@ def ingest(
             settings,
             once=once,
             limit=limit,
-            progress=progress,
+            progress=listener.progress,
         )
-        if on_start is not None:
-            on_start(worker, due if limit is None else min(due, limit))
-        report = worker.run()
-    if report.items:
-        with open_database(settings) as connection:
-            _refresh_statistics(connection, space, report.items)
-    return report
+        listener.starting(worker, due)
+        return worker.run()
 
 
 def _refresh_statistics(connection: Connection, space: Space, added: int) -> None:

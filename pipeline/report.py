@@ -34,6 +34,8 @@ class IngestReport:
     that still wait for another attempt. ``reused`` are parts whose vector the space had already.
 
     Attributes:
+        seconds: of the worker; the model was loaded before.
+        seconds_indexing: of building the index after a large backlog, 0 where that was not due.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
         bottleneck: how often, looked at many times a second, the others waited for this stage.
@@ -46,6 +48,7 @@ class IngestReport:
     items: int = 0
     reused: int = 0
     seconds: float = 0.0
+    seconds_indexing: float = 0.0
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     at_work: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bottleneck: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
@@ -115,6 +118,7 @@ class IngestReport:
             "items": self.items,
             "reused": self.reused,
             "seconds": round(self.seconds, 3),
+            "seconds_indexing": round(self.seconds_indexing, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "busy_seconds": {stage: round(busy, 3) for stage, busy in self.busy.items()},
             "stages": {

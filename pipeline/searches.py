@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline.database import Connection
 from pipeline.errors import SpaceError
-from pipeline.spaces import Space, index_name
+from pipeline.spaces import Space
 
 # The share of rows that a filter lets through; independent of the vectors, so the hard case.
 CONDITIONS = {"none": 1, "10 %": 10, "1 %": 100}
@@ -182,9 +182,9 @@ def _check_plan(
     rows = connection.execute(
         sql.SQL("EXPLAIN ") + statement, {"vector": query.vector, "item": query.item, "k": k}
     ).fetchall()
-    if not any(index_name(space, modality) in line for (line,) in rows):
+    if not any(space.index_name(modality) in line for (line,) in rows):
         raise SpaceError(
-            f"PostgreSQL does not use the index {index_name(space, modality)}; look at "
+            f"PostgreSQL does not use the index {space.index_name(modality)}; look at "
             "`pipeline doctor`"
         )
 

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     # the queue
     batch_size: int = Field(32, ge=1, le=4096, description="inputs per forward pass of the model")
     claim_size: int = Field(256, ge=1, le=10_000, description="jobs per claim")
+    load_first_rows: int = Field(
+        20_000, ge=0, description="due for an empty space: its index is built after them; 0: never"
+    )
     lease_seconds: float = Field(60.0, gt=0, description="heartbeat every third of it")
     max_attempts: int = Field(5, ge=1)
     backoff_seconds: float = Field(2.0, ge=0, description="first back-off; doubles, with jitter")

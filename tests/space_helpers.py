@@ -56,10 +56,9 @@ def fake_ingest(embedder: FakeEmbedder) -> Any:
             Decoded,
             settings,
             once=options["once"],
-            progress=options["progress"],
+            progress=options["listener"].progress,
         )
-        if options["on_start"] is not None:
-            options["on_start"](worker, 0)
+        options["listener"].starting(worker, 0)
         return worker.run()
 
     return run

@@ -86,14 +86,16 @@ def _ensure_demo_space(connection: "Connection", settings: "Settings") -> None:
 
 
 def _ingest(settings: "Settings") -> None:
-    from pipeline.ingest import ingest
+    from pipeline.ingest import IngestListener, ingest
 
     with progress_bar() as bar:
         task = bar.add_task("embedding", total=None, rate="")
         report = ingest(
             settings,
-            on_start=lambda _, due: bar.update(task, total=due),
-            progress=lambda report: bar.update(task, completed=report.done + report.failed),
+            listener=IngestListener(
+                starting=lambda _, due: bar.update(task, total=due),
+                progress=lambda report: bar.update(task, completed=report.done + report.failed),
+            ),
         )
     if report.failed or report.retrying:
         raise PipelineError(

@@ -15,7 +15,12 @@ import typer
 from pipeline.cli.output import EX_TEMPFAIL, note, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from pipeline.indexing import Indexing
+    from pipeline.ingest import IngestListener
     from pipeline.settings import Settings
+    from pipeline.spaces import IndexProgress
     from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)
@@ -78,27 +83,12 @@ def _run(
         try:
             if exclusive and not stack.enter_context(_exclusive_lock(settings)):
                 return None
-            bar = stack.enter_context(progress_bar())
-            task = bar.add_task("loading the model", total=None, rate="")
-
-            def on_start(worker: "Worker", due: int) -> None:
-                bar.update(task, description="embedding", total=due if once else None)
-                stop.tell(worker)
-
-            def progress(report: "IngestReport") -> None:
-                bar.update(
-                    task,
-                    completed=report.done + report.failed + report.retrying,
-                    rate=f"{report.failed} failed" if report.failed else "",
-                )
-
             report = run_ingest(
                 settings,
                 space_name=space,
                 once=once,
                 limit=limit,
-                on_start=on_start,
-                progress=progress,
+                listener=_show(stack.enter_context(progress_bar()), stop, once=once),
             )
         except DatabaseError as exc:
             if not is_temporary(exc):
@@ -110,6 +100,46 @@ def _run(
     return report
 
 
+def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListener":
+    """Two tasks of the bar: rows, and where it is built after them, the index."""
+    from pipeline.ingest import IngestListener
+
+    rows = bar.add_task("loading the model", total=None, rate="")
+    index = bar.add_task("indexing", total=None, rate="", visible=False)
+
+    def starting(worker: "Worker", due: int) -> None:
+        bar.update(rows, description="embedding", total=due if once else None)
+        stop.tell(worker)
+
+    def progress(report: "IngestReport") -> None:
+        bar.update(
+            rows,
+            completed=report.done + report.failed + report.retrying,
+            rate=f"{report.failed} failed" if report.failed else "",
+        )
+
+    def loading_first(due: int) -> None:
+        note(
+            f"{due} rows for an empty space: they are loaded first and indexed after; until then "
+            "a search reads every vector"
+        )
+
+    def indexing(build: "Indexing") -> None:
+        note("building the index; searches go on meanwhile")
+        stop.tell(build)
+
+    def indexed(progress: "IndexProgress") -> None:
+        bar.update(
+            index,
+            description=f"indexing {progress.modality}: {progress.phase}",
+            total=progress.total or None,
+            completed=progress.done,
+            visible=True,
+        )
+
+    return IngestListener(starting, progress, loading_first, indexing, indexed)
+
+
 class _StoppedEarly(BaseException):
     """A signal while the model was still loading: nothing is claimed yet."""
 
@@ -119,24 +149,25 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.asked = False
-        self._worker: Worker | None = None
+        self._stoppable: list[Worker | Indexing] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
-    def tell(self, worker: "Worker") -> None:
-        self._worker = worker
+    def tell(self, work: "Worker | Indexing") -> None:
+        self._stoppable.append(work)
         if self.asked:
-            worker.stop()
+            work.stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             os._exit(128 + number)
         self.asked = True
-        if self._worker is None:
+        if not self._stoppable:
             raise _StoppedEarly
         # Not print(): the signal may have interrupted one.
         os.write(2, b"stopping: finishing what is claimed; a second signal ends at once\n")
-        self._worker.stop()
+        for work in self._stoppable:
+            work.stop()
 
 
 @contextlib.contextmanager
@@ -156,8 +187,11 @@ def _exclusive_lock(settings: "Settings") -> Iterator[bool]:
 
 
 def _print(report: "IngestReport") -> None:
+    indexed = f"the index was built in {report.seconds_indexing:.1f} s"
     if not (report.done or report.failed or report.retrying):
         print(f"nothing due in the space {report.space}")
+        if report.seconds_indexing:
+            print(indexed)
         return
     print_table(
         None,
@@ -185,6 +219,8 @@ def _print(report: "IngestReport") -> None:
         ],
         right=("rows/s at work", "at work", "bottleneck"),
     )
+    if report.seconds_indexing:
+        print(indexed)
     if report.failed:
         note("some rows failed for good: see `pipeline failures`, then `pipeline retry`")
     if report.retrying:

@@ -21,6 +21,7 @@ maintenance_work_mem = {maintenance_work_mem}MB   # HNSW indexes are built in it
 random_page_cost = 1.1           # solid state disks
 max_wal_size = 2GB
 fsync = on
+autovacuum_naptime = 10s         # the queue's rows live for seconds; dead ones pile up for so long
 
 logging_collector = on
 log_directory = '../log'

@@ -12,10 +12,10 @@ from pipeline.spaces.indexes import (
     IndexProgress,
     build_indexes,
     index_is_valid,
-    index_name,
     index_progress,
     missing_indexes,
 )
+from pipeline.spaces.parent_index import has_whole_index, owns_tables, take_off_indexes
 from pipeline.spaces.space import (
     Space,
     active_space,
@@ -43,13 +43,15 @@ __all__ = [
     "enqueue_missing",
     "find_active",
     "get_space",
+    "has_whole_index",
     "index_is_valid",
-    "index_name",
     "index_progress",
     "is_empty",
     "item_count",
     "list_spaces",
     "missing_indexes",
     "name_for",
+    "owns_tables",
     "rollback",
+    "take_off_indexes",
 ]

@@ -24,7 +24,8 @@ from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.spaces.coverage import coverage
-from pipeline.spaces.indexes import build_indexes, missing_indexes, operators
+from pipeline.spaces.indexes import build_indexes, missing_indexes
+from pipeline.spaces.parent_index import create_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
 from pipeline.spaces.views import (
@@ -206,14 +207,7 @@ def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
         _change_type(connection, space, recreate=recreate)
     # Valid at once, since the parent has no partition at this moment; the partitions' own
     # indexes join it as they are attached.
-    connection.execute(
-        sql.SQL(
-            "CREATE INDEX multimodal_items_embedding ON ONLY multimodal_items "
-            "USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
-        ).format(
-            operators(space), sql.Literal(space.hnsw_m), sql.Literal(space.hnsw_ef_construction)
-        )
-    )
+    create_parent_index(connection, space)
     for modality in MODALITIES:
         connection.execute(
             sql.SQL("ALTER TABLE multimodal_items ATTACH PARTITION {} FOR VALUES IN ({})").format(

@@ -1,14 +1,19 @@
 """The HNSW indexes of a space: built once its tables are filled, in parallel, without a lock."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import pq, sql
 
 from pipeline.database import Connection
 from pipeline.modalities import MODALITIES
-from pipeline.spaces.space import Space
+from pipeline.spaces.build_resources import build_resources
+from pipeline.spaces.parent_index import adopt_indexes
+from pipeline.spaces.space import Space, get_space
 from pipeline.spaces.tables import is_empty
 
 logger = logging.getLogger(__name__)
@@ -24,16 +29,11 @@ class IndexProgress:
     total: int
 
 
-def index_name(space: Space, modality: str) -> str:
-    """The name of a table's HNSW index."""
-    return f"{space.table_name(modality)}_embedding"
-
-
 def index_is_valid(connection: Connection, space: Space, modality: str) -> bool | None:
     """Whether the index is whole; None where there is none."""
     row = connection.execute(
         "SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass(%s)",
-        (index_name(space, modality),),
+        (space.index_name(modality),),
     ).fetchone()
     return None if row is None else bool(row[0])
 
@@ -57,33 +57,47 @@ def build_indexes(
     invalid, and replaced by the next call.
 
     Args:
-        maintenance_memory: ``maintenance_work_mem`` for it, such as 2GB. A graph that does not
-            fit is built several times slower; pgvector then says so in a notice, which is logged.
-        parallel_workers: ``max_parallel_maintenance_workers`` for it.
+        maintenance_memory: ``maintenance_work_mem`` for it, such as 2GB; None: what the graph
+            needs, as far as the server's machine has it. A graph that does not fit is built several
+            times slower; pgvector then says so in a notice, which is logged.
+        parallel_workers: ``max_parallel_maintenance_workers`` for it; None: one less than the
+            server's machine has cores.
     """
     missing = missing_indexes(connection, space)
-    if not missing:
-        return
-    settings = {
-        "maintenance_work_mem": maintenance_memory,
-        "max_parallel_maintenance_workers": parallel_workers,
-    }
     connection.add_notice_handler(_log_notice)
     try:
-        for name, value in settings.items():
-            if value is not None:
-                connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
         for modality in missing:
-            _build(connection, space, modality)
+            resources = build_resources(connection, space, modality)
+            memory = maintenance_memory or resources.maintenance_work_mem
+            workers = resources.workers if parallel_workers is None else parallel_workers
+            settings = {
+                "maintenance_work_mem": memory,
+                "max_parallel_maintenance_workers": workers,
+            }
+            with _session_settings(connection, settings):
+                _build(connection, space, modality)
     finally:
         connection.remove_notice_handler(_log_notice)
-        for name, value in settings.items():
-            if value is not None and not connection.broken:
+    if missing and get_space(connection, space.name).state == "active":
+        adopt_indexes(connection, space)
+
+
+@contextlib.contextmanager
+def _session_settings(connection: Connection, settings: dict[str, Any]) -> Iterator[None]:
+    """These settings, as far as they are not None, for the session and as long as it is needed."""
+    given = {name: str(value) for name, value in settings.items() if value is not None}
+    try:
+        for name, value in given.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        yield
+    finally:
+        for name in given:
+            if not connection.broken:
                 connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
 def _build(connection: Connection, space: Space, modality: str) -> None:
-    index = sql.Identifier(index_name(space, modality))
+    index = sql.Identifier(space.index_name(modality))
     if index_is_valid(connection, space, modality) is not None:
         connection.execute(sql.SQL("DROP INDEX {}").format(index))
     concurrently = connection.info.transaction_status == pq.TransactionStatus.IDLE and not is_empty(
@@ -95,7 +109,7 @@ def _build(connection: Connection, space: Space, modality: str) -> None:
         sql.SQL("CONCURRENTLY" if concurrently else ""),
         index,
         space.table(modality),
-        operators(space),
+        space.operators,
         sql.Literal(space.hnsw_m),
         sql.Literal(space.hnsw_ef_construction),
     )
@@ -111,11 +125,6 @@ def _build(connection: Connection, space: Space, modality: str) -> None:
         connection.execute(statement)
         connection.execute("RESET max_parallel_maintenance_workers")
     connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
-
-
-def operators(space: Space) -> sql.SQL:
-    """The operator class of the space's indexes."""
-    return sql.SQL(f"{space.vector_type}_cosine_ops")
 
 
 def _log_notice(diagnostic: psycopg.errors.Diagnostic) -> None:

@@ -43,6 +43,10 @@ class Space:
     def table(self, modality: str) -> sql.Identifier:
         return sql.Identifier(self.table_name(modality))
 
+    def index_name(self, modality: str) -> str:
+        """The name of a table's HNSW index."""
+        return f"{self.table_name(modality)}_embedding"
+
     @property
     def is_unit_vector(self) -> sql.SQL:
         """The condition that each table's CHECK holds: a zero vector would never be found."""
@@ -53,6 +57,11 @@ class Space:
     def column_type(self) -> sql.SQL:
         """Such as ``halfvec(512)``; both parts were checked when the space was created."""
         return sql.SQL(f"{self.vector_type}({self.dimensions:d})")
+
+    @property
+    def operators(self) -> sql.SQL:
+        """The operator class of the space's HNSW indexes."""
+        return sql.SQL(f"{self.vector_type}_cosine_ops")
 
 
 _COLUMNS = sql.SQL(

@@ -87,7 +87,7 @@ def test_each_illness_is_found_alone_and_its_cure_works(
 
     connection.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass",
-        (spaces.index_name(healthy, "text"),),
+        (healthy.index_name("text"),),
     )
     check = the_only_one(settings)
     assert (check.name, check.found) == ("index text", "broken")

@@ -87,7 +87,7 @@ def test_the_index_of_the_active_space_serves_the_parent_table(
             "EXPLAIN SELECT id FROM multimodal_items WHERE modality = 'text' ORDER BY embedding "
             "<=> (SELECT embedding FROM multimodal_items WHERE modality = 'text' LIMIT 1) LIMIT 5"
         ).fetchall()
-    assert any(spaces.index_name(second, "text") in line for (line,) in plan)
+    assert any(second.index_name("text") in line for (line,) in plan)
     valid = connection.execute(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'multimodal_items_embedding'::regclass"
     ).fetchone()
@@ -189,7 +189,7 @@ def test_a_space_without_its_index_is_refused(
 
 
 def test_a_broken_index_is_refused_and_built_anew(connection: Connection, second: Space) -> None:
-    index = spaces.index_name(second, "text")
+    index = second.index_name("text")
     # What an interrupted CREATE INDEX CONCURRENTLY leaves behind.
     connection.execute(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", (index,)

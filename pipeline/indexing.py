@@ -1,0 +1,99 @@
+"""Building the HNSW indexes of a space while others watch how far it is, and may stop it."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from pipeline import spaces
+from pipeline.database import Connection, open_database
+from pipeline.errors import DatabaseError
+from pipeline.settings import Settings
+from pipeline.spaces import IndexProgress, Space
+
+# Two builds of one space must not index at the same time; the second waits for the first.
+INDEX_LOCK = 0x696E6478
+POLL_SECONDS = 0.5
+
+
+def ignore(*_: Any) -> None:
+    """For a caller that does not want to hear about it."""
+
+
+class Indexing:
+    """One build of the indexes that a space lacks; ``stop`` may be called by a signal handler.
+
+    Args:
+        progress: called about twice a second while an index is being built.
+        maintenance_memory: see ``spaces.build_indexes``.
+        parallel_workers: see ``spaces.build_indexes``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        space: Space,
+        *,
+        progress: Callable[[IndexProgress], None] = ignore,
+        maintenance_memory: str | None = None,
+        parallel_workers: int | None = None,
+    ) -> None:
+        self._settings = settings
+        self._space = space
+        self._progress = progress
+        self._memory = maintenance_memory
+        self._workers = parallel_workers
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
+
+    def stop(self) -> None:
+        """Cancel what is being built; what is left behind is replaced by the next build."""
+        self._stopped.set()
+
+    def run(self) -> bool:
+        """Whether the indexes are whole now; False where it was stopped.
+
+        Raises:
+            DatabaseError: the database cannot be reached, or PostgreSQL refuses to build.
+        """
+        if self._stopped.is_set():
+            return False
+        with (
+            open_database(self._settings, role="pipeline index") as own,
+            open_database(self._settings, role="pipeline index progress") as watching,
+        ):
+            thread = threading.Thread(target=self._build, args=(own,), name="index", daemon=True)
+            thread.start()
+            while thread.is_alive():
+                if self._stopped.is_set():
+                    own.cancel_safe()
+                progress = spaces.index_progress(watching, self._space)
+                if progress is not None:
+                    self._progress(progress)
+                thread.join(POLL_SECONDS)
+        if isinstance(self._error, psycopg.Error):
+            raise DatabaseError(
+                f"the index of the space {self._space.name!r} could not be built "
+                f"({' '.join(str(self._error).split())}); every vector is there: put that right "
+                f"and run `pipeline space build --no-embed {self._space.name}`"
+            ) from self._error
+        if self._error is not None:
+            raise self._error
+        return not self._stopped.is_set()
+
+    def _build(self, connection: Connection) -> None:
+        """In a thread with a connection of its own, watched by ``run``."""
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, self._space.id))
+            spaces.build_indexes(
+                connection,
+                self._space,
+                maintenance_memory=self._memory,
+                parallel_workers=self._workers,
+            )
+        except psycopg.errors.QueryCanceled as exc:
+            if not self._stopped.is_set():
+                self._error = exc
+        except Exception as exc:  # raised again in the caller's thread
+            self._error = exc

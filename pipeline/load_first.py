@@ -1,0 +1,99 @@
+"""A large backlog for an empty active space is loaded first, and its index built after.
+
+Inserting into HNSW costs more than everything else together (docs/performance.md), so the indexes
+of the empty tables are taken off, and built in parallel when the backlog is through. Until then a
+search reads every vector: slower, and exact. Whoever ends the backlog builds, also where the run
+that took the indexes off was killed.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+
+from pipeline import queue, spaces
+from pipeline.database import Connection, open_database
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+
+logger = logging.getLogger(__name__)
+
+# How often a worker that watches looks whether the backlog is through.
+LOOK_SECONDS = 5.0
+
+
+def lacks_index(connection: Connection, space: Space) -> bool:
+    """Whether the space is searched and has no whole index, so that somebody is to build it."""
+    return space.state == "active" and not spaces.has_whole_index(connection)
+
+
+def take_off_index(connection: Connection, space: Space, due: int, settings: Settings) -> bool:
+    """Take the indexes off where ``due`` rows meet an empty active space; whether that was done."""
+    return (
+        0 < settings.load_first_rows <= due
+        and space.state == "active"
+        and spaces.is_empty(connection, space)
+        and spaces.has_whole_index(connection)
+        and _may_build(connection)
+        and spaces.take_off_indexes(connection, space)
+    )
+
+
+def index_now(settings: Settings, space: Space, build: Callable[[], None]) -> float:
+    """Build the index if it is time to; the seconds that took."""
+    with open_database(settings) as connection:
+        if not _is_time(connection, space, settings) or not _may_build(connection, warn=True):
+            return 0.0
+    began = time.monotonic()
+    build()
+    return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def index_beside(settings: Settings, space: Space, build: Callable[[], None]) -> Iterator[None]:
+    """Build the index when it is time to, in a thread beside a worker that goes on for ever."""
+    ended = threading.Event()
+
+    def wait_and_build() -> None:
+        try:
+            with open_database(settings, role="pipeline index") as connection:
+                if not _may_build(connection, warn=True):
+                    return
+                while not _is_time(connection, space, settings):
+                    if ended.wait(LOOK_SECONDS):
+                        return
+            build()
+        except (PipelineError, psycopg.Error) as exc:
+            logger.error("the index is not built, the next start tries again: %s", exc)
+
+    thread = threading.Thread(target=wait_and_build, name="load first", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(LOOK_SECONDS)
+
+
+def _is_time(connection: Connection, space: Space, settings: Settings) -> bool:
+    """Whether little is left of the backlog. With --limit, and of several runs, the last builds."""
+    return queue.counts(connection, space.id).due < max(1, settings.load_first_rows)
+
+
+def _may_build(connection: Connection, *, warn: bool = False) -> bool:
+    """Building needs the tables' owner, and a session: locks and settings that last."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    is_direct = row is not None and row[0] == connection.info.backend_pid
+    if is_direct and spaces.owns_tables(connection):
+        return True
+    if warn:
+        logger.warning(
+            "multimodal_items has no HNSW index and this %s build it; run `pipeline space build "
+            "--no-embed` as the owner of the tables, directly",
+            "role cannot" if is_direct else "connection, by way of a bouncer, cannot",
+        )
+    return False

@@ -1,0 +1,116 @@
+"""The index of ``multimodal_items`` itself: a hull to which the partitions' indexes are attached.
+
+It holds no vector. But an index that is attached cannot be dropped alone, so a space that is to be
+loaded without one (``pipeline.load_first``) takes off the hull and all in it, and a space whose
+indexes were built while it was active gets a hull again.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+import psycopg
+from psycopg import sql
+
+from pipeline.database import Connection, short_lock_timeout
+from pipeline.modalities import MODALITIES
+from pipeline.spaces.space import Space
+from pipeline.spaces.tables import is_empty
+
+logger = logging.getLogger(__name__)
+
+PARENT_INDEX = "multimodal_items_embedding"
+# As in activation.py: a waiting exclusive lock stops every reader behind it, so it waits briefly.
+PATIENCE_MS = 40
+ATTEMPTS = 30
+
+
+def create_parent_index(connection: Connection, space: Space) -> None:
+    """The hull alone; valid at once without partitions, else when each one's index is attached."""
+    connection.execute(
+        sql.SQL(
+            "CREATE INDEX {} ON ONLY multimodal_items "
+            "USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
+        ).format(
+            sql.Identifier(PARENT_INDEX),
+            space.operators,
+            sql.Literal(space.hnsw_m),
+            sql.Literal(space.hnsw_ef_construction),
+        )
+    )
+
+
+def has_whole_index(connection: Connection) -> bool:
+    """Whether every partition of ``multimodal_items`` has its index, attached to the hull."""
+    row = connection.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", (PARENT_INDEX,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def take_off_indexes(connection: Connection, space: Space) -> bool:
+    """Drop the indexes of the active space, if it has no item at all; whether that was done.
+
+    Not done either where the role does not own the tables, or the lock cannot be had.
+    """
+
+    def drop() -> bool:
+        connection.execute("LOCK TABLE multimodal_items IN ACCESS EXCLUSIVE MODE")
+        # Looked at under the lock: nobody writes an item now.
+        row = connection.execute(
+            "SELECT state = 'active' FROM embedding_spaces WHERE id = %s", (space.id,)
+        ).fetchone()
+        if row is None or not row[0] or not is_empty(connection, space):
+            return False
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(PARENT_INDEX)))
+        return True
+
+    return owns_tables(connection) and bool(_with_patience(connection, drop))
+
+
+def owns_tables(connection: Connection) -> bool:
+    """Whether this role may change ``multimodal_items``."""
+    row = connection.execute(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class "
+        "WHERE oid = 'multimodal_items'::regclass"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def adopt_indexes(connection: Connection, space: Space) -> None:
+    """Attach the indexes of the active space's tables to the hull, making it where there is none.
+
+    Where the lock cannot be had, the indexes serve all the same, and the next call attaches them.
+    """
+
+    def adopt() -> bool:
+        if has_whole_index(connection):
+            return True
+        connection.execute("LOCK TABLE multimodal_items IN ACCESS EXCLUSIVE MODE")
+        row = connection.execute("SELECT to_regclass(%s) IS NULL", (PARENT_INDEX,)).fetchone()
+        if row is None or row[0]:
+            create_parent_index(connection, space)
+        for modality in MODALITIES:
+            connection.execute(
+                sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
+                    sql.Identifier(PARENT_INDEX), sql.Identifier(space.index_name(modality))
+                )
+            )
+        return True
+
+    if not _with_patience(connection, adopt):
+        logger.warning("multimodal_items was never free to attach its indexes; they serve anyway")
+
+
+def _with_patience(connection: Connection, work: Callable[[], bool]) -> bool | None:
+    """``work`` in a transaction of its own that waits for no lock longer than readers can bear."""
+    pause = 0.02
+    for _ in range(ATTEMPTS):
+        try:
+            with short_lock_timeout(connection, PATIENCE_MS):
+                return work()
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            time.sleep(pause * (0.5 + random.random()))
+            pause = min(1.0, 2 * pause)
+    return None
