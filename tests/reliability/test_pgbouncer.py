@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from pipeline import load_first, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedded import EmbeddedServer
 from pipeline.errors import DatabaseError
@@ -143,6 +144,20 @@ def test_terminated_backends_cost_no_row(
     settings = settings.model_copy(update={"claim_size": 16})
     work(settings, space, FakeEmbedder(before=terminate))
     assert_embedded_once(connection, texts)
+
+
+def test_a_backlog_keeps_its_live_index(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """Building one after the load takes locks and settings of a session, shared here."""
+    assert settings.database_url is not None
+    settings = settings.model_copy(update={"load_first_rows": 1})
+    with connect(settings.database_url.get_secret_value()) as bounced:
+        assert not load_first.take_off_index(bounced, space, 1, settings)
+    assert spaces.has_whole_index(connection)
+    assert load_first.take_off_index(connection, space, 1, settings)  # directly, it would be
+    spaces.build_indexes(connection, space)
+    assert spaces.has_whole_index(connection)
 
 
 def test_a_bouncer_without_its_server_is_an_outage(
