@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import bulk, end_to_end, memory, overlap, plumbing, start_up
+from benchmarks import bulk, end_to_end, memory, overlap, plumbing, rivals, start_up
 from benchmarks.harness import say
 
 
@@ -61,6 +61,14 @@ def _bulk(row: dict[str, Any]) -> tuple[str, str]:
     )
 
 
+def _rivals(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    row = rows[0]
+    return (
+        f"{row['ratio']:.2f}",
+        f"{row['per_second']:.0f}/s against {row['rival_per_second']:.0f}/s, {row['precision']}",
+    )
+
+
 def _start_up(row: dict[str, Any]) -> tuple[str, str]:
     return f"{row['seconds']} s", f"torch imported: {'yes' if row['torch_imported'] else 'no'}"
 
@@ -73,6 +81,7 @@ ROWS = (
     Row(4, "stage overlap", "<= 1.15", lambda: overlap.measure(1600, 64), _overlap),
     Row(5, "memory", "<= 1.1", lambda: memory.measure(1000, 10_000), _memory),
     Row(6, "bulk", ">= 5", lambda: bulk.measure(4000), _bulk),
+    Row(8, "images, transformers", ">= 2", lambda: rivals.measure("image", 192, 96), _rivals),
     Row(9, "start-up", "< 1 s", start_up.measure, _start_up),
 )
 

@@ -69,8 +69,21 @@ def rate(run: Callable[[Any], None], inputs: Sequence[Any]) -> float:
     return len(inputs) / (time.perf_counter() - began)
 
 
-def ingest(url: str, folder: Path) -> dict[str, Any]:
-    """The command's report, with the seconds of the whole process."""
+def activate(url: str, spec: str) -> str:
+    """Make this checkpoint's space the active one; the precision that it runs in."""
+    embedder = MultimodalEmbedder(spec)
+    with connect(url) as connection:
+        space = spaces.create(connection, "bench", embedder.description)
+        probes.store(connection, space, embedder)
+        spaces.activate(connection, space)
+    return embedder.description.precision
+
+
+def ingest(url: str, folder: Path, modality: str, references: Sequence[str]) -> dict[str, Any]:
+    """The command's report on these references, with the seconds of the whole process."""
+    with connect(url) as connection:  # the same content again would be reused
+        connection.execute("TRUNCATE source_items CASCADE")
+    add_items(url, modality, references)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
     environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": str(folder)}
     began = time.perf_counter()
@@ -82,6 +95,7 @@ def ingest(url: str, folder: Path) -> dict[str, Any]:
     )
     report: dict[str, Any] = json.loads(done.stdout)
     report["process_seconds"] = round(time.perf_counter() - began, 1)
+    assert report["done"] == len(references), report
     return report
 
 
@@ -96,19 +110,10 @@ def measure(modality: str, count: int, plain: int, rounds: int = 1) -> list[dict
         folder = Path(name)
         weights = folder / "weights.safetensors"
         save_file(model.state_dict(), weights)
-        spec = f"{ARCHITECTURE}:{weights}"
-        embedder = MultimodalEmbedder(spec)
-        with connect(url) as connection:
-            space = spaces.create(connection, "bench", embedder.description)
-            probes.store(connection, space, embedder)
-            spaces.activate(connection, space)
-        precision = embedder.description.precision
-        del embedder
+        precision = activate(url, f"{ARCHITECTURE}:{weights}")
         pictures = photographs(folder, count) if modality == "image" else []
         for number in range(rounds):
             if modality == "image":
-                with connect(url) as connection:  # the same content again would be reused
-                    connection.execute("TRUNCATE source_items CASCADE")
                 references = [str(path) for path in pictures]
                 inputs: Sequence[Any] = pictures[:plain]
                 run: Callable[[Any], None] = lambda some: plain_images(model, transform, some)  # noqa: E731
@@ -116,10 +121,8 @@ def measure(modality: str, count: int, plain: int, rounds: int = 1) -> list[dict
                 references = captions(count, number)
                 inputs = references[:plain]
                 run = lambda some: plain_texts(model, tokenizer, some)  # noqa: E731
-            add_items(url, modality, references, f"round {number}")
             slow = rate(run, inputs)
-            report = ingest(url, folder)
-            assert report["done"] == count, report
+            report = ingest(url, folder, modality, references)
             rows.append(
                 {
                     "modality": modality,
