@@ -85,6 +85,9 @@ class Assembly:
             batch.released.extend(outcome.released)
             batch.reused += outcome.reused
             for part, result in outcome.embedded:
+                if part.parts == 1:  # nearly always
+                    self._complete(part.job, [(part, result)], batch)
+                    continue
                 claim = (part.job.source_id, part.job.version, part.job.attempts)
                 results = self._results.setdefault(claim, {})
                 results[part.part] = (part, result)
@@ -104,7 +107,12 @@ class Assembly:
                 return
             items.append(
                 EmbeddedItem(
-                    part.part, part.content_ref, part.metadata, part.content_sha256, result
+                    part.part,
+                    part.content_ref,
+                    job.metadata,
+                    part.found,
+                    part.content_sha256,
+                    result,
                 )
             )
         batch.finished.append(FinishedJob(job, items))

@@ -16,9 +16,6 @@ from pipeline.texts import clean_text, redact
 from pipeline.vectors import Vectors
 from pipeline.windows import TextWindow
 
-# Under this key of an item's metadata stands what the intake found; the rest is the source's own.
-FOUND = "_pipeline"
-
 
 class Embedder(Protocol):
     """What the stages need of ``MultimodalEmbedder``; a test or a benchmark may bring its own."""
@@ -52,13 +49,16 @@ class Picture(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PreparedPart:
-    """The model's input for one item. ``input`` is None where ``vector`` is known already."""
+    """The model's input for one item. ``input`` is None where ``vector`` is known already.
+
+    ``found`` is what the intake saw, for the item's metadata.
+    """
 
     job: ClaimedJob
     part: int
     parts: int
     content_ref: str
-    metadata: dict[str, Any]
+    found: dict[str, Any]
     content_sha256: bytes
     input: npt.NDArray[Any] | None
     vector: npt.NDArray[np.float32] | None = None
@@ -104,7 +104,7 @@ class Intake:
                 part=0,
                 parts=1,
                 content_ref=_pointer(job.content_ref),
-                metadata={**job.metadata, FOUND: found} if found else job.metadata,
+                found=found,
                 content_sha256=content.sha256,
                 input=pixels,
                 vector=vector,
@@ -139,12 +139,9 @@ class Intake:
                 part=part,
                 parts=parts,
                 content_ref=window.text,
-                metadata=job.metadata
+                found={}
                 if parts == 1
-                else {
-                    **job.metadata,
-                    FOUND: {"parts": parts, "start": window.start, "end": window.end},
-                },
+                else {"parts": parts, "start": window.start, "end": window.end},
                 content_sha256=digest,
                 input=None if digest in known else row,
                 vector=known.get(digest),

@@ -17,7 +17,6 @@ import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from psycopg.rows import class_row
 
@@ -43,7 +42,7 @@ class ClaimedJob:
     attempts: int
     modality: str
     content_ref: str
-    metadata: dict[str, Any]
+    metadata: str  # JSON as the database writes it; only passed on, so never parsed
 
     def name(self) -> str:
         """How a log line names the row."""
@@ -78,7 +77,7 @@ _SUSPECTS = {"after": "-infinity", "until": "epoch"}
 _OTHERS = {"after": "epoch", "until": "now"}
 
 _CLAIMED = """
-SELECT s.id AS source_id, c.version, c.attempts, s.modality, s.content_ref, s.metadata
+SELECT s.id AS source_id, c.version, c.attempts, s.modality, s.content_ref, s.metadata::text
 FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[])
     AS c (source_id, version, attempts)
 JOIN source_items AS s ON s.id = c.source_id

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.database import Connection
 from pipeline.errors import PermanentRowError, TransientRowError
-from pipeline.intake import FOUND
+from pipeline.writer import FOUND
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     # the queue
     batch_size: int = Field(32, ge=1, le=4096, description="inputs per forward pass of the model")
-    claim_size: int = Field(256, ge=1, le=10_000, description="jobs per claim")
+    claim_size: int = Field(1024, ge=1, le=10_000, description="most jobs per claim")
     load_first_rows: int = Field(
         20_000, ge=0, description="due for an empty space: its index is built after them; 0: never"
     )

@@ -19,6 +19,7 @@ import psycopg
 
 from pipeline import queue
 from pipeline.assembly import Assembly, InFlight, Outcome
+from pipeline.claim_size import ClaimSize
 from pipeline.database import Connection
 from pipeline.embed_batches import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
@@ -88,8 +89,8 @@ class Worker:
         self._writer = Writer(space)
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
         self._in_flight = InFlight()
-        # One being claimed, one prepared, one written: with two, a fifth of the rows/s is lost.
-        self._capacity = 3 * settings.claim_size
+        # Two batches, so that the first look at the rate is one at full batches.
+        self._claim_size = ClaimSize(max(64, 2 * settings.batch_size), settings.claim_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.
@@ -236,8 +237,8 @@ class Worker:
                     suspects = self._claim(connection, 1, suspects=True) > 0
             # Not one by one: a claim costs the same for one row as for many.
             elif self._in_flight.wait_below(
-                self._capacity - self._settings.claim_size + 1, LOOK_SECONDS
-            ) and not self._claim(connection, self._settings.claim_size):
+                self._claim_size.in_flight - self._claim_size.jobs + 1, LOOK_SECONDS
+            ) and not self._claim(connection, self._claim_size.jobs):
                 if not self._once:
                     self._wait_for_jobs(connection)
                 # What is in flight may come back as due, so it is waited for before the end.
@@ -370,6 +371,8 @@ class Worker:
         self, parts: Sequence[PreparedPart], waiting: dict[str, list[PreparedPart]]
     ) -> None:
         """Parts whose vector is known go on to the writer, the others wait for their batch."""
+        inputs = sum(0 if part.input is None else part.input.nbytes for part in parts)
+        self._claim_size.prepared(sum(part.part == 0 for part in parts), inputs)
         known: list[tuple[PreparedPart, Result]] = []
         for part in parts:
             if part.vector is not None:
@@ -401,6 +404,7 @@ class Worker:
         while (outcomes := self._next_outcomes()) is not None:
             batch = assembly.take(outcomes)
             self.report.reused += batch.reused
+            self._claim_size.finished(len(batch.finished) + len(batch.failures))
             with self.report.timed("write"):
                 self._finish(connection, batch.finished)
                 self._fail(connection, batch.failures)

@@ -28,6 +28,9 @@ from pipeline.queue import ClaimedJob
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 
+# Under this key of an item's metadata stands what the intake found; the rest is the source's own.
+FOUND = "_pipeline"
+
 _ELEMENT = {"halfvec": ">f2", "vector": ">f4"}
 
 
@@ -65,7 +68,8 @@ class EmbeddedItem:
 
     part: int
     content_ref: str
-    metadata: dict[str, Any]
+    metadata: str  # JSON, the source item's own
+    found: dict[str, Any]  # by the intake
     content_sha256: bytes
     vector: npt.NDArray[np.float32]
 
@@ -142,7 +146,8 @@ class Writer:
                     "claims": pack_integers([number for number, _ in items]),
                     "parts": pack_integers([item.part for _, item in items], "integer"),
                     "refs": pack_texts([item.content_ref for _, item in items]),
-                    "metadata": pack_json([_as_json(item.metadata) for _, item in items]),
+                    "metadata": pack_json([item.metadata for _, item in items]),
+                    "found": pack_json([_as_json(item.found) for _, item in items]),
                     "hashes": pack_bytes([item.content_sha256 for _, item in items]),
                     "vectors": packed,
                 },
@@ -178,11 +183,14 @@ class Writer:
             written AS (
                 INSERT INTO {table} AS i (source_id, part, modality, content_ref, metadata,
                     space_id, content_sha256, embedding)
-                SELECT held.source_id, v.part, %(modality)s, v.content_ref, v.metadata,
+                SELECT held.source_id, v.part, %(modality)s, v.content_ref,
+                    CASE WHEN jsonb_typeof(v.metadata) = 'object' THEN v.metadata || v.found
+                        ELSE v.metadata END,
                     %(space)s, v.content_sha256, v.embedding
                 FROM unnest(%(claims)s::bigint[], %(parts)s::integer[], %(refs)s::text[],
-                            %(metadata)s::jsonb[], %(hashes)s::bytea[], %(vectors)s::{array})
-                    AS v (claim, part, content_ref, metadata, content_sha256, embedding)
+                            %(metadata)s::jsonb[], %(found)s::jsonb[], %(hashes)s::bytea[],
+                            %(vectors)s::{array})
+                    AS v (claim, part, content_ref, metadata, found, content_sha256, embedding)
                 JOIN held USING (claim)
                 ORDER BY held.source_id, v.part
                 ON CONFLICT (source_id, part, modality) DO UPDATE SET
@@ -247,5 +255,5 @@ class Writer:
         }
 
 
-def _as_json(metadata: dict[str, Any]) -> str:
-    return json.dumps(metadata) if metadata else "{}"
+def _as_json(found: dict[str, Any]) -> str:
+    return json.dumps({FOUND: found}) if found else "{}"

@@ -164,6 +164,44 @@ def test_a_row_that_changes_its_modality_leaves_no_item_behind(
 
 
 @pytest.mark.parametrize(
+    ("own", "stored"),
+    [
+        ('{"a": 1}', '{"a": 1, "_pipeline": {"size": 1}}'),
+        # No float in between: numbers keep every digit.
+        (
+            '{"n": 12345678901234567890.5}',
+            '{"n": 12345678901234567890.5, "_pipeline": {"size": 1}}',
+        ),
+        ('{"_pipeline": "mine"}', '{"_pipeline": {"size": 1}}'),
+        ('["no", "object"]', '["no", "object"]'),
+        ("null", "null"),
+    ],
+)
+def test_metadata_arrives_as_it_was_beside_what_the_intake_found(
+    settings: Settings, space: Space, connection: Connection, own: str, stored: str
+) -> None:
+    from PIL import Image
+
+    class Loaded:
+        data, sha256, info = b"x", b"1" * 32, {"size": 1}
+
+    class Decoded:
+        image, notes = Image.new("RGB", (4, 4), "red"), {}
+
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref, metadata) "
+        "VALUES ('t', '1', 'image', '/x.png', %s)",
+        (own,),
+    )
+    work(settings, space, load=lambda _: Loaded, decode=lambda _: Decoded)
+    row = connection.execute(
+        "SELECT metadata = %s::jsonb, metadata::text FROM multimodal_items", (stored,)
+    ).fetchone()
+    assert row is not None
+    assert row[0], row[1]
+
+
+@pytest.mark.parametrize(
     ("error", "state"),
     [
         (PermanentRowError("not_found", "there is no file /x.png"), "failed"),

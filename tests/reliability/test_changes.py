@@ -26,7 +26,10 @@ def finished(job: ClaimedJob, parts: int = 1) -> FinishedJob:
     content = job.content_ref.encode()
     return FinishedJob(
         job,
-        [EmbeddedItem(n, job.content_ref, {}, content, vector_of(content)) for n in range(parts)],
+        [
+            EmbeddedItem(n, job.content_ref, "{}", {}, content, vector_of(content))
+            for n in range(parts)
+        ],
     )
 
 

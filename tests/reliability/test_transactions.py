@@ -127,7 +127,7 @@ def write_what_others_hold(
     mine.shuffle(held)
     for worker in {row[0] for row in held}:
         jobs = [
-            queue.ClaimedJob(space.id, row[1], row[2], row[3], "text", "stolen", {})
+            queue.ClaimedJob(space.id, row[1], row[2], row[3], "text", "stolen", "{}")
             for row in held
             if row[0] == worker
         ]
