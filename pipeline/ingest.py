@@ -120,6 +120,7 @@ def _work(
         spaces.check_model(space, embedder.description)
         probes.verify(connection, space, embedder)
         roots = sources.media_roots(connection)
+    settings = settings.model_copy(update={"batch_size": embedder.batch_size})
     size = embedder.description
     # The decoders resize as well: small pictures in the queues instead of whole ones.
     fit = Fit(*size.image_size, size.resize_mode, size.interpolation, size.fill_color)

@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
 
     # the queue
-    batch_size: int = Field(32, ge=1, le=4096, description="inputs per forward pass of the model")
+    batch_size: int = Field(
+        0, ge=0, le=4096, description="inputs per forward pass; 0: 32, on a GPU 256"
+    )
     claim_size: int = Field(1024, ge=1, le=10_000, description="most jobs per claim")
     load_first_rows: int = Field(
         20_000, ge=0, description="due for an empty space: its index is built after them; 0: never"

@@ -89,8 +89,9 @@ class Worker:
         self._writer = Writer(space)
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
         self._in_flight = InFlight()
+        self._batch_size = settings.batch_size or 32
         # Two batches, so that the first look at the rate is one at full batches.
-        self._claim_size = ClaimSize(max(64, 2 * settings.batch_size), settings.claim_size)
+        self._claim_size = ClaimSize(max(64, 2 * self._batch_size), settings.claim_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.
@@ -363,7 +364,7 @@ class Worker:
                 if parts is None:
                     return
                 self._sort_out(parts, waiting)
-                ready = [m for m, w in waiting.items() if len(w) >= self._settings.batch_size]
+                ready = [m for m, w in waiting.items() if len(w) >= self._batch_size]
             for modality in ready:
                 self._embed(modality, waiting.pop(modality))
 
@@ -391,8 +392,8 @@ class Worker:
                 )
             else:
                 results = []
-                for start in range(0, len(inputs), self._settings.batch_size):
-                    chunk = inputs[start : start + self._settings.batch_size]
+                for start in range(0, len(inputs), self._batch_size):
+                    chunk = inputs[start : start + self._batch_size]
                     results += embed_isolating(self._embedder.embed_prepared_images, chunk)
         self._to_write.put(Outcome(embedded=list(zip(parts, results, strict=True))))
 

@@ -350,8 +350,10 @@ def test_too_large_a_batch_is_out_of_memory(
         raise raised
 
     monkeypatch.setattr(clip._model, "encode_image", fail)
+    monkeypatch.setattr(clip, "batch_size", 32)
     with pytest.raises(OutOfMemory, match="PIPELINE_BATCH_SIZE"):
         clip.embed_images(pictures()[:1])
+    assert clip.batch_size == 16  # the next batch is not to fail in its turn
 
 
 @pytest.mark.parametrize(
