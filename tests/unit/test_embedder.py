@@ -383,12 +383,7 @@ def test_other_failures_are_not_taken_for_memory(
 def test_every_precision_keeps_the_direction_of_float32(
     precision: str, model: str, request: pytest.FixtureRequest
 ) -> None:
-    if model == "demo":
-        spec = "demo"
-        if not (Path(embedder_module.__file__).parent / "demo" / "model").is_dir():
-            pytest.skip("the demo model is not in this checkout yet")
-    else:
-        spec = str(request.getfixturevalue(model))
+    spec = "demo" if model == "demo" else str(request.getfixturevalue(model))
     assert precision_cosine(spec, precision, device="cpu") >= 0.999
 
 
