@@ -128,6 +128,7 @@ def _print(answers: "list[Answer]") -> None:
     from pipeline.cli.search import shown
     from pipeline.demo.tour import MIXED_RANKING
 
+    print()
     for answer in answers:
         mixed = answer.stop.modality is None
         print_table(
