@@ -1,14 +1,23 @@
 FROM python:3.12-slim
 
-# The ingest job needs neither a compiler nor the embedded server's files; one layer for what
-# changes rarely (the dependencies), one for the package.
-RUN useradd --create-home --uid 10001 pipeline
+# The folder must be there and the user's: Docker gives a new volume mounted on it the same owner,
+# while a volume on a folder that the image lacks belongs to root, and no model could be kept in it.
+RUN useradd --create-home --uid 10001 pipeline \
+ && install --directory --owner pipeline --group pipeline /home/pipeline/.cache
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md LICENSE alembic.ini ./
+
+# The dependencies in a layer of their own: PyTorch is large, and is not installed again when only
+# the code changes.
+COPY pyproject.toml constraints.txt ./
+RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt \
+ && pip install --no-cache-dir -c constraints.txt -r dependencies.txt
+
+COPY README.md LICENSE ./
 COPY migrations migrations
 COPY sql sql
 COPY pipeline pipeline
 RUN pip install --no-cache-dir -c constraints.txt .
+
 USER pipeline
 ENTRYPOINT ["pipeline"]
 CMD ["--help"]

@@ -11,8 +11,10 @@ from pipeline.errors import PipelineError, SpaceError
 
 if TYPE_CHECKING:
     from pipeline.database import Connection
+    from pipeline.demo.progress import Progress
     from pipeline.demo.tour import Answer
     from pipeline.settings import Settings
+    from pipeline.spaces import Space
 
 
 def demo(
@@ -30,11 +32,16 @@ def demo(
     from pipeline import migrate, sources
     from pipeline.database import connect, resolve_url, shown_url
     from pipeline.demo import MODEL, SAMPLES, source_rows
-    from pipeline.demo.contact_sheet import write
+    from pipeline.demo.contact_sheet import check_place, write
+    from pipeline.demo.next_steps import next_steps
+    from pipeline.demo.notice import warn_of_demo_model
+    from pipeline.demo.progress import progress
     from pipeline.demo.tour import take_tour
+    from pipeline.embedded import EmbeddedServer
     from pipeline.index import UnifiedIndex
     from pipeline.settings import Settings
 
+    check_place(sheet)
     settings = Settings.load(model=MODEL)
     note("1. the database")
     url = resolve_url(settings)
@@ -42,33 +49,34 @@ def demo(
     print(f"database      {shown_url(url)}")
     print(f"schema        {f'{len(applied)} migrations applied' if applied else 'up to date'}")
     with connect(url) as connection:
-        _ensure_demo_space(connection, settings)
+        space = _ensure_demo_space(connection, settings)
         note("2. the sample data")
         report = sources.AddReport()
         sources.add(connection, source_rows(), report)
         sources.register_roots(connection, [SAMPLES])
-    print(
-        f"source items  {report.added} added, {report.changed} changed, "
-        f"{report.unchanged} unchanged"
-    )
-    note("3. the vectors")
-    _ingest(settings)
+        print(
+            f"source items  {report.added} added, {report.changed} changed, "
+            f"{report.unchanged} unchanged"
+        )
+        note("3. the vectors")
+        before = progress(connection, space)
+        seconds = 0.0
+        if before.waiting:
+            warn_of_demo_model(connection, note)
+            seconds = _ingest(settings)
+        after = progress(connection, space)
+    _say(before, after, seconds)
     note("4. the questions")
     with UnifiedIndex(settings) as index, connect(url) as connection:
         answers = take_tour(index, connection, k)
-        items = len(index)
     _print(answers)
-    written = write(
-        sheet,
-        answers,
-        f"{items} items in one table, {answers[0].stop.direction} and back, with the small "
-        "demonstration model. It knows drawings like these; for photographs use a full-size one.",
-    )
+    written = write(sheet, answers, space, after)
     print(f"\ncontact sheet: {written}")
-    print(_NEXT_STEPS.replace("{command}", _command()))
+    home = EmbeddedServer(settings.home).home if settings.database_url is None else None
+    print(next_steps(_command(), url, home))
 
 
-def _ensure_demo_space(connection: "Connection", settings: "Settings") -> None:
+def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space":
     from pipeline.demo import MODEL
     from pipeline.first_space import ensure_space
 
@@ -83,9 +91,11 @@ def _ensure_demo_space(connection: "Connection", settings: "Settings") -> None:
         f"space         {space.name}: {space.dimensions} dimensions, {space.precision}, "
         f"{'created' if created else 'active'}"
     )
+    return space
 
 
-def _ingest(settings: "Settings") -> None:
+def _ingest(settings: "Settings") -> float:
+    """How long it took, in seconds."""
     from pipeline.ingest import IngestListener, ingest
 
     with progress_bar() as bar:
@@ -97,56 +107,48 @@ def _ingest(settings: "Settings") -> None:
                 progress=lambda report: bar.update(task, completed=report.done + report.failed),
             ),
         )
-    if report.failed or report.retrying:
+    return report.seconds
+
+
+def _say(before: "Progress", after: "Progress", seconds: float) -> None:
+    """What became of the samples, which alone decide whether the demonstration goes on."""
+    if after.failed or after.waiting:
         raise PipelineError(
-            f"{report.failed + report.retrying} of the sample rows could not be embedded; "
-            "see `pipeline failures`"
+            f"{after.failed + after.waiting} of the sample rows could not be embedded; see "
+            "`pipeline failures`, then `pipeline retry`, and run it again"
         )
-    speed = f" in {report.seconds:.1f} s" if report.done else ""
-    print(f"embedded      {report.done} rows{speed}")
+    done = after.images + after.texts - before.images - before.texts
+    print(f"embedded      {done} rows{f' in {seconds:.1f} s' if done else ''}")
+    if after.others:
+        open_ = f", {after.others_open} of them not embedded, see `pipeline status`"
+        print(f"beside them   {after.others} rows of yours{open_ if after.others_open else ''}")
 
 
 def _print(answers: "list[Answer]") -> None:
     from pipeline.cli.search import shown
+    from pipeline.demo.tour import MIXED_RANKING
 
+    print()
     for answer in answers:
+        mixed = answer.stop.modality is None
         print_table(
             f"{answer.stop.direction}: {answer.title}",
-            ("rank", "similarity", "id", "modality", "content"),
+            ("rank", *(["score"] if mixed else []), "similarity", "id", "modality", "content"),
             [
-                (n.rank, f"{n.similarity:.3f}", n.document.id, n.document.modality, shown(n))
+                (
+                    n.rank,
+                    *([f"{n.score:.3f}"] if mixed else []),
+                    f"{n.similarity:.3f}",
+                    n.document.id,
+                    n.document.modality,
+                    shown(n),
+                )
                 for n in answer.found
             ],
-            right=("rank", "similarity", "id"),
+            right=("rank", "score", "similarity", "id"),
         )
-
-
-_NEXT_STEPS = """
-How to go on
-
-  {command} db psql          opens psql on this database; try
-
-    SELECT modality, count(*) FROM multimodal_items GROUP BY modality;
-
-    -- the pictures nearest to a stored text, by the index
-    SELECT metadata->>'name' AS name, content_ref
-    FROM multimodal_items WHERE modality = 'image'
-    ORDER BY embedding <=> (SELECT embedding FROM multimodal_items
-                            WHERE modality = 'text' AND metadata->>'name' = 'pizza' LIMIT 1)
-    LIMIT 10;
-
-    -- both modalities, calibrated across the modality gap
-    SELECT rank, modality, metadata->>'name' AS name, similarity
-    FROM search_items(like_item => (SELECT min(id) FROM multimodal_items), k => 10);
-
-  {command} search "a slice of pizza" --modality image
-  {command} add your/pictures --text "your text" && {command} ingest
-
-This is a small demonstration model. For photographs use a full-size one, in a space of its own:
-
-  {command} space create photos --model ViT-B-32/laion2b_s34b_b79k
-  {command} space build photos && {command} space activate photos
-"""
+        if mixed:
+            print(f"  {MIXED_RANKING}")
 
 
 def _command() -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.database import Connection
-from pipeline.demo import SAMPLES, SOURCE
+from pipeline.demo import SAMPLES, SOURCE, samples
 from pipeline.documents import Neighbour
 from pipeline.index import UnifiedIndex
 
@@ -31,37 +31,63 @@ STOPS = (
 )
 
 
+MIXED_RANKING = (
+    "Sorted by score: the cosine after each modality's mean is taken off. By plain similarity "
+    "texts come before the pictures."
+)
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A stop with what was found, best first; ``picture`` where the query is one."""
+    """A stop with what was found, best first.
+
+    Attributes:
+        title: the query in words.
+        picture: the query, where it is one.
+        statement: the same search in SQL.
+    """
 
     stop: Stop
     title: str
     picture: Path | None
+    statement: str
     found: list[Neighbour]
 
 
 def take_tour(index: UnifiedIndex, connection: Connection, k: int = 5) -> list[Answer]:
     """Ask every query of the tour."""
+    of_key = {sample.key: sample for sample in samples()}
     answers = []
     for stop in STOPS:
         if stop.stored is None:
             found = index.retrieve_cross_modal(stop.query, k, stop.modality)
-            answers.append(Answer(stop, f'"{stop.query}"', None, found))
+            statement = _statement(f"'{stop.query}'", stop, k)
+            answers.append(Answer(stop, f'"{stop.query}"', None, statement, found))
             continue
         row = connection.execute(
             """
-            SELECT i.id, i.content_ref FROM multimodal_items AS i
-            JOIN source_items AS s ON s.id = i.source_id
+            SELECT i.id FROM multimodal_items AS i JOIN source_items AS s ON s.id = i.source_id
             WHERE s.source = %s AND s.source_key = %s
             """,
             (SOURCE, f"{stop.query}#{stop.stored}"),
         ).fetchone()
         if row is None:
             continue
-        item_id, content_ref = row
-        picture = SAMPLES / "images" / Path(content_ref).name if stop.stored == "image" else None
-        title = f"the picture {Path(content_ref).name}" if picture else f'the text "{content_ref}"'
-        found = index.retrieve_cross_modal(item_id, k, stop.modality)
-        answers.append(Answer(stop, title, picture, found))
+        sample = of_key[stop.query]
+        picture = SAMPLES / sample.image if stop.stored == "image" else None
+        # A caption is "a guitar: music, instrument".
+        title = (
+            f"the picture of {sample.caption.partition(':')[0]}"
+            if picture
+            else f'the caption "{sample.caption}"'
+        )
+        found = index.retrieve_cross_modal(row[0], k, stop.modality)
+        statement = _statement(f"like_item => {row[0]}", stop, k)
+        answers.append(Answer(stop, title, picture, statement, found))
     return answers
+
+
+def _statement(query: str, stop: Stop, k: int) -> str:
+    modality = f"modality => '{{{stop.modality}}}', " if stop.modality else ""
+    number = "similarity" if stop.modality else "score"
+    return f"SELECT rank, content_ref, {number}\nFROM search_items({query}, {modality}k => {k});"

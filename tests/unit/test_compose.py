@@ -1,7 +1,9 @@
 """docker-compose.yml is what the Compose specification allows, and keeps what was learnt."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,8 @@ def test_the_database_is_healthy_before_anything_uses_it(compose: dict[str, Any]
     services = compose["services"]
     assert services["database"]["image"] == "pgvector/pgvector:pg18"
     assert services["database"]["shm_size"]
-    assert services["database"]["healthcheck"]["test"]
+    # On the socket the image's server of the set-up would answer, which is stopped again.
+    assert "--host 127.0.0.1" in " ".join(services["database"]["healthcheck"]["test"])
     assert services["migrate"]["depends_on"]["database"]["condition"] == "service_healthy"
     for name in ("ingest", "serve"):
         condition = services[name]["depends_on"]["migrate"]["condition"]
@@ -53,6 +56,40 @@ def test_the_database_is_healthy_before_anything_uses_it(compose: dict[str, Any]
 def test_the_data_lies_where_the_image_of_version_18_keeps_it(compose: dict[str, Any]) -> None:
     targets = [volume.split(":")[1] for volume in compose["services"]["database"]["volumes"]]
     assert targets == ["/var/lib/postgresql"]
+
+
+def test_what_is_written_to_a_volume_belongs_to_the_images_user(compose: dict[str, Any]) -> None:
+    """Docker owns a volume as the image's folder at that place; without one it is root's."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    made = re.search(r"install --directory --owner pipeline --group pipeline (\S+)", dockerfile)
+    assert made
+    assert made.start() < dockerfile.index("USER pipeline")
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source, target, *mode = volume.split(":")
+            if "build" in service and source in compose["volumes"]:
+                assert target == made[1]
+            elif "build" in service:
+                assert mode == ["ro"]
+
+
+def test_the_image_takes_its_dependencies_from_the_project() -> None:
+    """The line in Dockerfile that writes them down, run as it stands."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    program = re.search(r"python -c '(.*?)' > dependencies.txt", dockerfile)
+    assert program
+    done = subprocess.run(
+        [sys.executable, "-c", program[1]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert done.stdout.splitlines() == project["dependencies"]
+
+
+def test_everything_the_image_copies_exists() -> None:
+    copied = re.findall(r"^COPY (.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    names = [name for line in copied for name in line.split()]
+    assert {"pyproject.toml", "migrations", "sql", "pipeline"} <= set(names)
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 def test_no_service_runs_without_an_init_process(compose: dict[str, Any]) -> None:

@@ -377,6 +377,18 @@ def test_other_failures_are_not_taken_for_memory(
         clip.embed_images(pictures()[:1])
 
 
+def test_a_picture_of_one_pixel_is_a_picture(clip_folder: Path) -> None:
+    """On purpose: see docs/decisions.md."""
+    clip = MultimodalEmbedder(str(clip_folder), device="cpu", precision="float32")
+    colours = [(255, 0, 0), (0, 0, 255)]
+    dots, large = (
+        clip.embed_images([Image.new("RGB", size, colour) for colour in colours])
+        for size in ((1, 1), (200, 200))
+    )
+    assert np.linalg.norm(dots, axis=1) == pytest.approx(1)
+    assert dots == pytest.approx(large, abs=1e-5)
+
+
 # precision
 
 
@@ -385,12 +397,7 @@ def test_other_failures_are_not_taken_for_memory(
 def test_every_precision_keeps_the_direction_of_float32(
     precision: str, model: str, request: pytest.FixtureRequest
 ) -> None:
-    if model == "demo":
-        spec = "demo"
-        if not (Path(embedder_module.__file__).parent / "demo" / "model").is_dir():
-            pytest.skip("the demo model is not in this checkout yet")
-    else:
-        spec = str(request.getfixturevalue(model))
+    spec = "demo" if model == "demo" else str(request.getfixturevalue(model))
     assert precision_cosine(spec, precision, device="cpu") >= 0.999
 
 
