@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,7 +69,10 @@ KnownVectors = Callable[[str, Sequence[bytes]], dict[bytes, npt.NDArray[np.float
 
 
 class Intake:
-    """Turns jobs into parts. Thread-safe as far as its loader and decoder are."""
+    """Turns jobs into parts. Thread-safe as far as its loader and decoder are.
+
+    ``timed`` notes for the report how long the stages "load" and "prepare" take.
+    """
 
     def __init__(
         self,
@@ -77,12 +81,14 @@ class Intake:
         decode: Callable[[bytes], Picture],
         known_vectors: KnownVectors,
         settings: Settings,
+        timed: Callable[[str], AbstractContextManager[None]],
     ) -> None:
         self._embedder = embedder
         self._load = load
         self._decode = decode
         self._known_vectors = known_vectors
         self._settings = settings
+        self._timed = timed
 
     def image(self, job: ClaimedJob) -> list[PreparedPart]:
         """One part. Content whose vector the space has already is neither decoded nor embedded.
@@ -90,14 +96,16 @@ class Intake:
         Raises:
             RowError: the reference or the picture is bad.
         """
-        content = self._load(job.content_ref)
+        with self._timed("load"):
+            content = self._load(job.content_ref)
         found = dict(content.info)
         pixels = None
-        vector = self._known_vectors("image", [content.sha256]).get(content.sha256)
-        if vector is None:
-            picture = self._decode(content.data)
-            found |= picture.notes
-            pixels = self._embedder.prepare_image(picture.image)
+        with self._timed("prepare"):
+            vector = self._known_vectors("image", [content.sha256]).get(content.sha256)
+            if vector is None:
+                picture = self._decode(content.data)
+                found |= picture.notes
+                pixels = self._embedder.prepare_image(picture.image)
         return [
             PreparedPart(
                 job=job,
@@ -115,6 +123,12 @@ class Intake:
         self, jobs: Sequence[ClaimedJob]
     ) -> tuple[list[PreparedPart], list[tuple[ClaimedJob, RowError]]]:
         """The parts of many texts at once, and the jobs whose text cannot be embedded."""
+        with self._timed("prepare"):
+            return self._texts(jobs)
+
+    def _texts(
+        self, jobs: Sequence[ClaimedJob]
+    ) -> tuple[list[PreparedPart], list[tuple[ClaimedJob, RowError]]]:
         windows: list[tuple[ClaimedJob, int, int, TextWindow]] = []
         failures: list[tuple[ClaimedJob, RowError]] = []
         for job in jobs:

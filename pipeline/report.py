@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-STAGES = ("claim", "load", "embed", "write")
+STAGES = ("claim", "load", "prepare", "embed", "write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,21 @@ class IngestReport:
         """Note which stage the others wait for now: the last that has more than it can take.
 
         All before it are held up by it, all after it lack work. Where nothing waits, it is the
-        first that works at all.
+        first that works at all. Load and prepare share their threads: of the two it is the one
+        that has more of them.
 
         Args:
             waiting: how much waits for each stage.
         """
         behind = [stage for stage in STAGES if waiting.get(stage)]
-        working = [stage for stage in ("load", "embed", "write", "claim") if self._working[stage]]
-        if behind or working:
-            self.bottleneck[behind[-1] if behind else working[0]] += 1
+        order = ("load", "prepare", "embed", "write", "claim")
+        working = [stage for stage in order if self._working[stage]]
+        if not behind and not working:
+            return
+        stage = behind[-1] if behind else working[0]
+        if stage == "load" and self._working["prepare"] > self._working["load"]:
+            stage = "prepare"
+        self.bottleneck[stage] += 1
 
     def stages(self) -> list["StageReport"]:
         """What each stage did, in the order of the work."""

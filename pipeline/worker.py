@@ -112,7 +112,7 @@ class Worker:
         self._connections: list[ReconnectingConnection] = []
         self._lookup = self._connection("lookup")
         known_vectors = KnownVectors(self._look_up)
-        self._intake = Intake(embedder, load, decode, known_vectors, settings)
+        self._intake = Intake(embedder, load, decode, known_vectors, settings, self.report.timed)
 
     # control
 
@@ -316,8 +316,7 @@ class Worker:
 
     def _load(self, load: Callable[[list[ClaimedJob]], None], jobs: list[ClaimedJob]) -> None:
         try:
-            with self.report.timed("load"):
-                load(jobs)
+            load(jobs)
         except Stopped:
             pass
         except (PipelineError, psycopg.Error) as exc:  # not of the row: the worker ends

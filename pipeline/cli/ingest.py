@@ -73,6 +73,8 @@ def _run(
 ) -> "IngestReport | None":
     """The run's report; None if another exclusive run is going."""
     # Late, as in every command: --help loads neither a driver nor numpy.
+    from pipeline.database import open_database
+    from pipeline.demo.notice import warn_of_demo_model
     from pipeline.errors import DatabaseError
     from pipeline.ingest import ingest as run_ingest
     from pipeline.reconnect import is_temporary
@@ -83,6 +85,8 @@ def _run(
         try:
             if exclusive and not stack.enter_context(_exclusive_lock(settings)):
                 return None
+            with open_database(settings) as connection:
+                warn_of_demo_model(connection, note, space)
             report = run_ingest(
                 settings,
                 space_name=space,

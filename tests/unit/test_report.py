@@ -32,6 +32,17 @@ def test_where_nothing_waits_the_bottleneck_is_the_first_stage_at_work() -> None
     assert report.bottleneck["embed"] == 1
 
 
+def test_of_load_and_prepare_which_share_threads_the_one_with_more_of_them_is_it() -> None:
+    report = IngestReport("s")
+    with report.timed("load"), report.timed("prepare"), report.timed("prepare"):
+        report.sample({"load": 5})
+    with report.timed("load"), report.timed("load"), report.timed("prepare"):
+        report.sample({"load": 5})
+    with report.timed("prepare"):
+        report.sample({"embed": 1})
+    assert [report.bottleneck[s] for s in ("prepare", "load", "embed")] == [1, 1, 1]
+
+
 def test_time_at_work_counts_once_however_many_threads_work() -> None:
     report = IngestReport("s", done=10)
     with report.timed("load"), report.timed("load"):
@@ -52,6 +63,7 @@ def test_the_shares_of_a_run_are_json() -> None:
     assert {name: of["bottleneck"] for name, of in stages.items()} == {
         "claim": 0.0,
         "load": 0.0,
+        "prepare": 0.0,
         "embed": 0.75,
         "write": 0.25,
     }
