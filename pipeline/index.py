@@ -15,10 +15,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import sources, spaces
-from pipeline.database import Connection, open_database
+from pipeline.database import Connection, errors_of_ours, open_database
 from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
+from pipeline.modalities import RANKINGS
 from pipeline.queue import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings
@@ -51,10 +52,12 @@ class UnifiedIndex:
         self.failures: list[str] = []
 
     @property
+    @errors_of_ours()
     def space(self) -> Space:
         """The active space; asked anew each time, since it may change under a running process."""
         return spaces.active_space(self._connection)
 
+    @errors_of_ours()
     def retrieve_cross_modal(
         self,
         query: Query,
@@ -76,10 +79,15 @@ class UnifiedIndex:
 
         Raises:
             ConfigurationError: an argument cannot be used as given.
+            DatabaseError: the database is lost or refuses.
             RowError: the picture or the text of the query cannot be embedded.
         """
         if not 1 <= top_k <= 10_000:
             raise ConfigurationError(f"top_k is from 1 to 10000, not {top_k}")
+        if ranking not in RANKINGS:
+            raise ConfigurationError(
+                f"there is no ranking {ranking!r}; there are: {', '.join(RANKINGS)}"
+            )
         name = check_modality(filter_modality)
         values: dict[str, Any] = {
             "modality": None if name is None else [name],
@@ -141,6 +149,7 @@ class UnifiedIndex:
             )
         return vector, None
 
+    @errors_of_ours()
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space, clean = self.space, clean_text(text)
@@ -181,6 +190,7 @@ class UnifiedIndex:
             spaces.check_model(space, self._embedder.description)
         return self._embedder
 
+    @errors_of_ours()
     def __len__(self) -> int:
         row = self._connection.execute("SELECT count(*) FROM multimodal_items").fetchone()
         assert row is not None

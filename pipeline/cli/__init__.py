@@ -19,7 +19,7 @@ from pipeline.cli.add import add
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
-from pipeline.cli.output import fail, setup_logging
+from pipeline.cli.output import fail, refusal, setup_logging
 from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
@@ -76,7 +76,10 @@ app.add_typer(db.app, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: an error on purpose is one line on stderr, the causes at debug level."""
+    """Entry point: an error on purpose is one line on stderr, the causes at debug level.
+
+    So is what the database or the system refuses. Anything else is a bug, and its traceback shows.
+    """
     try:
         app(args=arguments)
     except PipelineError as exc:
@@ -87,3 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has seen enough; Python would complain again while it exits.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as exc:
+        reason = refusal(exc)
+        if reason is None:
+            raise
+        fail(exc, reason=reason)

@@ -18,11 +18,23 @@ EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
 logger = logging.getLogger("pipeline")
 
 
-def fail(exc: BaseException, code: int = 1) -> NoReturn:
+def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoReturn:
     """One line for a person, the traceback at --log-level debug."""
     logger.debug("failed", exc_info=exc)
-    print(f"pipeline: {' '.join(str(exc).split())}", file=sys.stderr)
+    print(f"pipeline: {' '.join((reason or str(exc)).split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def refusal(exc: Exception) -> str | None:
+    """Why the database or the system refused, in its words; None for any other error, a bug."""
+    if isinstance(exc, OSError):
+        return f"{exc.filename or 'the system refuses'}: {exc.strerror or exc}"
+    psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
+    if psycopg is None or not isinstance(exc, psycopg.Error):
+        return None
+    from pipeline.database import explain
+
+    return f"the database refuses: {explain(exc)}"
 
 
 def note(message: str) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import print_json, print_table
+from pipeline.cli.output import note, print_json, print_table
+from pipeline.modalities import ModalityName, Ranking
 
 if TYPE_CHECKING:
     from pipeline.documents import Neighbour
@@ -20,11 +21,11 @@ def search(
         int | None, typer.Option("--item", help="Look for what is like this stored item.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option("--modality", "-m", help="Only text, or only image.")
+        ModalityName | None, typer.Option("--modality", "-m", help="Only text, or only image.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many.")] = 10,
     ranking: Annotated[
-        str, typer.Option(help="Over both modalities: calibrated, raw or quota.")
+        Ranking, typer.Option(help="The order of results of both modalities.")
     ] = "calibrated",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def search(
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:
-        print("nothing is stored yet that could be found; see `pipeline status`")
+        note("nothing is stored yet that could be found; see `pipeline status`")
     else:
         print_neighbours(None, found)
 

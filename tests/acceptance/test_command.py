@@ -12,7 +12,10 @@ from typer.main import get_command
 from pipeline.cli import app
 from pipeline.embedded import EmbeddedServer
 
-from .conftest import Run
+from .conftest import Run, pipeline
+
+# What takes long to import, and is of no use to a command with nothing to embed.
+HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy"}
 
 
 def loaded_by(*command: str) -> set[str]:
@@ -28,14 +31,16 @@ def loaded_by(*command: str) -> set[str]:
 def test_neither_the_package_nor_help_loads_torch(command: tuple[str, ...]) -> None:
     loaded = loaded_by(*command)
     assert "pipeline" in loaded
-    assert not loaded & {"torch", "open_clip", "sqlalchemy", "psycopg", "numpy"}
+    assert not loaded & (HEAVY | {"psycopg"})
 
 
-def test_ingest_with_nothing_due_loads_no_torch(run: Run, tmp_path: Path, empty_url: str) -> None:
+def test_ingest_with_nothing_due_loads_nothing_heavy(
+    run: Run, tmp_path: Path, empty_url: str
+) -> None:
     assert run("migrate", "--model", "demo").returncode == 0
     program = "import sys; sys.argv = ['pipeline', 'ingest', '--once']\n"
     program += "from pipeline.cli import main\ntry:\n main()\nexcept SystemExit as e:\n print(e)\n"
-    program += "print('torch' in sys.modules)"
+    program += f"print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"DATABASE_URL": empty_url, "PATH": "/usr/bin:/bin"},
@@ -43,7 +48,7 @@ def test_ingest_with_nothing_due_loads_no_torch(run: Run, tmp_path: Path, empty_
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "False"
+    assert done.stdout.splitlines()[-1] == "[]"
     assert "nothing due" in done.stdout
 
 
@@ -77,23 +82,110 @@ def test_a_database_that_is_not_migrated_says_what_to_do(run: Run) -> None:
     )
 
 
+# Every command that needs a database, with the arguments it cannot do without.
+NEED_A_DATABASE = {
+    ("demo",): (),
+    ("migrate",): (),
+    ("add",): ("--text", "a dog"),
+    ("ingest",): (),
+    ("status",): (),
+    ("failures",): (),
+    ("retry",): (),
+    ("rescan",): (),
+    ("search",): ("dog",),
+    ("serve",): (),
+    ("space", "list"): (),
+    ("space", "show"): ("one",),
+    ("space", "create"): ("one", "--model", "demo"),
+    ("space", "build"): ("one",),
+    ("space", "activate"): ("one",),
+    ("space", "rollback"): (),
+    ("space", "drop"): ("one", "--yes"),
+    ("space", "import"): ("one", "--table", "t"),
+    ("space", "export"): ("one", "one.parquet"),
+    ("eval", "recall"): (),
+    ("eval", "retrieval"): ("--pairs", "pair"),
+    ("tune",): (),
+    ("map",): ("map.svg",),
+    ("doctor",): (),
+}
+
+
+def test_every_command_needs_a_database_or_is_known_not_to() -> None:
+    groups = {("space",), ("eval",), ("db",)}
+    of_the_server = {command for command in commands() if command[0] == "db"}
+    assert set(NEED_A_DATABASE) == set(commands()) - groups - of_the_server
+
+
+@pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)
+def test_an_unusable_database_is_one_line_without_the_password(
+    tmp_path: Path, command: tuple[str, ...], server: EmbeddedServer
+) -> None:
+    unknown_user = server.url().replace("user=postgres", "user=u&password=secret")
+    for url, says in (
+        ("postgresql://u:secret@127.0.0.1:1/x", "no PostgreSQL answers at"),
+        (unknown_user, "the user does not exist there"),
+    ):
+        done = pipeline(tmp_path, *command, *NEED_A_DATABASE[command], DATABASE_URL=url)
+        temporary = command == ("ingest",) and url != unknown_user
+        assert done.returncode == (75 if temporary else 1)
+        told = (done.stdout if command == ("doctor",) else done.stderr).splitlines()
+        assert says in told[-1]
+        assert len(told) == 1 or command == ("demo",), told  # which says what it begins with
+        assert "secret" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgresql://u:secret@127.0.0.1:1/x", "no PostgreSQL answers at"),
         ("postgresql://u:secret@no-such-host.invalid/x", "no PostgreSQL answers at"),
+        ("postgresql://u:se@cret@localhost/x", "the database URL cannot be read"),
+        ("postgresql://u:secret@localhost:notaport/x", "the port in the database URL"),
         ("mysql://u:secret@localhost/x", "only PostgreSQL works"),
         ("nonsense", "the database URL cannot be read"),
     ],
 )
-def test_an_unusable_database_url_is_one_line_without_the_password(
-    run: Run, url: str, says: str
-) -> None:
+def test_what_is_wrong_with_a_database_url_is_said(run: Run, url: str, says: str) -> None:
     done = run("status", DATABASE_URL=url)
     assert done.returncode == 1
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert "secret" not in done.stderr
+    assert "cret" not in done.stderr
+
+
+def test_a_revision_that_does_not_exist_is_one_line(run: Run) -> None:
+    done = run("migrate", "nosuchrev")
+    assert done.returncode == 1
+    assert "'nosuchrev'; this installation knows base, 0001 to " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_the_database_or_the_system_refuses_is_one_line(run: Run, empty_url: str) -> None:
+    from pipeline.database import connect
+
+    run("migrate", "--model", "demo")
+    with connect(empty_url) as connection:
+        connection.execute("DROP TABLE ingest_jobs CASCADE")
+    done = run("status")
+    assert (done.returncode, done.stderr) == (
+        1, 'pipeline: the database refuses: relation "ingest_jobs" does not exist\n',
+    )  # fmt: skip
+    shown = run("--log-level", "debug", "status")
+    assert "Traceback" in shown.stderr
+    done = run("space", "export", run_space(empty_url), "/nowhere/items.parquet")
+    assert done.returncode == 1
+    assert "/nowhere" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def run_space(url: str) -> str:
+    """The name of the active space."""
+    from pipeline import spaces
+    from pipeline.database import connect
+
+    with connect(url) as connection:
+        return spaces.active_space(connection).name
 
 
 def test_a_database_that_does_not_exist_is_named(run: Run, server: EmbeddedServer) -> None:
@@ -110,6 +202,8 @@ def test_a_misspelt_setting_value_is_named(run: Run) -> None:
 
 def test_wrong_usage_exits_with_2(run: Run) -> None:
     assert run("search").returncode == 2
+    assert run("search", "dog", "--ranking", "nonsense").returncode == 2
+    assert run("search", "dog", "--modality", "audio").returncode == 2
     assert run("ingest", "--limit", "0").returncode == 2
     assert run("no-such-command").returncode == 2
 

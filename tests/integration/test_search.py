@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from pipeline import ModalityType, MultimodalItem, SourceItem, nearest_to, similar_to
 from pipeline.database import Connection
 from pipeline.engines import create_engine
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.index import UnifiedIndex
 from pipeline.search import distance_to
 from pipeline.settings import Settings
@@ -205,3 +205,19 @@ def test_a_query_of_the_wrong_size_or_a_bad_picture_says_what_is_wrong(
             index.retrieve_cross_modal(tmp_path / "x.jpg")
         with pytest.raises(ConfigurationError, match="top_k"):
             index.retrieve_cross_modal("cat", 0)
+
+
+def test_what_the_database_refuses_is_an_error_of_ours(
+    filled: Settings, connection: Connection
+) -> None:
+    with UnifiedIndex(filled, FakeEmbedder()) as index:
+        with pytest.raises(ConfigurationError, match="there is no item 999999; Items have"):
+            index.retrieve_cross_modal(999999)
+        with pytest.raises(ConfigurationError, match="'best'; there are: calibrated, raw, quota"):
+            index.retrieve_cross_modal("cat", ranking="best")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'pipeline search' AND datname = current_database()"
+        )
+        with pytest.raises(DatabaseError):
+            index.retrieve_cross_modal("cat")
