@@ -205,6 +205,8 @@ def test_wrong_usage_exits_with_2(run: Run) -> None:
     assert run("search", "dog", "--ranking", "nonsense").returncode == 2
     assert run("search", "dog", "--modality", "audio").returncode == 2
     assert run("ingest", "--limit", "0").returncode == 2
+    assert run("add", "--text", " ").returncode == 2
+    assert run("add", "--text", "a dog", "--source", "").returncode == 2
     assert run("no-such-command").returncode == 2
 
 
@@ -225,7 +227,9 @@ def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_
     (tmp_path / "page.jpg").write_text("<html>no picture</html>")
     gone = tmp_path / "gone.png"
     Image.new("RGB", (8, 8)).save(gone)
-    added = run("add", "good.png", "tiny.png", "page.jpg", "gone.png", "missing.png", "--text", " ")
+    (tmp_path / "blank.jsonl").write_text('{"text": " "}\n')
+    names = ["good.png", "tiny.png", "page.jpg", "gone.png", "missing.png", "blank.jsonl"]
+    added = run("add", *names)
     assert added.returncode == 1  # one argument names nothing
     assert "missing.png: there is no such file or folder" in added.stderr
     gone.unlink()
@@ -240,6 +244,28 @@ def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_
     Image.new("RGB", (8, 8), "green").save(tmp_path / "page.jpg")
     assert run("retry", "--code", "not_an_image").stdout == "1 row back in the queue\n"
     assert json.loads(run("ingest", "--json").stdout)["done"] == 1
+
+
+def test_add_gives_texts_their_metadata_and_says_what_it_left(
+    run: Run, tmp_path: Path, empty_url: str
+) -> None:
+    from pipeline.database import connect
+
+    run("migrate", "--model", "demo")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "captions.csv").write_text("id,text\n1,a dog\n")
+    arguments = ("--text", "a dog", "--metadata", '{"set": "pets"}')
+    done = run("add", "photos", "s3://shut/x.jpg", "s3://open/x.jpg", *arguments,
+               PIPELINE_BUCKETS="s3://open")  # fmt: skip
+    assert (done.returncode, done.stdout) == (
+        0, "4 added, 0 changed, 0 unchanged, 1 other files skipped\n",
+    )  # fmt: skip
+    assert "to add theirs: pipeline add photos/captions.csv\n" in done.stderr
+    assert "not open to references: s3://shut; add to PIPELINE_BUCKETS" in done.stderr
+    with connect(empty_url) as connection:
+        found = connection.execute("SELECT DISTINCT source, metadata FROM source_items").fetchall()
+    assert found == [("files", {"set": "pets"})]
 
 
 def test_an_unmodified_insert_is_picked_up_and_found(run: Run, empty_url: str) -> None:
