@@ -42,6 +42,11 @@ def note(message: str) -> None:
     print(message, file=sys.stderr)
 
 
+def shortened(text: str, length: int = 100) -> str:
+    """For one cell of a table."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def print_json(value: Any) -> None:
     print(json.dumps(value, default=str, ensure_ascii=False))
 

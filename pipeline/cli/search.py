@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table
+from pipeline.cli.output import note, print_json, print_table, shortened
 from pipeline.modalities import ModalityName, Ranking
 
 if TYPE_CHECKING:
@@ -65,15 +65,23 @@ def as_dict(neighbour: "Neighbour") -> dict[str, object]:
 
 
 def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
-    """The table of a search."""
+    """The table of a search; with the score where that, not the similarity, is the order."""
+    scored = any(n.score != n.similarity for n in found)
     print_table(
         title,
-        ("rank", "similarity", "id", "modality", "content"),
+        ("rank", *["score"] * scored, "similarity", "id", "modality", "content"),
         [
-            (n.rank, f"{n.similarity:.3f}", n.document.id, n.document.modality, shown(n))
+            (
+                n.rank,
+                *[f"{n.score:.3f}"] * scored,
+                f"{n.similarity:.3f}",
+                n.document.id,
+                n.document.modality,
+                shown(n),
+            )
             for n in found
         ],
-        right=("rank", "similarity", "id"),
+        right=("rank", "score", "similarity", "id"),
     )
 
 
@@ -82,4 +90,4 @@ def shown(neighbour: "Neighbour") -> str:
     ref = neighbour.document.content_ref
     if neighbour.document.modality == "image" and not ref.startswith("data:"):
         ref = ref.rsplit("/", 1)[-1] if "://" not in ref else ref
-    return ref if len(ref) <= 100 else ref[:99] + "…"
+    return shortened(ref)

@@ -240,10 +240,28 @@ def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_
     failures = {f["code"]: f for f in json.loads(run("failures", "--json").stdout)}
     assert set(failures) == {"not_an_image", "not_found", "empty_text"}
     assert "HTML" in failures["not_an_image"]["error"]
+    assert failures["not_found"]["content_ref"] == str(gone)
+    assert failures["not_found"]["next"] == (
+        "correct the reference, or restore the object and retry"
+    )
+    for option in ((), ("--rows",)):
+        shown = run("failures", *option)
+        assert gone.name in "".join(shown.stdout.split())
+        assert "not_found: correct the reference, or restore" in shown.stderr
     (tmp_path / "page.jpg").unlink()
     Image.new("RGB", (8, 8), "green").save(tmp_path / "page.jpg")
     assert run("retry", "--code", "not_an_image").stdout == "1 row back in the queue\n"
     assert json.loads(run("ingest", "--json").stdout)["done"] == 1
+
+
+def test_failures_show_no_secret_of_a_url(run: Run) -> None:
+    run("migrate", "--model", "demo")
+    run("add", "https://u:secret@example.invalid/a.jpg?sig=secret")
+    assert run("ingest").returncode == 1
+    for options in ((), ("--rows",), ("--json",), ("--rows", "--json")):
+        done = run("failures", *options)
+        assert "example.invalid" in "".join(done.stdout.split())
+        assert "secret" not in "".join((done.stdout + done.stderr).split())
 
 
 def test_add_gives_texts_their_metadata_and_says_what_it_left(
