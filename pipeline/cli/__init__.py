@@ -24,12 +24,14 @@ from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
+from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
     name="pipeline",
     help="Cross-modal search in PostgreSQL: images and texts in one pgvector table.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

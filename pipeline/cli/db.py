@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import EmbeddedServerError
 from pipeline.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Start, stop and reach the embedded PostgreSQL.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
 )
 
@@ -41,7 +43,10 @@ def start() -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded PostgreSQL and wait until it is down. Example: pipeline db stop"""
-    _server().stop(_progress())
+    server = _server()
+    ran = server.status().state != "stopped"
+    server.stop(_progress())
+    print("stopped" if ran else "was not running")
 
 
 @app.command()

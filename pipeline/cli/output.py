@@ -62,7 +62,11 @@ def print_table(
     from rich.console import Console  # late: 0.1 s that --help need not pay
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(make_table(title, columns, rows, right=right))
+    with console.capture() as drawn:
+        console.print(make_table(title, columns, rows, right=right))
+    # Without the blanks that rich frames it in, but for one line before what comes next.
+    lines = [line.rstrip() for line in drawn.get().split("\n")]
+    print("\n".join(lines).strip("\n"), end="\n\n")
 
 
 def make_table(

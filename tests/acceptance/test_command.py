@@ -1,6 +1,7 @@
 """What the command says when there is nothing, or something is wrong: one line, and what to do."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -254,6 +255,29 @@ def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_
     assert json.loads(run("ingest", "--json").stdout)["done"] == 1
 
 
+def test_a_search_of_nothing_says_so_beside_the_data(run: Run) -> None:
+    run("migrate", "--model", "demo")
+    done = run("search", "dog")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing is stored yet" in done.stderr
+
+
+def test_a_search_of_both_modalities_shows_what_it_sorts_by(
+    run: Run, empty_url: str, tmp_path: Path
+) -> None:
+    run("migrate", "--model", "demo")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
+    run("add", "red.png", "blue.png", "--text", "a dog", "--text", "a slice of pizza")
+    assert run("ingest").returncode == 0
+    both = run("search", "dog").stdout.splitlines()
+    assert both[0].split() == ["rank", "score", "similarity", "id", "modality", "content"]
+    scores = [float(line.split()[1]) for line in both[2:] if line]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 4
+    assert "score" not in run("search", "dog", "-m", "text").stdout
+
+
 def test_failures_show_no_secret_of_a_url(run: Run) -> None:
     run("migrate", "--model", "demo")
     run("add", "https://u:secret@example.invalid/a.jpg?sig=secret")
@@ -301,3 +325,23 @@ def test_an_unmodified_insert_is_picked_up_and_found(run: Run, empty_url: str) -
     assert found[0]["rank"] == 1
     again = run("search", "dog", "-k", "1")
     assert "a dog" in again.stdout
+
+
+def test_the_doctor_loads_the_model_only_when_told_to(run: Run, empty_url: str) -> None:
+    run("migrate", "--model", "demo")
+    program = "import sys; sys.argv = ['pipeline', 'doctor']\n"
+    program += "from pipeline.cli import main\ntry:\n main()\nexcept SystemExit as e:\n print(e)\n"
+    program += "print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "DATABASE_URL": empty_url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-2:] == ["0", "False"]
+    assert "model" not in [line.split()[1] for line in done.stdout.splitlines()[:-2]]
+    done = run("doctor", "--model")
+    assert done.returncode == 0, done.stdout
+    assert "OK    model probes: " in done.stdout
+    assert "OK    model precision: " in done.stdout
