@@ -7,9 +7,10 @@ half a second to import, which a run with nothing to do must not pay for.
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 import psycopg
 from psycopg import sql
@@ -47,6 +48,45 @@ def resolve_url(settings: Settings, *, start: bool = True) -> str:
     return server.start() if start else server.url()
 
 
+# Every part in its place, and nothing that two programs take apart differently: a password with a
+# bare @, /, ? or # would be read as host, port, database or option, and shown as one.
+_URL = re.compile(
+    r"(?P<scheme>postgres|postgresql|postgresql\+psycopg)://"
+    r"(?:(?P<user>[^:@/?#]*)(?P<password>:[^@/?#]*)?@)?"
+    r"(?P<hosts>[^@/?#]*)(?P<path>/[^@?#]*)?(?:\?(?P<query>[^@?#]*))?"
+)
+_UNREADABLE = (
+    "the database URL cannot be read; it looks like postgresql://user:password@host:5432/database, "
+    "where @ / ? and # in user and password are percent-encoded (@ as %40)"
+)
+_SECRET = re.compile("password|secret|scram_.*_key")
+
+
+def _take_apart(url: str) -> re.Match[str]:
+    """The parts of a database URL. No message shows any of a URL that is not understood.
+
+    Raises:
+        ConfigurationError: it is no URL, or not one of PostgreSQL.
+    """
+    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", url)
+    if scheme and not re.match(r"postgres(ql)?(\+psycopg)?:", url):
+        raise ConfigurationError(
+            f"the database URL is of {scheme[1]!r}; "
+            "only PostgreSQL works: postgresql://user:password@host:5432/database"
+        )
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise ConfigurationError(_UNREADABLE)
+    for host in parts["hosts"].split(","):
+        port = re.sub(r"^\[[^]]*]", "", host).partition(":")[2]
+        if port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise ConfigurationError(
+                "the port in the database URL is no number from 1 to 65535; it looks like "
+                "postgresql://user:password@host:5432/database"
+            )
+    return parts
+
+
 def libpq_url(url: str) -> str:
     """The same database for psql and psycopg: their scheme, the rest as it was written.
 
@@ -55,37 +95,33 @@ def libpq_url(url: str) -> str:
     Raises:
         ConfigurationError: it is no URL, or not one of PostgreSQL.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator or not scheme:
-        raise ConfigurationError(_UNREADABLE)
-    if scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise ConfigurationError(
-            f"the database URL is of {scheme!r}; "
-            "only PostgreSQL works: postgresql://user:password@host:5432/database"
-        )
-    plain = f"postgresql://{rest}"
+    plain = f"postgresql://{url[_take_apart(url).end('scheme') + 3 :]}"
     try:
         conninfo_to_dict(plain)
-    except psycopg.ProgrammingError as exc:  # its words may hold the password
+    except (psycopg.ProgrammingError, UnicodeError) as exc:  # its words may hold the password
         raise ConfigurationError(_UNREADABLE) from exc
     return plain
 
 
-_UNREADABLE = (
-    "the database URL cannot be read; it looks like postgresql://user:password@host:5432/database"
-)
-
-
 def shown_url(url: str) -> str:
     """The URL as it may appear in a log: without its passwords."""
-    parts = urlsplit(libpq_url(url))
-    user, separator, host = parts.netloc.rpartition("@")
-    name, has_password, _ = user.partition(":")
-    query = [(key, "***" if "password" in key else v) for key, v in parse_qsl(parts.query)]
-    return parts._replace(
-        netloc=f"{name}{':***' if has_password else ''}{separator}{host}",
-        query=urlencode(query, safe="/*"),
-    ).geturl()
+    parts = _take_apart(libpq_url(url))
+    user = "" if parts["user"] is None else f"{parts['user']}{':***' * bool(parts['password'])}@"
+    query = [(key, "***" if _SECRET.search(key) else v) for key, v in parse_qsl(parts["query"])]
+    options = f"?{urlencode(query, safe='/*')}" if query else ""
+    return f"postgresql://{user}{parts['hosts']}{parts['path'] or ''}{options}"
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """The URL for a command line, which every user can read, and the password that was in it."""
+    plain = libpq_url(url)
+    parts = _take_apart(plain)
+    user = "" if parts["user"] is None else f"{parts['user']}@"
+    options = [o for o in (parts["query"] or "").split("&") if o and not o.startswith("password=")]
+    query = f"?{'&'.join(options)}" if options else ""
+    password = conninfo_to_dict(plain).get("password")
+    shown = f"postgresql://{user}{parts['hosts']}{parts['path'] or ''}{query}"
+    return shown, None if password is None else str(password)
 
 
 def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Connection:
@@ -108,7 +144,7 @@ def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Co
             prepare_threshold=None,  # prepared statements do not survive PgBouncer
             **KEEPALIVE,
         )
-    except psycopg.OperationalError as exc:
+    except (psycopg.Error, UnicodeError) as exc:  # a host name may be none that IDNA encodes
         raise DatabaseError(explain_connection_failure(url, exc)) from exc
 
 
@@ -131,6 +167,29 @@ def explain_connection_failure(url: str, exc: Exception) -> str:
     ):
         return f"no PostgreSQL answers at {where}; check host and port, or start the server"
     return f"cannot connect to {where}: {reason[:300]}"
+
+
+def explain(exc: psycopg.Error) -> str:
+    """What the server (or else the driver) says, with its hint, in one line."""
+    said = exc.diag.message_primary or " ".join(str(exc).split()) or type(exc).__name__
+    hint = exc.diag.message_hint
+    return f"{said}; {hint.rstrip('.')}" if hint else said
+
+
+@contextlib.contextmanager
+def errors_of_ours() -> Iterator[None]:
+    """What psycopg raises within, as errors of ``pipeline.errors``.
+
+    Raises:
+        ConfigurationError: the server refuses an argument (no such item, say).
+        DatabaseError: anything else.
+    """
+    try:
+        yield
+    except (psycopg.DataError, psycopg.errors.NoDataFound) as exc:
+        raise ConfigurationError(explain(exc)) from exc
+    except psycopg.Error as exc:
+        raise DatabaseError(explain(exc)) from exc
 
 
 def check_server(connection: Connection) -> None:

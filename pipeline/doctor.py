@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline import migrate, queue, spaces
+from pipeline import migrate, probes, queue, spaces
 from pipeline.database import Connection, check_server, connect, resolve_url
-from pipeline.errors import DatabaseError, PipelineError
+from pipeline.errors import DatabaseError, ModelError, PipelineError
 from pipeline.modalities import MODALITIES
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -31,8 +31,12 @@ class Check:
     fix: str = ""
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Every check that makes sense; one that cannot be made keeps those after it from running."""
+def examine(settings: Settings, *, model: bool = False) -> list[Check]:
+    """Every check that makes sense; one that cannot be made keeps those after it from running.
+
+    Args:
+        model: whether to load the active space's model and check what it computes here, too.
+    """
     url = resolve_url(settings)
     try:
         connection = connect(url, role="pipeline doctor")
@@ -52,6 +56,8 @@ def examine(settings: Settings) -> list[Check]:
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
         for examine_space in CHECKS:
             results += examine_space(connection, active)
+        if model:
+            results += _model(connection, active, settings)
         return results
 
 
@@ -250,6 +256,37 @@ def _dead_rows(connection: Connection, space: Space) -> Iterator[Check]:
         bad = dead > (100_000 if name == "ingest_jobs" else 1000) and dead > DEAD * live
         shown = f"{dead} of {dead + live} rows"
         yield Check(f"dead rows {name}", not bad, shown, f"VACUUM {name}" if bad else "")
+
+
+def _model(connection: Connection, space: Space, settings: Settings) -> Iterator[Check]:
+    """Whether the model gives the space's vectors on this machine, in a precision it bears."""
+    from pipeline.embedder import PRECISION_FLOOR, MultimodalEmbedder, precision_cosine  # torch
+
+    anew = f"pipeline space create NAME --model {space.model}"
+    try:
+        embedder = MultimodalEmbedder(
+            space.model, device=settings.device, precision=space.precision
+        )
+        spaces.check_model(space, embedder.description)
+    except ModelError as exc:
+        yield Check("model", False, str(exc))
+        return
+    cosines = probes.compare(connection, space, embedder)
+    if cosines:  # none stored is what _probes finds
+        least, floor = min(cosines)[0], probes.floor_of(space)
+        yield Check(
+            "model probes",
+            least >= floor,
+            f"{len(cosines)} embedded again, the least cosine is {least:.6f} of at least {floor}",
+            "" if least >= floor else f"bring back what changed in model or libraries, or {anew}",
+        )
+    cosine = precision_cosine(space.model, space.precision, device=settings.device)
+    yield Check(
+        "model precision",
+        cosine >= PRECISION_FLOOR,
+        f"{space.precision} has a cosine of {cosine:.6f} to float32, of at least {PRECISION_FLOOR}",
+        "" if cosine >= PRECISION_FLOOR else f"{anew} --precision float32",
+    )
 
 
 CHECKS: tuple[Callable[[Connection, Space], Iterator[Check]], ...] = (

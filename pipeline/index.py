@@ -15,24 +15,29 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import sources, spaces
-from pipeline.database import Connection, open_database
+from pipeline.database import Connection, errors_of_ours, open_database
 from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
+from pipeline.modalities import RANKINGS
 from pipeline.queue import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.texts import clean_text
+from pipeline.texts import clean_text, redact
 from pipeline.vectors import unit_rows
 
 Query = str | Path | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
 _SEARCH = """
-SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score
+SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score, {embedding}
 FROM search_items({query}, modality => %(modality)s::text[], k => %(k)s,
-    filter => %(filter)s::jsonb, min_similarity => %(least)s::real, ranking => %(ranking)s)
+    filter => %(filter)s::jsonb, min_similarity => %(least)s::real, ranking => %(ranking)s) AS found
 ORDER BY rank
+"""
+_EMBEDDING = """
+(SELECT i.embedding::real[] FROM multimodal_items AS i
+ WHERE i.id = found.id AND i.modality = found.modality)
 """
 
 
@@ -51,10 +56,12 @@ class UnifiedIndex:
         self.failures: list[str] = []
 
     @property
+    @errors_of_ours()
     def space(self) -> Space:
         """The active space; asked anew each time, since it may change under a running process."""
         return spaces.active_space(self._connection)
 
+    @errors_of_ours()
     def retrieve_cross_modal(
         self,
         query: Query,
@@ -64,6 +71,7 @@ class UnifiedIndex:
         filter_metadata: Mapping[str, Any] | None = None,
         min_similarity: float | None = None,
         ranking: str = "calibrated",
+        with_embeddings: bool = False,
     ) -> list[Neighbour]:
         """The ``top_k`` items nearest to a query, best first.
 
@@ -73,13 +81,19 @@ class UnifiedIndex:
             filter_modality: text or image; None: both, ranked as ``ranking`` says.
             filter_metadata: what an item's metadata must contain.
             ranking: over both modalities: calibrated, raw or quota.
+            with_embeddings: whether each document has its ``embedding``: (D,), float32.
 
         Raises:
             ConfigurationError: an argument cannot be used as given.
+            DatabaseError: the database is lost or refuses.
             RowError: the picture or the text of the query cannot be embedded.
         """
         if not 1 <= top_k <= 10_000:
             raise ConfigurationError(f"top_k is from 1 to 10000, not {top_k}")
+        if ranking not in RANKINGS:
+            raise ConfigurationError(
+                f"there is no ranking {ranking!r}; there are: {', '.join(RANKINGS)}"
+            )
         name = check_modality(filter_modality)
         values: dict[str, Any] = {
             "modality": None if name is None else [name],
@@ -97,7 +111,8 @@ class UnifiedIndex:
             if of is not None:
                 argument += ", query_modality => %(of)s"
                 values["of"] = of
-        rows = self._connection.execute(_SEARCH.format(query=argument), values).fetchall()
+        search = _SEARCH.format(query=argument, embedding=_EMBEDDING if with_embeddings else "NULL")
+        rows = self._connection.execute(search, values).fetchall()
         return [
             Neighbour(
                 rank=rank,
@@ -105,6 +120,8 @@ class UnifiedIndex:
                     id=item_id,
                     modality=ModalityType(modality),
                     content_ref=content_ref,
+                    # Of a halfvec's components: its length is 1 to three digits only.
+                    embedding=None if embedding is None else unit_rows([embedding])[0],
                     metadata=metadata,
                 ),
                 source_id=source_id,
@@ -122,6 +139,7 @@ class UnifiedIndex:
                 metadata,
                 similarity,
                 score,
+                embedding,
             ) in rows
         ]
 
@@ -141,6 +159,7 @@ class UnifiedIndex:
             )
         return vector, None
 
+    @errors_of_ours()
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space, clean = self.space, clean_text(text)
@@ -181,6 +200,7 @@ class UnifiedIndex:
             spaces.check_model(space, self._embedder.description)
         return self._embedder
 
+    @errors_of_ours()
     def __len__(self) -> int:
         row = self._connection.execute("SELECT count(*) FROM multimodal_items").fetchone()
         assert row is not None
@@ -251,7 +271,7 @@ def build_unified_index(
     index = UnifiedIndex(settings)
     with open_database(settings) as connection:
         index.failures = [
-            f"{row.source_key}: {row.code}: {row.error}"
+            f"{redact(row.source_key)}: {row.code}: {row.error}"
             for row in failed_rows(connection, index.space.id, 10_000)
             if row.source == source
         ]
@@ -272,8 +292,14 @@ def _text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterable
 
 
 def retrieve_cross_modal(
-    query: Query, top_k: int = 10, filter_modality: Modality | None = None
+    query: Query,
+    top_k: int = 10,
+    filter_modality: Modality | None = None,
+    *,
+    with_embeddings: bool = False,
 ) -> list[Neighbour]:
     """:meth:`UnifiedIndex.retrieve_cross_modal` on the configured database, for one query."""
     with UnifiedIndex() as index:
-        return index.retrieve_cross_modal(query, top_k, filter_modality)
+        return index.retrieve_cross_modal(
+            query, top_k, filter_modality, with_embeddings=with_embeddings
+        )

@@ -7,11 +7,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg import Error
 from sqlalchemy import pool
+from sqlalchemy.exc import DBAPIError
 
-from pipeline.database import check_server, connect
+from pipeline.database import check_server, connect, explain
 from pipeline.engines import create_engine
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, DatabaseError
 
 # Any two of ours may run at once (several containers start together); one waits for the other.
 MIGRATION_LOCK = 0x70697065
@@ -40,7 +43,8 @@ def upgrade(url: str, revision: str = "head") -> list[str]:
     """Bring the schema to ``revision``; returns the revisions applied, none if it was there.
 
     Raises:
-        DatabaseError: the server is unreachable or lacks pgvector.
+        ConfigurationError: there is no such revision.
+        DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
     return _run(url, "upgrade", revision)
 
@@ -62,7 +66,13 @@ def _run(url: str, direction: str, revision: str) -> list[str]:
         before = MigrationContext.configure(connection).get_current_revision()
         connection.commit()
         config.attributes["connection"] = connection
-        getattr(command, direction)(config, revision)
+        try:
+            getattr(command, direction)(config, revision)
+        except CommandError as exc:
+            raise ConfigurationError(f"{exc}; {_known(script)}") from exc
+        except DBAPIError as exc:
+            reason = explain(exc.orig) if isinstance(exc.orig, Error) else str(exc.orig)
+            raise DatabaseError(f"the {direction} to {revision} failed: {reason}") from exc
         connection.commit()
         after = MigrationContext.configure(connection).get_current_revision()
     engine.dispose()
@@ -73,9 +83,22 @@ def _run(url: str, direction: str, revision: str) -> list[str]:
     return [s.revision for s in script.iterate_revisions(before, after or "base")]
 
 
+def _known(script: ScriptDirectory) -> str:
+    """For messages; an older installation than the database's schema needs an upgrade itself."""
+    revisions = sorted(revision.revision for revision in script.walk_revisions())
+    return f"this installation knows base, {revisions[0]} to {revisions[-1]}, and head"
+
+
 def current(url: str) -> tuple[str | None, str]:
-    """The schema's revision and the newest this installation knows."""
+    """The schema's revision and the newest this installation knows.
+
+    Raises:
+        DatabaseError: the server is unreachable.
+    """
     head = ScriptDirectory.from_config(_config()).get_current_head() or ""
-    engine = create_engine(url, poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision(), head
+    with connect(url) as connection:
+        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        if row and row[0]:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return (row[0] if row else None), head
+    return None, head

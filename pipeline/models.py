@@ -41,6 +41,11 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
     }
 
+    def _shown(self, *names: str) -> str:
+        """Of these columns those that are loaded: a ``repr()`` asks no database."""
+        loaded = [f"{name}={vars(self)[name]!r}" for name in names if name in vars(self)]
+        return f"{type(self).__name__}({', '.join(loaded)})"
+
 
 class SourceItem(Base):
     """A row to embed. Anyone may INSERT, UPDATE and DELETE here; triggers keep the queue."""
@@ -83,6 +88,9 @@ class SourceItem(Base):
         back_populates="source_item",
         viewonly=True,
     )
+
+    def __repr__(self) -> str:
+        return self._shown("id", "source", "source_key", "modality")
 
 
 class MediaRoot(Base):
@@ -383,6 +391,9 @@ class MultimodalItem(Base):
         back_populates="items",
         viewonly=True,
     )
+
+    def __repr__(self) -> str:
+        return self._shown("id", "modality", "content_ref")
 
 
 class QueryEmbedding(Base):

@@ -99,17 +99,39 @@ def store(connection: Connection, space: Space, embedder: ProbedEmbedder) -> int
     return len(probes)
 
 
+def floor_of(space: Space) -> float:
+    """The least cosine to its stored vector that a probe of the space may have."""
+    return FLOORS.get(space.precision, FLOOR)
+
+
+def compare(
+    connection: Connection, space: Space, embedder: ProbedEmbedder
+) -> list[tuple[float, str]]:
+    """Each stored probe embedded again: the cosine to its stored vector, and its modality."""
+    rows = connection.execute(
+        "SELECT modality, content, embedding FROM space_probes WHERE space_id = %s ORDER BY probe",
+        (space.id,),
+    ).fetchall()
+    if not rows:
+        return []
+    probes = [Probe(modality, bytes(content)) for modality, content, _ in rows]
+    now, then = _embed(probes, embedder), [row[2] for row in rows]
+    cosines: list[tuple[float, str]] = []
+    for probe, new, old in zip(probes, now, then, strict=True):
+        same_size = len(new) == len(old)
+        cosine = float(np.asarray(old, dtype=np.float64) @ new) if same_size else 0.0
+        cosines.append((cosine if np.isfinite(cosine) else 0.0, probe.modality))
+    return cosines
+
+
 def verify(connection: Connection, space: Space, embedder: ProbedEmbedder) -> None:
     """Embed the stored probes again; a space without any gets them now.
 
     Raises:
         ModelError: the vectors differ; naming the probes, and what changed as far as is known.
     """
-    rows = connection.execute(
-        "SELECT modality, content, embedding FROM space_probes WHERE space_id = %s ORDER BY probe",
-        (space.id,),
-    ).fetchall()
-    if not rows:
+    cosines = compare(connection, space, embedder)
+    if not cosines:
         try:
             store(connection, space, embedder)
         except psycopg.errors.InsufficientPrivilege:
@@ -118,14 +140,7 @@ def verify(connection: Connection, space: Space, embedder: ProbedEmbedder) -> No
                 extra={"space": space.name},
             )
         return
-    probes = [Probe(modality, bytes(content)) for modality, content, _ in rows]
-    now, then = _embed(probes, embedder), [row[2] for row in rows]
-    cosines: list[tuple[float, str]] = []
-    for probe, new, old in zip(probes, now, then, strict=True):
-        same_size = len(new) == len(old)
-        cosine = float(np.asarray(old, dtype=np.float64) @ new) if same_size else 0.0
-        cosines.append((cosine if np.isfinite(cosine) else 0.0, probe.modality))
-    floor = FLOORS.get(space.precision, FLOOR)
+    floor = floor_of(space)
     drifted = [(cosine, modality) for cosine, modality in cosines if cosine < floor]
     if drifted:
         raise ModelError(_explain(connection, space, embedder, drifted, len(cosines), floor))

@@ -1,25 +1,32 @@
 """What ``pipeline add`` takes: files, folders, lines and tables become rows of ``source_items``."""
 
-import csv
 import glob
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
+from pipeline.tables import TABLE_SUFFIXES, USUAL, Columns, missing_columns, records
+from pipeline.texts import redact
 
 IMAGE_SUFFIXES = frozenset(
     f".{name}"
     for kinds in ("jpg jpeg jpe jfif", "png apng", "webp", "gif", "tif tiff", "bmp dib", "avif")
     for name in kinds.split()
 ) | {".heic", ".heif"}
-TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
 BATCH = 2_000
+# Where rows come from unless somebody says otherwise. The keys of its rows begin with the path of
+# their file, so that two tables may count from 1 both.
+SOURCE = "files"
+REFERENCE = re.compile(r"(?i)([a-z][a-z0-9+.-]*)://")
+REMOTE = ("http", "https", "s3", "gs", "az")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +40,6 @@ class NewSource:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a table mean what; None: the first of the usual names that is there."""
-
-    key: str | None = None
-    text: str | None = None
-    image: str | None = None
-    metadata: tuple[str, ...] | None = None  # None: every other column
-
-
-USUAL = {
-    "key": ("key", "id", "source_key", "uid"),
-    "text": ("text", "caption", "title", "description"),
-    "image": ("image", "image_path", "image_url", "file", "path", "url", "uri", "content_ref"),
-}
-
-
 @dataclass
 class AddReport:
     """What :func:`add` did."""
@@ -60,6 +50,16 @@ class AddReport:
     skipped: int = 0
     errors: list[str] = field(default_factory=list)
     roots: list[Path] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)  # tables and texts that stand in a folder
+    seen: dict[str, tuple[Path, int]] = field(default_factory=dict)  # keys of tables, and where
+
+    def claim(self, key: str, path: Path, number: int) -> str | None:
+        """Why a row of a table cannot have this key: another row has it."""
+        other, line = self.seen.setdefault(key, (path, number))
+        if (other, line) == (path, number):
+            return None
+        where = f"line {line}" if other == path else f"{other}:{line}"
+        return f"its key is that of {where}; only the first was added (see --key-column)"
 
 
 _UPSERT = """
@@ -124,14 +124,37 @@ def media_roots(connection: Connection) -> list[Path]:
     return [Path(path) for (path,) in connection.execute("SELECT path FROM media_roots")]
 
 
-def text_row(text: str, source: str) -> NewSource:
+def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) -> NewSource:
     """A text given on the command line: its own hash is its key."""
     # A lone surrogate is what a command line in another encoding leaves behind.
     try:
         digest = hashlib.sha256(text.encode()).hexdigest()
     except UnicodeEncodeError as exc:
         raise ConfigurationError("the text is not valid Unicode; pass it in UTF-8") from exc
-    return NewSource(source, f"text:{digest[:32]}", "text", text)
+    return NewSource(source, f"text:{digest[:32]}", "text", text, metadata or {})
+
+
+def is_reference(argument: str) -> bool:
+    """Whether it names something elsewhere, not a file or folder here."""
+    return REFERENCE.match(argument) is not None
+
+
+def reference_rows(
+    references: Iterable[str], source: str, metadata: Mapping[str, Any], report: AddReport
+) -> Iterator[NewSource]:
+    """Pictures elsewhere, each its own key; whether they may be loaded is decided when they are."""
+    for reference in references:
+        match = REFERENCE.match(reference)
+        assert match is not None
+        suffix = Path(urlsplit(reference).path).suffix.lower()
+        if match[1].lower() not in REMOTE:
+            report.errors.append(
+                f"{redact(reference)}: pictures can be at {'://, '.join(REMOTE)}:// or in files"
+            )
+        elif suffix in TABLE_SUFFIXES or suffix == ".txt":
+            report.errors.append(f"{redact(reference)}: download the file, then add it")
+        else:
+            yield NewSource(source, reference, "image", reference, metadata)
 
 
 def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
@@ -141,10 +164,13 @@ def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
         if path.is_dir():
             report.roots.append(path)
             for file in sorted(path.rglob("*")):
-                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file():
+                suffix = file.suffix.lower()
+                if suffix in IMAGE_SUFFIXES and file.is_file():
                     yield file
                 elif file.is_file():
                     report.skipped += 1
+                    if suffix in TABLE_SUFFIXES or suffix == ".txt":
+                        report.unread.append(file)
         elif path.exists():
             yield path
         elif any(char in argument for char in "*?[") and (
@@ -156,22 +182,34 @@ def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
 
 
 def rows_of(
-    file: Path, source: str, columns: Columns, metadata: Mapping[str, Any], report: AddReport
+    file: Path,
+    source: str | None,
+    columns: Columns,
+    metadata: Mapping[str, Any],
+    report: AddReport,
 ) -> Iterator[NewSource]:
-    """The rows that one file gives; a file of no known kind goes into the report."""
+    """The rows that one file gives; a file that cannot be read goes into the report.
+
+    Args:
+        source: None: the default one, in which a table's own keys hold within the table only.
+    """
     suffix = file.suffix.lower()
     path = file.absolute()
-    if suffix in IMAGE_SUFFIXES:
-        report.roots.append(path.parent)
-        yield NewSource(source, str(path), "image", str(path), metadata)
-    elif suffix == ".txt":
-        yield from _lines(path, source, metadata, report)
-    elif suffix in TABLE_SUFFIXES:
-        yield from _table(path, source, columns, metadata, report)
-    else:
-        report.errors.append(
-            f"{file}: no known kind of file; give pictures, .txt, .jsonl, .csv or .parquet"
-        )
+    try:
+        if suffix in IMAGE_SUFFIXES:
+            report.roots.append(path.parent)
+            yield NewSource(source or SOURCE, str(path), "image", str(path), metadata)
+        elif suffix == ".txt":
+            yield from _lines(path, source or SOURCE, metadata, report)
+        elif suffix in TABLE_SUFFIXES:
+            yield from _table(path, source, columns, metadata, report)
+        else:
+            report.errors.append(
+                f"{file}: no known kind of file; give pictures, .txt, .jsonl, .csv or .parquet"
+            )
+    except (OSError, ValueError) as exc:  # pyarrow's own errors are ValueErrors
+        reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
+        report.errors.append(f"{file}: cannot be read as {suffix}: {reason}")
 
 
 def _lines(
@@ -202,30 +240,29 @@ def _unusable(text: str) -> str | None:
 
 def _table(
     path: Path,
-    source: str,
+    source: str | None,
     columns: Columns,
     metadata: Mapping[str, Any],
     report: AddReport,
 ) -> Iterator[NewSource]:
+    problem = missing_columns(path, columns)
+    if problem:
+        report.errors.append(f"{path}: {problem}")
+        return
     report.roots.append(path.parent)
-    for number, record in _records(path, report):
-        names = {kind: _column(kind, columns, record) for kind in USUAL}
+    for number, record in records(path, report.errors):
+        names = {kind: columns.name(kind, record) for kind in USUAL}
+        own = record.get(names["key"] or "")
+        key = f"{path}:{number}" if own in (None, "") else _own_key(path, source, own)
+        problem = _problem(record, names, columns)
+        if problem is None and own not in (None, ""):
+            problem = report.claim(key, path, number)
+        if problem:
+            report.errors.append(f"{path}:{number}: {problem}")
+            continue
         text, image = (record.get(names[kind] or "") for kind in ("text", "image"))
-        if not text and not image:
-            wanted = " or ".join(filter(None, (names["text"], names["image"]))) or "text, image"
-            report.errors.append(
-                f"{path}:{number}: no value in {wanted}; "
-                "name the columns with --text-column and --image-column"
-            )
-            continue
-        problem = _unusable(json.dumps(record, default=str, ensure_ascii=False))
-        if problem or "\\u0000" in json.dumps(record, default=str):
-            report.errors.append(f"{path}:{number}: {problem or 'a value has a NUL byte'}")
-            continue
-        key = record.get(names["key"] or "")
-        key = f"{path}:{number}" if key in (None, "") else str(key)
-        kept = columns.metadata
         used = {name for name in names.values() if name}
+        kept = columns.metadata
         extra = {
             name: value
             for name, value in record.items()
@@ -234,51 +271,30 @@ def _table(
         both = {**metadata, **extra}
         if text and image:
             both = {**both, "pair": key}  # says which text and picture belong together
+        home = source or SOURCE
         if text:
-            yield NewSource(source, f"{key}#text" if image else key, "text", str(text), both)
+            yield NewSource(home, f"{key}#text" if image else key, "text", str(text), both)
         if image:
             reference = str(image)
             if "://" not in reference and not reference.startswith("data:"):
                 reference = str((path.parent / reference).absolute())
-            yield NewSource(source, f"{key}#image" if text else key, "image", reference, both)
+            yield NewSource(home, f"{key}#image" if text else key, "image", reference, both)
 
 
-def _column(kind: str, columns: Columns, record: Mapping[str, Any]) -> str | None:
-    asked: str | None = getattr(columns, kind)
-    if asked is not None:
-        return asked
-    return next((name for name in USUAL[kind] if name in record), None)
+def _own_key(path: Path, source: str | None, own: Any) -> str:
+    """Unique within its file, unless somebody named a source that it is the key of."""
+    return f"{path}#{own}" if source is None else str(own)
 
 
-def _records(path: Path, report: AddReport) -> Iterator[tuple[int, dict[str, Any]]]:
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as lines:
-            for record in (reader := csv.DictReader(lines)):
-                yield reader.line_num, {k: v for k, v in record.items() if k is not None}
-    elif suffix == ".parquet":
-        try:
-            import pyarrow.parquet as parquet  # an optional extra
-        except ImportError as exc:
-            raise ConfigurationError(
-                "Parquet needs pyarrow: pip install 'pgvector-crossmodal-pipeline[parquet]'"
-            ) from exc
-        number = 0
-        for batch in parquet.ParquetFile(path).iter_batches():
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
-    else:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError as exc:
-                    report.errors.append(f"{path}:{number}: no JSON: {exc}")
-                    continue
-                if not isinstance(record, dict):
-                    report.errors.append(f"{path}:{number}: a JSON object is expected in each line")
-                    continue
-                yield number, record
+def _problem(
+    record: Mapping[str, Any], names: Mapping[str, str | None], columns: Columns
+) -> str | None:
+    """Why a record cannot become a row."""
+    if not any(record.get(names[kind] or "") for kind in ("text", "image")):
+        wanted = " or ".join(filter(None, (names["text"], names["image"]))) or "text, image"
+        return f"no value in {wanted}; name the columns with --text-column and --image-column"
+    if columns.key is not None and record.get(columns.key) in (None, ""):
+        return f"no key in {columns.key}"
+    if "\\u0000" in json.dumps(record, default=str):
+        return "a value has a NUL byte"
+    return _unusable(json.dumps(record, default=str, ensure_ascii=False))

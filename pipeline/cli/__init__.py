@@ -19,17 +19,19 @@ from pipeline.cli.add import add
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
-from pipeline.cli.output import fail, setup_logging
+from pipeline.cli.output import fail, refusal, setup_logging
 from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
+from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import PipelineError
 
 app = typer.Typer(
     name="pipeline",
     help="Cross-modal search in PostgreSQL: images and texts in one pgvector table.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -76,7 +78,10 @@ app.add_typer(db.app, name="db")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: an error on purpose is one line on stderr, the causes at debug level."""
+    """Entry point: an error on purpose is one line on stderr, the causes at debug level.
+
+    So is what the database or the system refuses. Anything else is a bug, and its traceback shows.
+    """
     try:
         app(args=arguments)
     except PipelineError as exc:
@@ -87,3 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has seen enough; Python would complain again while it exits.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as exc:
+        reason = refusal(exc)
+        if reason is None:
+            raise
+        fail(exc, reason=reason)

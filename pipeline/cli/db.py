@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pipeline.errors import ConfigurationError, EmbeddedServerError
+from pipeline.cli.summaries import WholeSummaries
+from pipeline.errors import EmbeddedServerError
 from pipeline.settings import Settings
 
-# pipeline.embedded and psycopg are imported by the commands that need them: they take 0.2 s,
-# which `pipeline --help` would pay otherwise.
+# pipeline.embedded and pipeline.database are imported by the commands that need them: they take
+# 0.2 s, which `pipeline --help` would pay otherwise.
 if TYPE_CHECKING:
     from pipeline.embedded import EmbeddedServer
 
 app = typer.Typer(
     help="Start, stop and reach the embedded PostgreSQL.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
 )
 
@@ -41,7 +43,10 @@ def start() -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded PostgreSQL and wait until it is down. Example: pipeline db stop"""
-    _server().stop(_progress())
+    server = _server()
+    ran = server.status().state != "stopped"
+    server.stop(_progress())
+    print("stopped" if ran else "was not running")
 
 
 @app.command()
@@ -64,7 +69,9 @@ def status(
 @app.command()
 def url() -> None:
     """Print the URL of the database in use, without its password. Example: pipeline db url"""
-    print(_without_password(_database_url())[0])
+    from pipeline.database import without_password
+
+    print(without_password(_database_url())[0])
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -73,9 +80,11 @@ def psql(context: typer.Context) -> None:
 
     Options and arguments go to psql. Example: pipeline db psql -c 'SELECT version()'
     """
+    from pipeline.database import without_password
+
     configured = Settings.load().database_url
     target = _database_url() if configured else _server().start(_progress())
-    visible, password = _without_password(target)
+    visible, password = without_password(target)
     if password is not None:
         os.environ["PGPASSWORD"] = password  # on the command line every user could read it
     _replace_by_psql(["--dbname", visible, *context.args])
@@ -88,36 +97,8 @@ def _server() -> "EmbeddedServer":
 
 
 def _database_url() -> str:
-    """As libpq takes it: SQLAlchemy's ``postgresql+psycopg:`` is accepted too."""
     configured = Settings.load().database_url
-    if configured is None:
-        return _server().url()
-    scheme, colon, rest = configured.get_secret_value().partition("://")
-    return f"{scheme.partition('+')[0]}{colon}{rest}"
-
-
-def _without_password(target: str) -> tuple[str, str | None]:
-    """The URL as it may be shown, and the password that was in it."""
-    import psycopg
-    from psycopg import conninfo
-
-    scheme, colon, rest = target.partition("://")
-    try:
-        if not colon:
-            raise psycopg.ProgrammingError("no URL")
-        password = conninfo.conninfo_to_dict(target).get("password")
-    except psycopg.ProgrammingError as exc:
-        raise ConfigurationError(
-            "PIPELINE_DATABASE_URL or DATABASE_URL is no PostgreSQL URL; write it as "
-            "postgresql://USER@HOST:5432/DATABASE"
-        ) from exc
-    if password is None:
-        return target, None
-    place, mark, query = rest.partition("?")
-    user, at, host = place.rpartition("@")
-    options = [option for option in query.split("&") if not option.startswith("password=")]
-    shown = f"{user.partition(':')[0]}{at}{host}{mark}{'&'.join(options)}"
-    return f"{scheme}{colon}{shown}", str(password)
+    return _server().url() if configured is None else configured.get_secret_value()
 
 
 def _replace_by_psql(arguments: list[str]) -> NoReturn:

@@ -18,16 +18,33 @@ EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
 logger = logging.getLogger("pipeline")
 
 
-def fail(exc: BaseException, code: int = 1) -> NoReturn:
+def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoReturn:
     """One line for a person, the traceback at --log-level debug."""
     logger.debug("failed", exc_info=exc)
-    print(f"pipeline: {' '.join(str(exc).split())}", file=sys.stderr)
+    print(f"pipeline: {' '.join((reason or str(exc)).split())}", file=sys.stderr)
     sys.exit(code)
+
+
+def refusal(exc: Exception) -> str | None:
+    """Why the database or the system refused, in its words; None for any other error, a bug."""
+    if isinstance(exc, OSError):
+        return f"{exc.filename or 'the system refuses'}: {exc.strerror or exc}"
+    psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
+    if psycopg is None or not isinstance(exc, psycopg.Error):
+        return None
+    from pipeline.database import explain
+
+    return f"the database refuses: {explain(exc)}"
 
 
 def note(message: str) -> None:
     """For the person, not for the pipe."""
     print(message, file=sys.stderr)
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """For one cell of a table."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def print_json(value: Any) -> None:
@@ -45,7 +62,11 @@ def print_table(
     from rich.console import Console  # late: 0.1 s that --help need not pay
 
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(make_table(title, columns, rows, right=right))
+    with console.capture() as drawn:
+        console.print(make_table(title, columns, rows, right=right))
+    # Without the blanks that rich frames it in, but for one line before what comes next.
+    lines = [line.rstrip() for line in drawn.get().split("\n")]
+    print("\n".join(lines).strip("\n"), end="\n\n")
 
 
 def make_table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.output import note, print_json, print_table, progress_bar
+from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 eval_app = typer.Typer(
     help="Measure recall of the index, and retrieval of the model.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
     rich_markup_mode=None,
 )
@@ -181,14 +183,19 @@ def map_items(
     print(output)
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    model: Annotated[
+        bool, typer.Option("--model", help="Also load the model and check what it computes here.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the server, the schema, the active space and the queue: OK, or what to run about it.
 
     Exits 1 when something is wrong. Example: pipeline doctor --json
     """
     from pipeline import doctor as checks
 
-    results = checks.examine(Settings.load())
+    results = checks.examine(Settings.load(), model=model)
     wrong = [check for check in results if not check.ok]
     if as_json:
         print_json([dataclasses.asdict(check) for check in results])

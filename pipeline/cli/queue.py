@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import print_json, print_table
+from pipeline.cli.output import note, print_json, print_table, shortened
 
 
 def status(
@@ -49,37 +49,36 @@ def failures(
 
     Example: pipeline failures --rows --limit 20
     """
-    from pipeline import queue
     from pipeline.database import open_database
+    from pipeline.failures import grouped, row_by_row
     from pipeline.ingest import find_space
     from pipeline.settings import Settings
 
     with open_database(Settings.load()) as connection:
         found = find_space(connection, space)
-        if rows:
-            each = queue.failed_rows(connection, found.id, limit)
-            if as_json:
-                print_json([asdict(row) for row in each])
-                return
-            print_table(
-                None,
-                ("id", "source", "key", "code", "attempts", "error"),
-                [(r.source_id, r.source, r.source_key, r.code, r.attempts, r.error) for r in each],
-                right=("id", "attempts"),
-            )
-            return
-        groups = queue.failures(connection, found.id)
+        failed = row_by_row(connection, found.id, limit) if rows else grouped(connection, found.id)
     if as_json:
-        print_json([asdict(group) for group in groups])
-    elif not groups:
+        print_json(failed)
+        return
+    if not failed:
         print("no row has failed")
+        return
+    if rows:
+        columns = {"id": "source_id", "source": "source", "key": "source_key"}
+        columns |= {"reference": "content_ref", "code": "code"}
+        columns |= {"attempts": "attempts", "error": "error"}
     else:
-        print_table(
-            None,
-            ("code", "rows", "for example", "key", "error"),
-            [(g.code, g.count, g.source_id, g.source_key, g.error) for g in groups],
-            right=("rows", "for example"),
-        )
+        columns = {"code": "code", "rows": "count", "for example": "source_id"}
+        columns |= {"key": "source_key", "reference": "content_ref", "error": "error"}
+    print_table(
+        None,
+        tuple(columns),
+        [[shortened(str(row[name])) for name in columns.values()] for row in failed],
+        right=("id", "attempts", "rows", "for example"),
+    )
+    for code, cure in {row["code"]: row["next"] for row in failed}.items():
+        note(f"{code}: {cure}")
+    note("next: pipeline retry, once the cause is gone")
 
 
 def retry(

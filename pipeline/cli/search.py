@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import print_json, print_table
+from pipeline.cli.output import note, print_json, print_table, shortened
+from pipeline.modalities import ModalityName, Ranking
 
 if TYPE_CHECKING:
     from pipeline.documents import Neighbour
@@ -20,11 +21,11 @@ def search(
         int | None, typer.Option("--item", help="Look for what is like this stored item.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option("--modality", "-m", help="Only text, or only image.")
+        ModalityName | None, typer.Option("--modality", "-m", help="Only text, or only image.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many.")] = 10,
     ranking: Annotated[
-        str, typer.Option(help="Over both modalities: calibrated, raw or quota.")
+        Ranking, typer.Option(help="The order of results of both modalities.")
     ] = "calibrated",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
@@ -43,7 +44,7 @@ def search(
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:
-        print("nothing is stored yet that could be found; see `pipeline status`")
+        note("nothing is stored yet that could be found; see `pipeline status`")
     else:
         print_neighbours(None, found)
 
@@ -64,15 +65,23 @@ def as_dict(neighbour: "Neighbour") -> dict[str, object]:
 
 
 def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
-    """The table of a search."""
+    """The table of a search; with the score where that, not the similarity, is the order."""
+    scored = any(n.score != n.similarity for n in found)
     print_table(
         title,
-        ("rank", "similarity", "id", "modality", "content"),
+        ("rank", *["score"] * scored, "similarity", "id", "modality", "content"),
         [
-            (n.rank, f"{n.similarity:.3f}", n.document.id, n.document.modality, shown(n))
+            (
+                n.rank,
+                *[f"{n.score:.3f}"] * scored,
+                f"{n.similarity:.3f}",
+                n.document.id,
+                n.document.modality,
+                shown(n),
+            )
             for n in found
         ],
-        right=("rank", "similarity", "id"),
+        right=("rank", "score", "similarity", "id"),
     )
 
 
@@ -81,4 +90,4 @@ def shown(neighbour: "Neighbour") -> str:
     ref = neighbour.document.content_ref
     if neighbour.document.modality == "image" and not ref.startswith("data:"):
         ref = ref.rsplit("/", 1)[-1] if "://" not in ref else ref
-    return ref if len(ref) <= 100 else ref[:99] + "…"
+    return shortened(ref)

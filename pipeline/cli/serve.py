@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def serve(
     cache_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Query vectors to keep.", show_default="10000"),
+        typer.Option(min=1, help="Query vectors to keep, instead of PIPELINE_QUERY_CACHE_SIZE."),
     ] = None,
     configure_loopback: Annotated[
         bool,

@@ -9,6 +9,7 @@ from pipeline.cli.output import note
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
 from pipeline.cli.space_show import list_spaces, show_space
+from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 
@@ -17,6 +18,7 @@ from pipeline.settings import Settings
 app = typer.Typer(
     help="Create, build, activate, roll back, import, export and drop embedding spaces.",
     no_args_is_help=True,
+    cls=WholeSummaries,
     add_completion=False,
     rich_markup_mode=None,
 )

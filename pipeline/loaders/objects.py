@@ -9,7 +9,7 @@ without being redacted.
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from importlib import import_module
@@ -55,6 +55,32 @@ def _parse(ref: str) -> _Place:
     return _Place(scheme.lower(), bucket, key)
 
 
+def _allowed(settings: Settings) -> list[_Place]:
+    """The entries of the allow-list.
+
+    Raises:
+        ConfigurationError: naming an entry that is none.
+    """
+    places = [_parse(entry) for entry in settings.buckets]
+    for entry, place in zip(settings.buckets, places, strict=True):
+        if place.scheme not in _EXTRAS or not place.bucket:
+            raise ConfigurationError(
+                f"PIPELINE_BUCKETS: {entry!r}; expected entries such as s3://bucket/prefix"
+            )
+    return places
+
+
+def closed_buckets(references: Iterable[str], settings: Settings) -> list[str]:
+    """The buckets of those references that no entry of ``PIPELINE_BUCKETS`` allows."""
+    allowed = _allowed(settings)
+    closed = [
+        f"{place.scheme}://{place.bucket}"
+        for place in map(_parse, references)
+        if place.scheme in _EXTRAS and not any(entry.contains(place) for entry in allowed)
+    ]
+    return list(dict.fromkeys(closed))
+
+
 class ObjectLoader:
     """Reads objects from allowed buckets; one client per bucket, kept."""
 
@@ -62,12 +88,7 @@ class ObjectLoader:
         self._max_bytes = settings.max_bytes
         self._timeout = settings.load_timeout_seconds
         self._connect_timeout = settings.connect_timeout_seconds
-        self._allowed = [_parse(entry) for entry in settings.buckets]
-        for entry, place in zip(settings.buckets, self._allowed, strict=True):
-            if place.scheme not in _EXTRAS or not place.bucket:
-                raise ConfigurationError(
-                    f"PIPELINE_BUCKETS: {entry!r}; expected entries such as s3://bucket/prefix"
-                )
+        self._allowed = _allowed(settings)
         self._stores: dict[tuple[str, str], Store] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None

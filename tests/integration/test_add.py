@@ -11,7 +11,8 @@ from PIL import Image
 from pipeline import sources
 from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
-from pipeline.sources import AddReport, Columns
+from pipeline.sources import AddReport
+from pipeline.tables import Columns
 
 Rows = list[tuple[Any, ...]]
 Add = Callable[..., AddReport]
@@ -19,13 +20,18 @@ Add = Callable[..., AddReport]
 
 @pytest.fixture
 def add(connection: Connection) -> Add:
-    def add(*arguments: Path | str, columns: Columns | None = None, **metadata: Any) -> AddReport:
+    def add(
+        *arguments: Path | str,
+        columns: Columns | None = None,
+        source: str | None = "test",
+        **metadata: Any,
+    ) -> AddReport:
         report = AddReport()
         files = sources.expand([str(argument) for argument in arguments], report)
         rows = (
             row
             for file in files
-            for row in sources.rows_of(file, "test", columns or Columns(), metadata, report)
+            for row in sources.rows_of(file, source, columns or Columns(), metadata, report)
         )
         return sources.add(connection, rows, report)
 
@@ -148,6 +154,104 @@ def test_a_bad_row_is_named_and_the_others_are_added(
     assert report.added == (0 if name == "paper.pdf" else 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.parquet", b""),
+        ("garbage.parquet", b"PAR1 no table PAR1"),
+        ("long.csv", b"text,n\n" + b"x" * 200_000 + b",1\n"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_added(
+    add: Add, tmp_path: Path, picture: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    report = add(tmp_path / name, picture)
+    assert report.added == 1
+    assert len(report.errors) == 1
+    assert report.errors[0].startswith(f"{tmp_path / name}: cannot be read as .")
+    assert "\n" not in report.errors[0]
+
+
+def test_two_tables_may_count_from_one(add: Add, rows: Callable[[], Rows], tmp_path: Path) -> None:
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text(f"id,text\n1,of {name}\n")
+    files = tmp_path / "one.csv", tmp_path / "two.csv"
+    assert add(*files, source=None).added == 2
+    assert add(*files, source=None).unchanged == 2
+    assert [row[::2] for row in rows()] == [
+        (f"{tmp_path}/one.csv#1", "of one.csv"),
+        (f"{tmp_path}/two.csv#1", "of two.csv"),
+    ]
+    # In a source of their own they are the same row: said, not silently the last.
+    report = add(*files, source="shop")
+    assert report.added == 1
+    assert report.errors == [
+        f"{tmp_path}/two.csv:2: its key is that of {tmp_path}/one.csv:2; only the first was added "
+        "(see --key-column)"
+    ]
+
+
+@pytest.mark.parametrize("source", [None, "shop"])
+def test_a_key_twice_in_a_table_is_named_with_both_lines(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path, source: str | None
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("id,text\n1,first\n2,other\n1,second\n")
+    report = add(file, source=source)
+    assert report.errors == [
+        f"{file}:4: its key is that of line 2; only the first was added (see --key-column)"
+    ]
+    assert [row[2] for row in rows()] == ["first", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.csv", "sku,text,n\nA,a,1\n"), ("t.jsonl", '{"sku": "A"}\n{"text": "a", "n": 1}\n')],
+)
+@pytest.mark.parametrize(
+    "columns", [Columns(key="skew"), Columns("sku", "skew"), Columns(metadata=("n", "skew"))]
+)
+def test_a_column_that_is_not_there_is_named_with_those_that_are(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path, name: str, content: str, columns: Columns
+) -> None:
+    (tmp_path / name).write_text(content)
+    report = add(tmp_path / name, columns=columns)
+    assert report.errors == [
+        f"{tmp_path / name}: there is no column 'skew'; there are: sku, text, n"
+    ]
+    assert rows() == []
+
+
+def test_a_parquet_column_that_is_not_there_is_named(add: Add, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"key": ["a"], "text": ["one"]}), tmp_path / "t.parquet")
+    report = add(tmp_path / "t.parquet", columns=Columns(key="sku"))
+    assert "there is no column 'sku'; there are: key, text" in report.errors[0]
+
+
+def test_a_row_without_its_asked_key_is_named(add: Add, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sku,text\nA,a\n,b\n")
+    report = add(tmp_path / "t.csv", columns=Columns("sku"))
+    assert report.added == 1
+    assert report.errors == [f"{tmp_path / 't.csv'}:3: no key in sku"]
+
+
+def test_pictures_elsewhere_are_their_own_keys(
+    connection: Connection, rows: Callable[[], Rows]
+) -> None:
+    report = AddReport()
+    references = ["https://example.org/a.jpg?v=1", "s3://b/x.jpg", "ftp://h/x.jpg", "s3://b/t.csv"]
+    assert all(map(sources.is_reference, references))
+    sources.add(connection, sources.reference_rows(references, "test", {"n": 1}, report), report)
+    assert rows() == [(ref, "image", ref, {"n": 1}) for ref in references[:2]]
+    assert report.errors == [
+        "ftp://h/x.jpg: pictures can be at http://, https://, s3://, gs://, az:// or in files",
+        "s3://b/t.csv: download the file, then add it",
+    ]
+
+
 def test_a_latin1_line_is_named(add: Add, tmp_path: Path) -> None:
     (tmp_path / "l.txt").write_bytes("good\ncafé\n".encode("latin-1"))
     report = add(tmp_path / "l.txt")
@@ -162,7 +266,8 @@ def test_a_missing_file_is_named_and_the_others_are_added(add: Add, picture: Pat
 
 
 def test_a_given_text_is_its_own_key(connection: Connection) -> None:
-    rows = [sources.text_row("a red bicycle", "cli")] * 2
+    rows = [sources.text_row("a red bicycle", "cli", {"n": 1})] * 2
+    assert rows[0].metadata == {"n": 1}
     report = sources.add(connection, rows, AddReport())
     assert (report.added, report.unchanged) == (1, 1)
     with pytest.raises(ConfigurationError, match="UTF-8"):

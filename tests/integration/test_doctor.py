@@ -6,6 +6,7 @@ from psycopg import sql
 from pipeline import migrate, probes, spaces
 from pipeline.database import Connection, connect
 from pipeline.doctor import Check, examine
+from pipeline.embedder import MultimodalEmbedder
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 
@@ -154,3 +155,24 @@ def test_what_stands_in_the_way_of_everything_ends_the_examination(empty_url: st
     (check,) = examine(nowhere)
     assert (check.name, check.ok) == ("server", False)
     assert "does not exist" in check.found
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_the_model_is_checked_for_what_it_computes_here(empty_url: str, precision: str) -> None:
+    settings = Settings.load(database_url=empty_url, device="cpu")
+    migrate.upgrade(empty_url)
+    embedder = MultimodalEmbedder("demo", device="cpu", precision=precision)
+    with connect(empty_url) as connection:
+        space = spaces.create(connection, "demo", embedder.description)
+        spaces.activate(connection, space)
+        probes.store(connection, space, embedder)
+        found = {check.name: check for check in examine(settings, model=True)}
+        assert found["model probes"].ok, found["model probes"]
+        assert found["model precision"].ok, found["model precision"]
+        assert "of at least 0.999" in found["model precision"].found
+        connection.execute("UPDATE space_probes SET embedding[1] = embedding[1] + 0.1")
+        drifted = [check for check in examine(settings, model=True) if not check.ok]
+        assert [check.name for check in drifted] == ["model probes"]
+        connection.execute("UPDATE embedding_spaces SET fingerprint = 'another'")
+        strange = [check for check in examine(settings, model=True) if not check.ok]
+        assert [check.name for check in strange] == ["model"]

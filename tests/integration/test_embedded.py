@@ -735,8 +735,8 @@ def test_the_commands_start_show_and_stop_it(server: EmbeddedServer) -> None:
     assert found == {"state": "running", "pid": pid, "version": "18"} | place
     assert f"state    running\npid      {pid}\n" in db(server, "status")[1]
     assert db(server, "url") == (0, f"{server.url()}\n", "")
-    assert db(server, "stop") == (0, "", "")
-    assert db(server, "stop") == (0, "", "")
+    assert db(server, "stop") == (0, "stopped\n", "")
+    assert db(server, "stop") == (0, "was not running\n", "")
     assert db(server, "status")[:1] == (0,)
     assert server.status().state == "stopped"
 

@@ -11,10 +11,17 @@ from PIL import Image
 from sqlalchemy import Engine, event, func, select
 from sqlalchemy.orm import Session
 
-from pipeline import ModalityType, MultimodalItem, SourceItem, nearest_to, similar_to
+from pipeline import (
+    ModalityType,
+    MultimodalItem,
+    SourceItem,
+    nearest_to,
+    retrieve_cross_modal,
+    similar_to,
+)
 from pipeline.database import Connection
 from pipeline.engines import create_engine
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.index import UnifiedIndex
 from pipeline.search import distance_to
 from pipeline.settings import Settings
@@ -185,6 +192,41 @@ def test_the_index_answers_texts_pictures_vectors_and_items(
         assert {n.document.modality for n in both} == set(ModalityType)
 
 
+def test_the_vectors_come_along_when_they_are_asked_for(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with UnifiedIndex(filled, FakeEmbedder()) as index:
+        without = index.retrieve_cross_modal("cat", 12)
+        found = index.retrieve_cross_modal("cat", 12, with_embeddings=True)
+    assert [n.document.embedding for n in without] == [None] * 12
+    assert found == without  # the vector is no part of what a document is compared by
+    query = vector_of(b"cat")
+    for neighbour in found:
+        vector = neighbour.document.embedding
+        assert vector is not None
+        assert (vector.dtype, vector.shape) == (np.float32, (8,))
+        assert float(np.linalg.norm(vector)) == pytest.approx(1, abs=1e-6)
+        assert float(vector @ query) == pytest.approx(neighbour.similarity, abs=1e-3)
+    assert filled.database_url
+    monkeypatch.setenv("DATABASE_URL", filled.database_url.get_secret_value())
+    nearest = retrieve_cross_modal(query, 1, "text", with_embeddings=True)[0].document
+    assert nearest.content_ref == "cat"
+    assert nearest.embedding == pytest.approx(query, abs=1e-3)
+
+
+def test_an_item_shows_what_it_is_without_its_vector(session: Session) -> None:
+    item = session.scalars(nearest_to(vector_of(b"dog"), modality="text").limit(1)).one()
+    np.asarray(item.embedding)  # loaded
+    assert repr(item) == f"MultimodalItem(id={item.id}, modality='text', content_ref='dog')"
+    source = item.source_item
+    assert repr(source) == (
+        f"SourceItem(id={source.id}, source={source.source!r}, source_key='4', modality='text')"
+    )
+    session.expunge_all()
+    assert "dog" in repr(item)
+    assert repr(SourceItem()) == "SourceItem()"
+
+
 def test_a_query_text_is_embedded_once(filled: Settings) -> None:
     embedder = FakeEmbedder()
     with UnifiedIndex(filled, embedder) as index:
@@ -205,3 +247,19 @@ def test_a_query_of_the_wrong_size_or_a_bad_picture_says_what_is_wrong(
             index.retrieve_cross_modal(tmp_path / "x.jpg")
         with pytest.raises(ConfigurationError, match="top_k"):
             index.retrieve_cross_modal("cat", 0)
+
+
+def test_what_the_database_refuses_is_an_error_of_ours(
+    filled: Settings, connection: Connection
+) -> None:
+    with UnifiedIndex(filled, FakeEmbedder()) as index:
+        with pytest.raises(ConfigurationError, match="there is no item 999999; Items have"):
+            index.retrieve_cross_modal(999999)
+        with pytest.raises(ConfigurationError, match="'best'; there are: calibrated, raw, quota"):
+            index.retrieve_cross_modal("cat", ranking="best")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'pipeline search' AND datname = current_database()"
+        )
+        with pytest.raises(DatabaseError):
+            index.retrieve_cross_modal("cat")

@@ -55,7 +55,7 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
             "postgresql:///shop?user=ann&password=s3cret&port=1",
             "postgresql:///shop?user=ann&port=1",
         ),
-        ("postgres://ann:s3cret@one:1,two:2/shop", "postgres://ann@one:1,two:2/shop"),
+        ("postgres://ann:s3cret@one:1,two:2/shop", "postgresql://ann@one:1,two:2/shop"),
     ],
 )
 def test_the_url_is_shown_without_its_password(

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cures import CURES
 from pipeline.errors import ROW_ERROR_CODES, PermanentRowError, TransientRowError
 
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"^\| `(\w+)` \| (permanent|transient) \| \S.* \| \S.* \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `(\w+)` \| (permanent|transient) \| \S.* \| (\S.*) \|$", re.MULTILINE)
 
 
-def test_the_table_lists_exactly_the_codes_and_their_kind() -> None:
+def test_the_table_lists_exactly_the_codes_with_their_kind_and_cure() -> None:
     rows = ROW.findall((ROOT / "docs" / "errors.md").read_text(encoding="utf-8"))
-    assert {code: kind == "permanent" for code, kind in rows} == ROW_ERROR_CODES
+    assert {code: kind == "permanent" for code, kind, _ in rows} == ROW_ERROR_CODES
     assert len(rows) == len(ROW_ERROR_CODES)
+    assert {code: cure for code, _, cure in rows} == CURES
 
 
 @pytest.mark.parametrize("code", ROW_ERROR_CODES)
