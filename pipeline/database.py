@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from psycopg import sql
@@ -108,7 +108,7 @@ def shown_url(url: str) -> str:
     parts = _take_apart(libpq_url(url))
     user = "" if parts["user"] is None else f"{parts['user']}{':***' * bool(parts['password'])}@"
     query = [(key, "***" if _SECRET.search(key) else v) for key, v in parse_qsl(parts["query"])]
-    options = f"?{urlencode(query, safe='/*')}" if query else ""
+    options = f"?{urlencode(query, safe='/*', quote_via=quote)}" if query else ""
     return f"postgresql://{user}{parts['hosts']}{parts['path'] or ''}{options}"
 
 

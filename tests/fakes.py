@@ -29,6 +29,7 @@ class FakeEmbedder:
         dimensions: int = FAKE_DIMENSIONS,
         before: Callable[[Sequence[bytes]], None] | None = None,
     ) -> None:
+        self.batch_size = 0  # whatever the settings say
         self.dimensions = dimensions
         self.before = before
         self.embedded = 0

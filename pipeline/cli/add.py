@@ -52,6 +52,7 @@ def add(
     """
     from pipeline import sources
     from pipeline.database import open_database
+    from pipeline.demo.notice import warn_of_demo_model
     from pipeline.settings import Settings
     from pipeline.tables import Columns
 
@@ -82,6 +83,7 @@ def add(
             report,
         )
         allowed = sources.register_roots(connection, dict.fromkeys(report.roots))
+        warn_of_demo_model(connection, note)
     for folder in allowed:
         note(f"allowed from now on for file references: {folder}")
     _note_closed_buckets(elsewhere, settings)

@@ -83,6 +83,18 @@ def test_a_database_that_is_not_migrated_says_what_to_do(run: Run) -> None:
     )
 
 
+def test_rows_for_the_demonstration_model_are_warned_of(run: Run) -> None:
+    """Vectors of drawings are no use to photographs: `add` and `ingest` say whose model it is."""
+    assert run("migrate", "--model", "demo").returncode == 0
+    added = run("add", "--text", "a photograph of a harbour")
+    ingested = run("ingest")
+    again = run("ingest")
+    for done in (added, ingested):
+        assert "warning: your rows wait for the demonstration's model" in done.stderr
+        assert done.returncode == 0
+    assert again.stderr == ""
+
+
 # Every command that needs a database, with the arguments it cannot do without.
 NEED_A_DATABASE = {
     ("demo",): (),

@@ -76,10 +76,12 @@ class FaultyEmbedder(FakeEmbedder):
         return FakeEmbedder().embed_images(images)
 
 
-def load_model(*_: Any, **__: Any) -> FakeEmbedder:
+def load_model(*_: Any, batch_size: int, **__: Any) -> FakeEmbedder:
     print("loading the model", flush=True)
     time.sleep(FAULTS.get("load", 0.0))
-    return FaultyEmbedder(before=before)
+    embedder = FaultyEmbedder(before=before)
+    embedder.batch_size = batch_size
+    return embedder
 
 
 def main() -> None:

@@ -49,6 +49,7 @@ def test_a_malformed_url_is_refused_in_one_line_with_nothing_of_it(url: str) -> 
         ("postgres://u:s3%40cr3t@h:5432/x", "postgresql://u:***@h:5432/x"),
         ("postgresql+psycopg://u@h/x?sslmode=require", "postgresql://u@h/x?sslmode=require"),
         ("postgresql:///x?host=/run/a%40b&password=s3cr3t", None),
+        ("postgresql:///x?host=/a%20folder", "postgresql:///x?host=/a%20folder"),
         ("postgresql://u:s3cr3t@[::1]:1,two:2/x", "postgresql://u:***@[::1]:1,two:2/x"),
         ("postgresql://h/x?sslpassword=s3cr3t", "postgresql://h/x?sslpassword=***"),
     ],
