@@ -23,6 +23,7 @@ from psycopg.rows import class_row
 from pipeline.database import Connection
 from pipeline.errors import RowError
 from pipeline.packed import allow_packed, pack_integers
+from pipeline.texts import redact
 
 CHANNEL = "ingest_jobs"
 
@@ -255,6 +256,17 @@ def fail(
         },
     ).fetchall()
     return dict(rows)
+
+
+def names(connection: Connection, source_ids: Sequence[int]) -> dict[int, str]:
+    """What people call these rows, for a log line: number, source and key."""
+    rows = connection.execute(
+        "SELECT id, source, source_key FROM source_items WHERE id = ANY (%s)", (list(source_ids),)
+    ).fetchall()
+    return {
+        source_id: f"source item {source_id} ({source}, {redact(key)})"
+        for source_id, source, key in rows
+    }
 
 
 def storable(message: str, limit: int = 500) -> str:

@@ -5,11 +5,19 @@ Precedence: command line flag > environment (``PIPELINE_*``, and ``DATABASE_URL`
 Settings are read once, at the start of a command, and passed down.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -59,7 +67,10 @@ class Settings(BaseSettings):
     load_first_rows: int = Field(
         20_000, ge=0, description="due for an empty space: its index is built after them; 0: never"
     )
-    lease_seconds: float = Field(60.0, gt=0, description="heartbeat every third of it")
+    lease_seconds: float = Field(60.0, gt=0, description="how long a claim holds by itself")
+    heartbeat_seconds: float = Field(
+        0.0, ge=0, description="how often a claim is prolonged; 0: every third of the lease"
+    )
     max_attempts: int = Field(5, ge=1)
     backoff_seconds: float = Field(2.0, ge=0, description="first back-off; doubles, with jitter")
     backoff_max_seconds: float = Field(600.0, ge=0)
@@ -89,6 +100,20 @@ class Settings(BaseSettings):
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(64, ge=1, description="windows (parts) per text")
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _shorter_than_the_lease(cls, value: float, info: ValidationInfo) -> float:
+        if value >= info.data.get("lease_seconds", math.inf):
+            raise ValueError(
+                "it must be shorter than PIPELINE_LEASE_SECONDS, or every claim lapses"
+            )
+        return value
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds from one heartbeat to the next."""
+        return self.heartbeat_seconds or self.lease_seconds / 3
 
     @field_validator("media_roots", mode="before")
     @classmethod

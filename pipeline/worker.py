@@ -90,8 +90,10 @@ class Worker:
         self._backoff = Backoff(settings.backoff_seconds, settings.backoff_max_seconds)
         self._in_flight = InFlight()
         self._batch_size = settings.batch_size or 32
-        # Two batches, so that the first look at the rate is one at full batches.
-        self._claim_size = ClaimSize(max(64, 2 * self._batch_size), settings.claim_size)
+        # At first two batches, and something to do for every thread that loads: so the first look
+        # at the rate is one at a worker that is busy.
+        first = max(64, 2 * self._batch_size, settings.load_workers)
+        self._claim_size = ClaimSize(first, settings.claim_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.
@@ -479,6 +481,8 @@ class Worker:
                 backoff=self._backoff,
             )
         )
+        logged = [job.source_id for job, _ in failures[: max(0, LOGGED_FAILURES - self._logged)]]
+        names = connection.run(lambda c: queue.names(c, logged)) if logged else {}
         for job, error in failures:
             state = states.get(job.source_id)
             self._retrying.discard(job.source_id)
@@ -486,11 +490,11 @@ class Worker:
                 self.report.failed += 1
             elif state == "pending":
                 self._retrying.add(job.source_id)
-            self._log_failure(job, error, state)
+            self._log_failure(job, error, state, names.get(job.source_id, job.name()))
         self.report.retrying = len(self._retrying)
         self._in_flight.remove([job for job, _ in failures])
 
-    def _log_failure(self, job: ClaimedJob, error: RowError, state: str | None) -> None:
+    def _log_failure(self, job: ClaimedJob, error: RowError, state: str | None, name: str) -> None:
         self._logged += 1
         if self._logged <= LOGGED_FAILURES:
             outcome = {"failed": "failed", "pending": "will be tried again"}.get(
@@ -498,7 +502,7 @@ class Worker:
             )
             logger.warning(
                 "%s %s: %s: %s",
-                job.name(),
+                name,
                 outcome,
                 error.code,
                 error.message,
@@ -517,7 +521,7 @@ class Worker:
 
     def _heartbeat_loop(self) -> None:
         connection = self._connection("heartbeat")
-        while not self._drained.wait(self._settings.lease_seconds / 3):
+        while not self._drained.wait(self._settings.heartbeat_interval):
             ids = self._in_flight.ids()
             if ids:
                 connection.run(

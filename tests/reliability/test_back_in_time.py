@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.database import Connection
+from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 
@@ -52,10 +53,11 @@ def test_rows_of_workers_killed_at_every_stage_are_done_by_another(
     assert_embedded_once(connection, texts)
 
 
+@pytest.mark.parametrize("timing", [{"lease_seconds": 0.6}, {"heartbeat_seconds": 0.1}])
 def test_the_heartbeat_keeps_rows_that_take_longer_than_a_lease(
-    settings: Settings, space: Space, connection: Connection
+    settings: Settings, space: Space, connection: Connection, timing: dict[str, float]
 ) -> None:
-    settings = settings.model_copy(update={"lease_seconds": 0.6})
+    settings = settings.model_copy(update={"lease_seconds": 0.6, **timing})
     add_texts(connection, ["slow"])
     slow = make_worker(settings, space, FakeEmbedder(before=lambda _: time.sleep(2.5)), once=False)
     other = make_worker(settings, space, once=False)
@@ -73,3 +75,10 @@ def test_the_heartbeat_keeps_rows_that_take_longer_than_a_lease(
                 "the row",
             )
     assert (slow.report.done, other.report.done) == (1, 0)
+
+
+def test_a_heartbeat_comes_three_times_a_lease_unless_it_is_set() -> None:
+    assert Settings.load().heartbeat_interval == 20
+    assert Settings.load(lease_seconds=90, heartbeat_seconds=15).heartbeat_interval == 15
+    with pytest.raises(ConfigurationError, match=r"HEARTBEAT_SECONDS: .* shorter than"):
+        Settings.load(lease_seconds=10, heartbeat_seconds=10)

@@ -161,6 +161,10 @@ def test_many_failures_write_few_lines(
     assert report.failed == 300
     assert len(caplog.records) <= 25
     assert any("pipeline failures" in record.getMessage() for record in caplog.records)
+    first = next(r for r in caplog.records if "failed" in r.getMessage()).getMessage()
+    row = connection.execute("SELECT id, source_key FROM source_items ORDER BY id").fetchone()
+    assert row is not None
+    assert first.startswith(f"source item {row[0]} (test, {row[1]}) failed: empty_text: ")
 
 
 def test_failures_are_grouped_by_code_and_come_back_by_code_or_by_row(
