@@ -14,7 +14,7 @@ SECONDS = 4.0
 # The rate is taken over at least so long: what is finished comes in bursts.
 WINDOW_SECONDS = 0.2
 # Model inputs in memory, over all claims in flight; a picture is 150 kB at 224 pixels.
-INPUT_BYTES = 128 * 2**20
+INPUT_BYTES = 32 * 2**20
 CLAIMS_IN_FLIGHT = 3
 
 
@@ -24,12 +24,18 @@ class ClaimSize:
     Args:
         first: before anything is finished.
         largest: whatever the rate.
+        least: whatever the memory, so that the model has full batches.
     """
 
     def __init__(
-        self, first: int, largest: int, clock: Callable[[], float] = time.monotonic
+        self,
+        first: int,
+        largest: int,
+        least: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._largest = largest
+        self._least = least
         self._clock = clock
         self._lock = threading.Lock()
         self._by_rate = min(first, largest)
@@ -44,7 +50,7 @@ class ClaimSize:
         jobs = self._by_rate
         if self._bytes_prepared:
             fitting = INPUT_BYTES * self._jobs_prepared // self._bytes_prepared
-            jobs = min(jobs, fitting // CLAIMS_IN_FLIGHT)
+            jobs = min(jobs, max(self._least, fitting // CLAIMS_IN_FLIGHT))
         return max(1, jobs)
 
     @property

@@ -93,7 +93,7 @@ class Worker:
         # At first two batches, and something to do for every thread that loads: so the first look
         # at the rate is one at a worker that is busy.
         first = max(64, 2 * self._batch_size, settings.load_workers)
-        self._claim_size = ClaimSize(first, settings.claim_size)
+        self._claim_size = ClaimSize(first, settings.claim_size, 2 * self._batch_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.

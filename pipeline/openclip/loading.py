@@ -36,7 +36,7 @@ from pipeline.openclip.checkpoints import (
 )
 from pipeline.openclip.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
 from pipeline.openclip.tokens import Tokenizer
-from pipeline.openclip.towers import use_self_attention
+from pipeline.openclip.towers import cut_last_block, use_self_attention
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +158,7 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
         module = _build(checkpoint.model_config)
         _fill(module, state, checkpoint, dtype)
     use_self_attention(module)
+    cut_last_block(module)
     module.to(dtype).eval().requires_grad_(False)
     for name in ("logit_scale", "logit_bias"):  # the temperature is described, so kept exactly
         if name in state:

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
-from open_clip.transformer import ResidualAttentionBlock, TextTransformer, text_global_pool
+from open_clip.transformer import (
+    ResidualAttentionBlock,
+    TextTransformer,
+    Transformer,
+    VisionTransformer,
+    text_global_pool,
+)
 from torch.nn import functional
 
 from pipeline.openclip.tokens import Tokens
@@ -37,18 +43,33 @@ class CausalTextTower:
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Features (n, dimensions) of int64 tokens (n, length), any length up to the context."""
         tower, length = self._module, tokens.shape[1]
+        features: torch.Tensor
         dtype = tower.transformer.get_cast_dtype()
         hidden = tower.token_embedding(tokens).to(dtype)
         hidden = hidden + tower.positional_embedding[:length].to(dtype)
         mask = tower.attn_mask[:length, :length].to(dtype)
-        hidden = tower.transformer(hidden, attn_mask=mask)
-        hidden = tower.ln_final(hidden)
-        features: torch.Tensor = text_global_pool(hidden, tokens, self._pool, self._end_id)
+        if self._reads_one_position():
+            marks = tokens if self._pool == "argmax" else torch.eq(tokens, self._end_id).int()
+            blocks = tower.transformer.resblocks
+            for block in blocks[:-1]:
+                hidden = block(hidden, attn_mask=mask)
+            features = tower.ln_final(block_at(blocks[-1], hidden, marks.argmax(dim=1), mask))[:, 0]
+        else:
+            hidden = tower.ln_final(tower.transformer(hidden, attn_mask=mask))
+            features = text_global_pool(hidden, tokens, self._pool, self._end_id)
         projection = tower.text_projection
         if isinstance(projection, torch.nn.Linear):
             projected: torch.Tensor = projection(features)
             return projected
         return features if projection is None else features @ projection
+
+    def _reads_one_position(self) -> bool:
+        transformer = self._module.transformer
+        return (
+            type(transformer) is Transformer
+            and transformer.batch_first
+            and is_plain_block(transformer.resblocks[-1])
+        )
 
 
 def is_causal(module: torch.nn.Module) -> bool:
@@ -106,14 +127,40 @@ class SelfAttention(torch.nn.Module):
         attn_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
         """Called as ResidualAttentionBlock does: all three the same, (n, length, width)."""
-        n, length, width = query.shape
-        joint = functional.linear(query, self._weight, self._bias)
-        heads = joint.view(n, length, 3, self._heads, width // self._heads).permute(2, 0, 3, 1, 4)
-        q, k, v = heads.unbind(0)
+        n, length, _ = query.shape
+        q, k, v = self._project(query, 0, 3)
         if attn_mask is not None and attn_mask.ndim == 3:  # CoCa's, (n * heads, length, length)
             attn_mask = attn_mask.view(n, self._heads, length, length)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        return self._out(mixed.transpose(1, 2).reshape(n, length, width)), None
+        return self._mix(q, k, v, attn_mask), None
+
+    def at(
+        self, x: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What one position of each row gathers from all, (n, 1, width).
+
+        Args:
+            positions: (n,).
+            mask: (length, length), added to the scores.
+        """
+        (q,) = self._project(_at(x, positions), 0, 1)
+        k, v = self._project(x, 1, 3)
+        return self._mix(q, k, v, None if mask is None else mask[positions][:, None, None, :])
+
+    def _project(self, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, ...]:
+        """Some of queries, keys and values, each (n, heads, length, width of a head)."""
+        n, length, width = x.shape
+        weight = self._weight[first * width : last * width]
+        bias = None if self._bias is None else self._bias[first * width : last * width]
+        joint = functional.linear(x, weight, bias)
+        parts = joint.view(n, length, last - first, self._heads, width // self._heads)
+        return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _mix(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        gathered: torch.Tensor = self._out(mixed.transpose(1, 2).flatten(2))
+        return gathered
 
 
 def use_self_attention(module: torch.nn.Module) -> None:
@@ -131,3 +178,58 @@ def use_self_attention(module: torch.nn.Module) -> None:
             and not attention.add_zero_attn
         ):
             block.attn = SelfAttention(attention)
+
+
+def _at(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """One position of each row: (n, length, width) to (n, 1, width)."""
+    return x[torch.arange(len(x), device=x.device), positions].unsqueeze(1)
+
+
+def is_plain_block(block: Any) -> bool:
+    """Whether ``block_at`` knows how to compute it."""
+    return type(block) is ResidualAttentionBlock and type(block.attn) is SelfAttention
+
+
+def block_at(
+    block: Any, x: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A block's output at one position of each row, (n, 1, width), exactly.
+
+    The last block of a tower is read there alone: the other positions are needed as keys and
+    values, no further. That saves five sixths of one block, of the twelve of a ViT-B.
+    """
+    one = _at(x, positions) + block.ls_1(block.attn.at(block.ln_1(x), positions, mask))
+    out: torch.Tensor = one + block.ls_2(block.mlp(block.ln_2(one)))
+    return out
+
+
+class LastBlock(torch.nn.Module):
+    """The last block of an image tower that is read at its class token, computed for it alone."""
+
+    def __init__(self, block: ResidualAttentionBlock) -> None:
+        super().__init__()
+        self._block: Any = block
+
+    def get_weight_dtype(self) -> torch.dtype:
+        """Asked of a tower's first block, which may be its last."""
+        dtype: torch.dtype = self._block.get_weight_dtype()
+        return dtype
+
+    def forward(self, x: torch.Tensor, **_: None) -> torch.Tensor:
+        """From (n, length, width) to (n, 1, width)."""
+        return block_at(self._block, x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+
+
+def cut_last_block(module: torch.nn.Module) -> None:
+    """Put ``LastBlock`` in place where the image tower is a ViT that is read at its class token."""
+    visual: Any = getattr(module, "visual", None)
+    if type(visual) is not VisionTransformer or type(visual.transformer) is not Transformer:
+        return
+    blocks = visual.transformer.resblocks
+    if (
+        visual.pool_type == "tok"
+        and visual.attn_pool is None
+        and not visual.output_tokens
+        and is_plain_block(blocks[-1])
+    ):
+        blocks[-1] = LastBlock(blocks[-1])

@@ -25,20 +25,20 @@ def work(size: ClaimSize, clock: Clock, rate: float, seconds: float, step: float
 
 
 def test_a_slow_model_holds_few_rows(clock: Clock) -> None:
-    size = ClaimSize(64, 1024, clock)
+    size = ClaimSize(64, 1024, clock=clock)
     assert (size.jobs, size.in_flight) == (64, 192)
     work(size, clock, 20, seconds=20)
     assert 15 <= size.jobs / SECONDS <= 25
 
 
 def test_a_fast_one_takes_the_largest_claims_at_once(clock: Clock) -> None:
-    size = ClaimSize(64, 1024, clock)
+    size = ClaimSize(64, 1024, clock=clock)
     work(size, clock, 20_000, seconds=2)
     assert size.jobs == 1024
 
 
 def test_a_pause_in_the_loading_halves_the_claim_at_most(clock: Clock) -> None:
-    size = ClaimSize(64, 1024, clock)
+    size = ClaimSize(64, 1024, clock=clock)
     work(size, clock, 20_000, seconds=2)
     clock.now += 60
     size.finished(1)
@@ -46,22 +46,29 @@ def test_a_pause_in_the_loading_halves_the_claim_at_most(clock: Clock) -> None:
 
 
 def test_large_inputs_are_held_back_by_memory(clock: Clock) -> None:
-    size = ClaimSize(64, 1024, clock)
+    size = ClaimSize(64, 1024, clock=clock)
     work(size, clock, 20_000, seconds=2)
     size.prepared(10, 10 * 3 * 384 * 384)
     assert size.in_flight * 3 * 384 * 384 <= INPUT_BYTES
     assert size.in_flight * 3 * 384 * 384 > 0.9 * INPUT_BYTES
 
 
+def test_memory_leaves_the_model_its_batches(clock: Clock) -> None:
+    size = ClaimSize(512, 1024, least=512, clock=clock)
+    size.prepared(10, 10 * 3 * 384 * 384)
+    work(size, clock, 20_000, seconds=2)
+    assert size.jobs == 512
+
+
 def test_at_least_one_row_is_claimed(clock: Clock) -> None:
-    size = ClaimSize(1, 1024, clock)
+    size = ClaimSize(1, 1024, clock=clock)
     size.prepared(1, 10 * INPUT_BYTES)
     work(size, clock, 0, seconds=10)
     assert size.jobs == 1
 
 
 def test_no_claim_is_larger_than_the_setting(clock: Clock) -> None:
-    size = ClaimSize(64, 8, clock)
+    size = ClaimSize(64, 8, clock=clock)
     assert size.jobs == 8
     work(size, clock, 20_000, seconds=2)
     assert size.jobs == 8

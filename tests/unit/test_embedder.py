@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline import embedder as embedder_module
 from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
+from pipeline.openclip.towers import LastBlock
 from tests.checkpoints import SIGLIP_PREPROCESS, TINY_CLIP, TINY_SIGLIP, model_of, save_checkpoint
 
 CAPTIONS = [
@@ -116,6 +117,22 @@ FAMILIES: dict[str, tuple[dict[str, Any], bool]] = {
         },
         False,
     ),
+    "image layer scale": (
+        {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], "ls_init_value": 0.5}},
+        True,
+    ),
+    "one image block": (
+        {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], "layers": 1}},
+        True,
+    ),
+    "images read at the mean": (
+        {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], "pool_type": "avg"}},
+        True,
+    ),
+    "normed after pooling": (
+        {**TINY_CLIP, "vision_cfg": {**TINY_CLIP["vision_cfg"], "final_ln_after_pool": True}},
+        True,
+    ),
     "coca": (
         {
             **TINY_CLIP,
@@ -153,6 +170,8 @@ def test_vectors_equal_openclips_own_in_every_family(family: str, tmp_path: Path
     assert np.abs(embedder.embed_text(CAPTIONS) - texts.numpy()).max() < 1e-5
     assert np.abs(embedder.embed_images(pictures()) - images.numpy()).max() < 1e-5
     assert (max(lengths) < context) is cut
+    last = embedder._model.visual.transformer.resblocks[-1]
+    assert isinstance(last, LastBlock) is (family not in {"images read at the mean", "coca"})
 
 
 def test_siglip_vectors_equal_openclips_own(
