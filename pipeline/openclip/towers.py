@@ -49,7 +49,7 @@ class CausalTextTower:
         hidden = hidden + tower.positional_embedding[:length].to(dtype)
         mask = tower.attn_mask[:length, :length].to(dtype)
         if self._reads_one_position():
-            marks = tokens if self._pool == "argmax" else torch.eq(tokens, self._end_id).int()
+            marks = tokens if self._pool == "argmax" else torch.eq(tokens, self._end_id or 0).int()
             blocks = tower.transformer.resblocks
             for block in blocks[:-1]:
                 hidden = block(hidden, attn_mask=mask)
