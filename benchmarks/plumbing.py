@@ -88,7 +88,7 @@ def work(url: str, space: Space, embedder: FreeEmbedder) -> IngestReport:
 def measure(rows: int, *, index: bool = False) -> dict[str, Any]:
     """Rows per second of both, and the ratio."""
     texts = captions(rows)
-    embedder = FreeEmbedder()
+    embedder = FreeEmbedder(table=rows if index else 65_536)
     with database() as url:
         space = make_space(url, active=index)
         blocks = packed(space, texts, embedder.vectors)
