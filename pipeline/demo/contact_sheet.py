@@ -37,7 +37,7 @@ _STYLE = """
   ol { list-style: none; margin: 0; padding: 0; display: grid; gap: .8rem;
        grid-template-columns: repeat(auto-fill, minmax(min(11.5rem, 45%), 1fr)); }
   li { display: flex; flex-direction: column; gap: .5rem; background: var(--card);
-       border: 1px solid var(--line); border-radius: .6rem; padding: .7rem; }
+       border: 1px solid var(--line); border-radius: .6rem; padding: .7rem; overflow: hidden; }
   li.own { border-color: var(--blue); box-shadow: 0 0 0 1px var(--blue); }
   li p { margin: 0; overflow-wrap: anywhere; }
   li span { margin-top: auto; font-size: .8rem; color: var(--soft);
