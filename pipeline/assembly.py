@@ -16,7 +16,7 @@ Result = npt.NDArray[np.float32] | RowError
 
 
 class InFlight:
-    """The jobs that a worker holds: bounds its memory, feeds its heartbeat, knows what is left."""
+    """The jobs that a worker holds: bounds its claims, feeds its heartbeat, knows what is left."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, ClaimedJob] = {}
@@ -45,6 +45,50 @@ class InFlight:
         """Whether fewer than ``count`` jobs are in flight, waiting up to ``seconds`` for it."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._jobs) < count, seconds)
+
+
+class WaitingInput:
+    """The model's input that is prepared and not yet written: what bounds a worker's memory.
+
+    However many jobs are claimed, they are numbers and references until they are loaded; whoever
+    loads pictures waits here while too many of them lie before the model or the database.
+
+    Args:
+        most_bytes: when to wait, in bytes of input.
+        least_parts: so many may lie there in any case, so that the model has full batches.
+    """
+
+    def __init__(self, most_bytes: int, least_parts: int) -> None:
+        self._most_bytes = most_bytes
+        self._least_parts = least_parts
+        self._parts = 0
+        self._changed = threading.Condition()
+        self.bytes = 0
+
+    def add(self, parts: Sequence[PreparedPart]) -> None:
+        with self._changed:
+            self._parts += len(parts)
+            self.bytes += _size(parts)
+
+    def remove(self, parts: Sequence[PreparedPart]) -> None:
+        with self._changed:
+            self._parts -= len(parts)
+            self.bytes -= _size(parts)
+            self._changed.notify_all()
+
+    def wait_for_room(self, stop: threading.Event, look_seconds: float) -> None:
+        """Until there is room, or ``stop`` is set."""
+        with self._changed:
+            while (
+                self.bytes >= self._most_bytes
+                and self._parts >= self._least_parts
+                and not stop.is_set()
+            ):
+                self._changed.wait(look_seconds)
+
+
+def _size(parts: Sequence[PreparedPart]) -> int:
+    return sum(part.input.nbytes for part in parts if part.input is not None)
 
 
 @dataclass(frozen=True, slots=True)

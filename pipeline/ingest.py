@@ -77,8 +77,9 @@ def ingest(
         indexing.run()
 
     if once:
-        report = _work(settings, space, due, listener, limit=limit) if due else None
-        report = report or IngestReport(space.name)
+        report = IngestReport(space.name)
+        if due:
+            report = _work(settings, space, due, listener, limit=limit)
         if lacks_index:
             report.seconds_indexing = load_first.index_now(settings, space, build_index)
     elif lacks_index:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.errors import RowError
+from pipeline.known_vectors import LookUp
 from pipeline.queue import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.texts import clean_text, redact
@@ -65,9 +66,6 @@ class PreparedPart:
     vector: npt.NDArray[np.float32] | None = None
 
 
-KnownVectors = Callable[[str, Sequence[bytes]], dict[bytes, npt.NDArray[np.float32]]]
-
-
 class Intake:
     """Turns jobs into parts. Thread-safe as far as its loader and decoder are.
 
@@ -79,7 +77,7 @@ class Intake:
         embedder: Embedder,
         load: Callable[[str], Content],
         decode: Callable[[bytes], Picture],
-        known_vectors: KnownVectors,
+        known_vectors: LookUp,
         settings: Settings,
         timed: Callable[[str], AbstractContextManager[None]],
     ) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Vectors = dict[bytes, npt.NDArray[np.float32]]
+Found = dict[bytes, npt.NDArray[np.float32]]
+LookUp = Callable[[str, Sequence[bytes]], Found]
 
 
 @dataclass(slots=True, eq=False)
 class _Question:
     modality: str
     hashes: Sequence[bytes]
-    answer: Vectors | None = None
+    answer: Found | None = None
     error: BaseException | None = None
 
 
@@ -32,12 +33,12 @@ class KnownVectors:
         look_up: asks the database; called by one thread at a time, with distinct hashes.
     """
 
-    def __init__(self, look_up: Callable[[str, Sequence[bytes]], Vectors]) -> None:
+    def __init__(self, look_up: LookUp) -> None:
         self._look_up = look_up
         self._asking = threading.Lock()
         self._waiting: deque[_Question] = deque()
 
-    def __call__(self, modality: str, hashes: Sequence[bytes]) -> Vectors:
+    def __call__(self, modality: str, hashes: Sequence[bytes]) -> Found:
         """Raises what ``look_up`` raises, in each thread whose question was in the statement."""
         question = _Question(modality, hashes)
         self._waiting.append(question)

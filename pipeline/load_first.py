@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # How often a worker that watches looks whether the backlog is through.
 LOOK_SECONDS = 5.0
+LONGEST_PAUSE = 600.0  # after a build that failed
 
 
 def lacks_index(connection: Connection, space: Space) -> bool:
@@ -59,16 +60,21 @@ def index_beside(settings: Settings, space: Space, build: Callable[[], None]) ->
     ended = threading.Event()
 
     def wait_and_build() -> None:
-        try:
-            with open_database(settings, role="pipeline index") as connection:
-                if not _may_build(connection, warn=True):
-                    return
-                while not _is_time(connection, space, settings):
-                    if ended.wait(LOOK_SECONDS):
+        pause = LOOK_SECONDS
+        while not ended.is_set():
+            try:
+                with open_database(settings, role="pipeline index") as connection:
+                    if not _may_build(connection, warn=True):
                         return
-            build()
-        except (PipelineError, psycopg.Error) as exc:
-            logger.error("the index is not built, the next start tries again: %s", exc)
+                    while not _is_time(connection, space, settings):
+                        if ended.wait(LOOK_SECONDS):
+                            return
+                build()
+                return
+            except (PipelineError, psycopg.Error) as exc:  # the worker outlives it, and so do we
+                logger.warning("the index is not built, again in %.0f s: %s", pause, exc)
+            ended.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     thread = threading.Thread(target=wait_and_build, name="load first", daemon=True)
     thread.start()

@@ -1,8 +1,8 @@
 """The worker: claim -> load -> prepare -> embed -> write, each stage in threads of its own.
 
-Bounded by the jobs in flight: the claimer takes no more until the writer has finished some, so
-memory does not grow with the backlog. No transaction is open while a file is fetched or the
-model runs.
+Bounded by the jobs in flight, of which the claimer takes no more until the writer has finished
+some, and by the bytes of what is prepared for the model: memory does not grow with the backlog. No
+transaction is open while a file is fetched or the model runs.
 """
 
 import logging
@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 
 from pipeline import queue
-from pipeline.assembly import Assembly, InFlight, Outcome
+from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
 from pipeline.claim_size import ClaimSize
 from pipeline.database import Connection
 from pipeline.embed_batches import Result, embed_isolating
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02
 # How often a stage that waits for another looks whether it is to stop.
 LOOK_SECONDS = 0.2
+# Model input in memory, prepared and not yet written; a picture is 150 kB at 224 pixels.
+INPUT_BYTES = 32 * 2**20
 # How often the report looks which stage the others wait for.
 SAMPLE_SECONDS = 0.05
 # How long the threads get to end before the rows in hand are given back.
@@ -93,7 +95,9 @@ class Worker:
         # At first two batches, and something to do for every thread that loads: so the first look
         # at the rate is one at a worker that is busy.
         first = max(64, 2 * self._batch_size, settings.load_workers)
-        self._claim_size = ClaimSize(first, settings.claim_size, 2 * self._batch_size)
+        self._claim_size = ClaimSize(first, settings.claim_size)
+        # A batch each that is prepared, gathered, embedded and written.
+        self._input = WaitingInput(INPUT_BYTES, 4 * self._batch_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.
@@ -332,8 +336,9 @@ class Worker:
 
     def _load_image(self, jobs: list[ClaimedJob]) -> None:
         for job in jobs:
+            self._input.wait_for_room(self._abort, LOOK_SECONDS)
             try:
-                self._to_embed.put(self._intake.image(job))
+                self._pass_on(self._intake.image(job))
             except RowError as exc:
                 self._to_write.put(Outcome(failures=[(job, exc)]))
 
@@ -342,7 +347,11 @@ class Worker:
         if failures:
             self._to_write.put(Outcome(failures=failures))
         if parts:
-            self._to_embed.put(parts)
+            self._pass_on(parts)
+
+    def _pass_on(self, parts: list[PreparedPart]) -> None:
+        self._input.add(parts)
+        self._to_embed.put(parts)
 
     def _look_up(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Any]:
         return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))
@@ -373,8 +382,6 @@ class Worker:
         self, parts: Sequence[PreparedPart], waiting: dict[str, list[PreparedPart]]
     ) -> None:
         """Parts whose vector is known go on to the writer, the others wait for their batch."""
-        inputs = sum(0 if part.input is None else part.input.nbytes for part in parts)
-        self._claim_size.prepared(sum(part.part == 0 for part in parts), inputs)
         known: list[tuple[PreparedPart, Result]] = []
         for part in parts:
             if part.vector is not None:
@@ -407,6 +414,8 @@ class Worker:
             batch = assembly.take(outcomes)
             self.report.reused += batch.reused
             self._claim_size.finished(len(batch.finished) + len(batch.failures))
+            for outcome in outcomes:
+                self._input.remove([part for part, _ in outcome.embedded])
             with self.report.timed("write"):
                 self._finish(connection, batch.finished)
                 self._fail(connection, batch.failures)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_table, progress_bar
+from pipeline.cli.output import note, progress_bar
 from pipeline.errors import PipelineError, SpaceError
 
 if TYPE_CHECKING:
@@ -125,29 +125,13 @@ def _say(before: "Progress", after: "Progress", seconds: float) -> None:
 
 
 def _print(answers: "list[Answer]") -> None:
-    from pipeline.cli.search import shown
+    from pipeline.cli.search import print_neighbours
     from pipeline.demo.tour import MIXED_RANKING
 
     print()
     for answer in answers:
-        mixed = answer.stop.modality is None
-        print_table(
-            f"{answer.stop.direction}: {answer.title}",
-            ("rank", *(["score"] if mixed else []), "similarity", "id", "modality", "content"),
-            [
-                (
-                    n.rank,
-                    *([f"{n.score:.3f}"] if mixed else []),
-                    f"{n.similarity:.3f}",
-                    n.document.id,
-                    n.document.modality,
-                    shown(n),
-                )
-                for n in answer.found
-            ],
-            right=("rank", "score", "similarity", "id"),
-        )
-        if mixed:
+        print_neighbours(f"{answer.stop.direction}: {answer.title}", answer.found)
+        if answer.stop.modality is None:
             print(f"  {MIXED_RANKING}")
 
 

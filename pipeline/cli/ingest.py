@@ -7,12 +7,20 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from pipeline.cli.output import EX_TEMPFAIL, note, print_json, print_table, progress_bar
+from pipeline.cli.output import (
+    EX_TEMPFAIL,
+    note,
+    print_json,
+    print_table,
+    progress_bar,
+    show_indexing,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
     from pipeline.indexing import Indexing
     from pipeline.ingest import IngestListener
     from pipeline.settings import Settings
-    from pipeline.spaces import IndexProgress
     from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)
@@ -132,16 +139,9 @@ def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListen
         note("building the index; searches go on meanwhile")
         stop.tell(build)
 
-    def indexed(progress: "IndexProgress") -> None:
-        bar.update(
-            index,
-            description=f"indexing {progress.modality}: {progress.phase}",
-            total=progress.total or None,
-            completed=progress.done,
-            visible=True,
-        )
-
-    return IngestListener(starting, progress, loading_first, indexing, indexed)
+    return IngestListener(
+        starting, progress, loading_first, indexing, partial(show_indexing, bar, index)
+    )
 
 
 class _StoppedEarly(BaseException):

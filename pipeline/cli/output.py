@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
     from rich.table import Table
+
+    from pipeline.spaces import IndexProgress
 
 EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
 
@@ -114,6 +116,17 @@ def progress_bar() -> "Progress":
         console=console,
         disable=not sys.stderr.isatty(),
         transient=True,
+    )
+
+
+def show_indexing(bar: "Progress", task: "TaskID", progress: "IndexProgress") -> None:
+    """How far the build of an index is, as a task of the bar that appears with it."""
+    bar.update(
+        task,
+        description=f"indexing {progress.modality}: {progress.phase}",
+        total=progress.total or None,
+        completed=progress.done,
+        visible=True,
     )
 
 

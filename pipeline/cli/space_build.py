@@ -4,18 +4,18 @@ import dataclasses
 import os
 import signal
 import time
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, progress_bar
+from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pipeline.build import Build, BuildListener, BuildReport
-    from pipeline.spaces import IndexProgress
     from pipeline.worker import IngestReport
 
 
@@ -107,16 +107,7 @@ def _show(bar: "Progress") -> "BuildListener":
     def waiting(jobs: int) -> None:
         bar.update(rows, description=f"waiting for {jobs} rows of other workers or in back-off")
 
-    def indexing(progress: "IndexProgress") -> None:
-        bar.update(
-            index,
-            description=f"indexing {progress.modality}: {progress.phase}",
-            total=progress.total or None,
-            completed=progress.done,
-            visible=True,
-        )
-
-    return BuildListener(embedding, embedded, waiting, indexing)
+    return BuildListener(embedding, embedded, waiting, partial(show_indexing, bar, index))
 
 
 def _stop_on_signals(building: "Build") -> None:

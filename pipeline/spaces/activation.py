@@ -25,7 +25,7 @@ from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.spaces.coverage import coverage
 from pipeline.spaces.indexes import build_indexes, missing_indexes
-from pipeline.spaces.parent_index import create_parent_index
+from pipeline.spaces.parent_index import PARENT_INDEX, PATIENCE_MS, create_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
 from pipeline.spaces.views import (
@@ -38,8 +38,6 @@ from pipeline.spaces.views import (
 
 logger = logging.getLogger(__name__)
 
-# How long readers wait behind a swap that waits for its locks.
-PATIENCE_MS = 40
 VACUUM_PATIENCE_MS = 5_000
 LONGEST_PAUSE = 1.0  # seconds between two attempts
 
@@ -202,7 +200,7 @@ def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
             "UPDATE embedding_spaces SET state = 'retired', retired_at = now() WHERE id = %s",
             (old.id,),
         )
-    connection.execute("DROP INDEX IF EXISTS multimodal_items_embedding")
+    connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(PARENT_INDEX)))
     if old is None or old.column_type != space.column_type:
         _change_type(connection, space, recreate=recreate)
     # Valid at once, since the parent has no partition at this moment; the partitions' own

@@ -15,7 +15,7 @@ from pipeline.spaces.space import Space
 # HnswElementData with its lock and heap pointers, rounded up).
 NODE_BYTES = 192
 NEIGHBOUR_BYTES = 16
-# Measured: pgvector says that the graph no longer fits somewhat before the sum is reached.
+# An allocator's own share, guessed; tests/integration/test_build_resources.py has pgvector agree.
 MARGIN = 1.2
 # Of the memory that is free now; the rest is for the cache and for whoever searches meanwhile.
 SHARE = 0.5

@@ -21,7 +21,7 @@ from pipeline.spaces.tables import is_empty
 logger = logging.getLogger(__name__)
 
 PARENT_INDEX = "multimodal_items_embedding"
-# As in activation.py: a waiting exclusive lock stops every reader behind it, so it waits briefly.
+# A waiting exclusive lock stops every reader behind it, so it waits briefly.
 PATIENCE_MS = 40
 ATTEMPTS = 30
 

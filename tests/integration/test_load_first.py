@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from pipeline import load_first, probes, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedder import MultimodalEmbedder
+from pipeline.errors import DatabaseError
 from pipeline.indexing import Indexing
 from pipeline.ingest import IngestListener, ingest
 from pipeline.report import IngestReport
@@ -206,6 +207,24 @@ def test_a_run_that_watches_indexes_when_the_backlog_is_through_and_goes_on(
     workers[0].stop()
     thread.join(60)
     assert reports[0].done == ROWS + 1
+
+
+def test_beside_a_worker_a_build_that_fails_is_tried_again(
+    settings: Settings, connection: Connection, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_first, "LOOK_SECONDS", 0.05)
+    assert spaces.take_off_indexes(connection, space)
+    tries: list[int] = []
+
+    def build() -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise DatabaseError("no space left on device")
+        Indexing(settings, space).run()
+
+    with load_first.index_beside(settings, space, build):
+        wait_until(lambda: spaces.has_whole_index(connection), "the second build")
+    assert len(tries) == 2
 
 
 def test_a_role_that_does_not_own_the_tables_leaves_the_index(

@@ -1,12 +1,15 @@
 """The worker on a real database, with an embedder that needs no model."""
 
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from pipeline import queue
+from pipeline import worker as worker_module
 from pipeline.database import Connection
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.settings import Settings
@@ -221,6 +224,57 @@ def test_a_failed_load_is_recorded_with_its_code(
     work(settings, space, load=load)
     row = connection.execute("SELECT state, error_code, error FROM ingest_jobs").fetchone()
     assert row == (state, error.code, str(error))  # type: ignore[attr-defined]
+
+
+def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
+    settings: Settings,
+    space: Space,
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also those that were claimed in large numbers, since texts before them were quick."""
+    from PIL import Image
+
+    size, room = 3 * 8 * 8, 20
+    monkeypatch.setattr(worker_module, "INPUT_BYTES", room * size)
+    settings = settings.model_copy(update={"batch_size": 2, "claim_size": 1000})
+    add_texts(connection, [f"text {n}" for n in range(400)])
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "SELECT 'picture', n::text, 'image', n::text FROM generate_series(1, 200) AS n"
+    )
+
+    class Loaded:
+        info: ClassVar[dict[str, Any]] = {}
+
+        def __init__(self, ref: str) -> None:
+            self.data = self.sha256 = ref.encode().rjust(32)
+
+    class Decoded:
+        notes: ClassVar[dict[str, Any]] = {}
+
+        def __init__(self, data: bytes) -> None:
+            self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
+
+    seen: list[int] = []
+
+    def look(contents: Sequence[bytes]) -> None:
+        time.sleep(0.002)  # slower than loading
+        seen.append(worker._input.bytes)
+
+    worker = Worker(
+        settings.database_url.get_secret_value(),  # type: ignore[union-attr]
+        space,
+        FakeEmbedder(before=look),
+        Loaded,
+        Decoded,
+        settings,
+    )
+    assert worker.run().done == 600
+    # The last batches are pictures only; each thread that loads may be about to add one.
+    most = max(seen[-50:])
+    assert room * size // 2 < most < (room + settings.load_workers) * size
+    assert worker._input.bytes == 0
 
 
 def test_limit_bounds_the_rows_of_a_run(

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline.known_vectors import KnownVectors, Vectors
+from pipeline.known_vectors import Found, KnownVectors
 
 
 def digest(number: int) -> bytes:
     return number.to_bytes(32)
 
 
-def of_even_numbers(hashes: Sequence[bytes]) -> Vectors:
+def of_even_numbers(hashes: Sequence[bytes]) -> Found:
     numbers = [int.from_bytes(h) for h in hashes]
     return {digest(n): np.full(2, n, np.float32) for n in numbers if n % 2 == 0}
 
@@ -23,7 +23,7 @@ def test_what_gathers_while_one_is_asked_is_asked_in_one_statement() -> None:
     asked: list[tuple[str, int]] = []
     first_is_asked, the_others_wait = threading.Event(), threading.Event()
 
-    def look_up(modality: str, hashes: Sequence[bytes]) -> Vectors:
+    def look_up(modality: str, hashes: Sequence[bytes]) -> Found:
         asked.append((modality, len(hashes)))
         first_is_asked.set()
         assert the_others_wait.wait(30)
@@ -56,7 +56,7 @@ def test_no_question_is_lost_among_many_threads() -> None:
 def test_a_failed_statement_fails_every_question_in_it_and_no_later_one() -> None:
     fails = True
 
-    def look_up(_: str, hashes: Sequence[bytes]) -> Vectors:
+    def look_up(_: str, hashes: Sequence[bytes]) -> Found:
         if fails:
             raise RuntimeError("away")
         return of_even_numbers(hashes)
