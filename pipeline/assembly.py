@@ -62,13 +62,21 @@ class WaitingInput:
         self._most_bytes = most_bytes
         self._least_parts = least_parts
         self._parts = 0
+        self._usual_bytes = 1
         self._changed = threading.Condition()
         self.bytes = 0
 
     def add(self, parts: Sequence[PreparedPart]) -> None:
+        size = _size(parts)
         with self._changed:
             self._parts += len(parts)
-            self.bytes += _size(parts)
+            self.bytes += size
+            if size:
+                self._usual_bytes = -(-size // len(parts))
+
+    def room(self) -> int:
+        """How many parts such as the last ones fit in all: to claim more than that is no use."""
+        return max(self._least_parts, self._most_bytes // self._usual_bytes)
 
     def remove(self, parts: Sequence[PreparedPart]) -> None:
         with self._changed:

@@ -8,11 +8,12 @@ within the grace period (30 s).
 import time
 from collections.abc import Callable
 
-# Work for so long per claim; three claims are in flight at a time.
+# One claim is being claimed, one prepared, one written. With two, a fifth of the rows/s is lost.
+CLAIMS_IN_FLIGHT = 3
+# Work for so long per claim.
 SECONDS = 4.0
 # The rate is taken over at least so long: what is finished comes in bursts.
 WINDOW_SECONDS = 0.2
-CLAIMS_IN_FLIGHT = 3
 
 
 class ClaimSize:
@@ -34,12 +35,6 @@ class ClaimSize:
         self.jobs = min(first, largest)
         self._finished = 0
         self._since: float | None = None
-
-    @property
-    def in_flight(self) -> int:
-        """Jobs that the worker may hold: one claim being claimed, one prepared, one written. With
-        two, a fifth of the rows/s is lost."""
-        return CLAIMS_IN_FLIGHT * self.jobs
 
     def finished(self, jobs: int) -> None:
         """``jobs`` were finished since the last call. For one thread, the one that writes."""

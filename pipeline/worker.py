@@ -19,7 +19,7 @@ import psycopg
 
 from pipeline import queue
 from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
-from pipeline.claim_size import ClaimSize
+from pipeline.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.database import Connection
 from pipeline.embed_batches import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
@@ -96,8 +96,8 @@ class Worker:
         # at the rate is one at a worker that is busy.
         first = max(64, 2 * self._batch_size, settings.load_workers)
         self._claim_size = ClaimSize(first, settings.claim_size)
-        # A batch each that is prepared, gathered, embedded and written.
-        self._input = WaitingInput(INPUT_BYTES, 4 * self._batch_size)
+        # Two batches for each of the claims in flight.
+        self._input = WaitingInput(INPUT_BYTES, 2 * CLAIMS_IN_FLIGHT * self._batch_size)
         self._pool = ThreadPoolExecutor(settings.load_workers, "load")
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
         # Between the stages; None ends the stage that reads it.
@@ -244,8 +244,8 @@ class Worker:
                     suspects = self._claim(connection, 1, suspects=True) > 0
             # Not one by one: a claim costs the same for one row as for many.
             elif self._in_flight.wait_below(
-                self._claim_size.in_flight - self._claim_size.jobs + 1, LOOK_SECONDS
-            ) and not self._claim(connection, self._claim_size.jobs):
+                (CLAIMS_IN_FLIGHT - 1) * (size := self._jobs_per_claim()) + 1, LOOK_SECONDS
+            ) and not self._claim(connection, size):
                 if not self._once:
                     self._wait_for_jobs(connection)
                 # What is in flight may come back as due, so it is waited for before the end.
@@ -259,6 +259,9 @@ class Worker:
         while not self._in_flight.wait_below(1, LOOK_SECONDS) and not self._abort.is_set():
             pass
         self._drain()
+
+    def _jobs_per_claim(self) -> int:
+        return min(self._claim_size.jobs, max(1, self._input.room() // CLAIMS_IN_FLIGHT))
 
     def _sweep(self, connection: ReconnectingConnection) -> None:
         lost = connection.run(lambda c: queue.sweep(c, self._settings.max_attempts))

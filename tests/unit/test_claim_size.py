@@ -26,7 +26,7 @@ def work(size: ClaimSize, clock: Clock, rate: float, seconds: float, step: float
 
 def test_a_slow_model_holds_few_rows(clock: Clock) -> None:
     size = ClaimSize(64, 1024, clock=clock)
-    assert (size.jobs, size.in_flight) == (64, 192)
+    assert size.jobs == 64
     work(size, clock, 20, seconds=20)
     assert 15 <= size.jobs / SECONDS <= 25
 
