@@ -7,8 +7,8 @@ pipeline`` never does.
 What is done differently from a plain OpenCLIP loop, each without changing a result:
 
 * weights in bfloat16 where the CPU multiplies it natively (2.3 to 3.3 times the images/s),
-* texts sorted by length and cut after the batch's last end-of-text token, which is exact for a
-  causal text tower (later positions cannot be seen from it),
+* texts cut after their end-of-text token, and what several begin with in common computed once:
+  exact for a causal text tower, where no position sees a later one,
 * pixels stay uint8 until they are on the device and are normalised there,
 * equal inputs of one call are embedded once.
 """
@@ -231,20 +231,20 @@ class MultimodalEmbedder:
         Raises:
             OutOfMemory: embed the batch in halves.
         """
-        keys = [row.tobytes() for row in tokens]
-        lengths = self._lengths(tokens)
-        distinct = {key: position for position, key in enumerate(keys)}
-        order = sorted(distinct, key=lambda key: -int(lengths[distinct[key]]))
-        chunks = []
+        # Sorted as well: what begins alike lies side by side, and the model sees it once.
+        distinct, place = np.unique(tokens, axis=0, return_inverse=True)
+        lengths = self._lengths(distinct)
+        # Longest first, by doublings: a batch is as wide as its longest text.
+        order = np.argsort(-np.ceil(np.log2(lengths)), kind="stable")
+        rows = np.empty((len(distinct), self.dimensions), dtype=np.float32)
         begin = 0
         while begin < len(order):
             # As many tokens as batch_size texts of full length: short texts want large batches.
-            length = int(lengths[distinct[order[begin]]])
-            end = begin + max(1, self.batch_size * tokens.shape[1] // length)
-            rows = [distinct[key] for key in order[begin:end]]
-            chunks.append(self._embed_tokens(tokens[rows, : lengths[rows].max()]))
-            begin = end
-        return self._in_order(chunks, order, keys)
+            count = _rows_that_fit(lengths[order[begin:]], self.batch_size * tokens.shape[1])
+            some = order[begin : begin + count]
+            rows[some] = self._embed_tokens(distinct[some, : lengths[some].max()])
+            begin += count
+        return unit_rows(rows[place.ravel()])
 
     # the parts
 
@@ -315,13 +315,19 @@ class MultimodalEmbedder:
         return self._text_tower.end_of_text(tokens) + 1
 
     def _embed_tokens(self, tokens: Tokens) -> Vectors:
-        encode: Callable[[torch.Tensor], torch.Tensor]
-        encode = self._text_tower.encode if self._text_tower else self._model.encode_text
-        return self._forward(encode, tokens.astype(np.int64))
+        def encode(batch: Tokens) -> torch.Tensor:
+            if self._text_tower is not None:
+                return self._text_tower.encode(batch)
+            ids = torch.from_numpy(batch.astype(np.int64)).to(self._device)
+            features: torch.Tensor = self._model.encode_text(ids)
+            return features
+
+        return self._forward(encode, tokens)
 
     def _embed_pixels(self, pixels: Pixels) -> Vectors:
-        def encode(batch: torch.Tensor) -> torch.Tensor:
-            scaled = (batch.to(torch.float32).div_(255).sub_(self._mean)).div_(self._std)
+        def encode(batch: Pixels) -> torch.Tensor:
+            scaled = torch.from_numpy(batch).to(self._device).to(torch.float32)
+            scaled = (scaled.div_(255).sub_(self._mean)).div_(self._std)
             scaled = scaled.to(self._dtype)
             if self._device.type == "cuda":
                 scaled = scaled.contiguous(memory_format=torch.channels_last)
@@ -331,11 +337,11 @@ class MultimodalEmbedder:
         return self._forward(encode, pixels)
 
     def _forward(
-        self, encode: Callable[[torch.Tensor], torch.Tensor], batch: npt.NDArray[Any]
+        self, encode: Callable[[npt.NDArray[Any]], torch.Tensor], batch: npt.NDArray[Any]
     ) -> Vectors:
         try:
             with self._lock, torch.inference_mode():
-                features = encode(torch.from_numpy(batch).to(self._device))
+                features = encode(batch)
                 rows: Vectors = features.to(torch.float32).cpu().numpy()
                 return rows
         except (MemoryError, RuntimeError) as exc:
@@ -442,6 +448,12 @@ def _without_long_tails(image: Image.Image, preprocess: PreprocessCfg) -> Image.
 
 
 _LONG = 16
+
+
+def _rows_that_fit(lengths: npt.NDArray[np.int64], positions: int) -> int:
+    """How many of the first rows, padded to the longest of them, take so many positions."""
+    taken = np.maximum.accumulate(lengths) * np.arange(1, len(lengths) + 1)
+    return max(1, int(np.searchsorted(taken, positions, side="right")))
 
 
 def _open_image(path: Path) -> Image.Image:

@@ -18,21 +18,29 @@ from open_clip.transformer import (
 )
 from torch.nn import functional
 
+from pipeline.openclip.prefixes import PrefixTree
 from pipeline.openclip.tokens import Tokens
 
 
 class CausalTextTower:
-    """A causal text tower that can be run on the first tokens alone.
+    """A causal text tower that is run on the distinct beginnings of a batch of texts alone.
 
-    No position of a causal tower sees a later one, and its output is read at the end-of-text
-    token: what is padded behind it is work for nothing (66 of 77 positions for a caption of 9
-    words). OpenCLIP's ``encode_text`` adds the whole position table, hence this forward.
+    Its output is read at the end-of-text token, and no position sees a later one: what is padded
+    behind the end is work for nothing (66 of 77 positions for a caption of 9 words), and so is
+    what two texts begin with in common, the second time. OpenCLIP's ``encode_text`` adds the whole
+    position table to every row, hence this forward.
     """
 
     def __init__(self, module: torch.nn.Module, pool: str, end_id: int | None) -> None:
         self._module: Any = module
         self._pool = pool
         self._end_id = end_id
+        transformer: Any = self._module.transformer
+        self._shares_prefixes = (
+            type(transformer) is Transformer
+            and transformer.batch_first
+            and all(is_plain_block(block) for block in transformer.resblocks)
+        )
 
     def end_of_text(self, tokens: Tokens) -> npt.NDArray[np.int64]:
         """The position of each row that the tower's output is read at, shape (n,)."""
@@ -40,36 +48,62 @@ class CausalTextTower:
         positions: npt.NDArray[np.int64] = marks.argmax(axis=1)
         return positions
 
-    def encode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Features (n, dimensions) of int64 tokens (n, length), any length up to the context."""
-        tower, length = self._module, tokens.shape[1]
-        features: torch.Tensor
-        dtype = tower.transformer.get_cast_dtype()
-        hidden = tower.token_embedding(tokens).to(dtype)
-        hidden = hidden + tower.positional_embedding[:length].to(dtype)
-        mask = tower.attn_mask[:length, :length].to(dtype)
-        if self._reads_one_position():
-            marks = tokens if self._pool == "argmax" else torch.eq(tokens, self._end_id or 0).int()
-            blocks = tower.transformer.resblocks
-            for block in blocks[:-1]:
-                hidden = block(hidden, attn_mask=mask)
-            features = tower.ln_final(block_at(blocks[-1], hidden, marks.argmax(dim=1), mask))[:, 0]
-        else:
-            hidden = tower.ln_final(tower.transformer(hidden, attn_mask=mask))
-            features = text_global_pool(hidden, tokens, self._pool, self._end_id)
-        projection = tower.text_projection
+    def encode(self, tokens: Tokens) -> torch.Tensor:
+        """Features (n, dimensions) of tokens (n, length), any length up to the context.
+
+        Quickest where texts that begin alike lie next to each other.
+        """
+        features = (self._read if self._shares_prefixes else self._read_all)(tokens)
+        projection = self._module.text_projection
         if isinstance(projection, torch.nn.Linear):
             projected: torch.Tensor = projection(features)
             return projected
         return features if projection is None else features @ projection
 
-    def _reads_one_position(self) -> bool:
-        transformer = self._module.transformer
-        return (
-            type(transformer) is Transformer
-            and transformer.batch_first
-            and is_plain_block(transformer.resblocks[-1])
+    def _read(self, tokens: Tokens) -> torch.Tensor:
+        """The last hidden state at each end of text, (n, width), over the tree of beginnings."""
+        tower, (n, length) = self._module, tokens.shape
+        ends = self.end_of_text(tokens)
+        tree = PrefixTree.of(tokens, ends)
+        node_at, seen_at = self._on_device(tree.node_at), self._on_device(tree.seen_at)
+        hidden = self._embed(self._on_device(tree.tokens), self._on_device(tree.depths))
+        *blocks, last = tower.transformer.resblocks
+        for block in blocks:
+            joint = block.attn.project(block.ln_1(hidden))
+            rows = joint.index_select(0, node_at).view(n, length, -1)
+            q, k, v = block.attn.heads(rows)
+            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, seen_at)
+            hidden = hidden + block.ls_1(block.attn.out(mixed))
+            hidden = hidden + block.ls_2(block.mlp(block.ln_2(hidden)))
+        rows = hidden.index_select(0, node_at).view(n, length, -1)
+        read = block_at(last, rows, self._on_device(ends), self._mask(length, hidden.dtype))
+        features: torch.Tensor = tower.ln_final(read)[:, 0]
+        return features
+
+    def _read_all(self, tokens: Tokens) -> torch.Tensor:
+        """The same by the tower's own blocks, whatever they are, at every position."""
+        tower, length = self._module, tokens.shape[1]
+        ids = self._on_device(tokens).long()
+        hidden = self._embed(ids, torch.arange(length, device=ids.device))
+        hidden = tower.transformer(hidden, attn_mask=self._mask(length, hidden.dtype))
+        features: torch.Tensor = text_global_pool(
+            tower.ln_final(hidden), ids, self._pool, self._end_id
         )
+        return features
+
+    def _embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        dtype = self._module.transformer.get_cast_dtype()
+        embedded = self._module.token_embedding(ids).to(dtype)
+        hidden: torch.Tensor = embedded + self._module.positional_embedding[positions].to(dtype)
+        return hidden
+
+    def _mask(self, length: int, dtype: torch.dtype) -> torch.Tensor:
+        mask: torch.Tensor = self._module.attn_mask[:length, :length].to(dtype)
+        return mask
+
+    def _on_device(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._module.positional_embedding.device)
 
 
 def is_causal(module: torch.nn.Module) -> bool:
@@ -128,7 +162,7 @@ class SelfAttention(torch.nn.Module):
     ) -> tuple[torch.Tensor, None]:
         """Called as ResidualAttentionBlock does: all three the same, (n, length, width)."""
         n, length, _ = query.shape
-        q, k, v = self._project(query, 0, 3)
+        q, k, v = self.heads(self.project(query))
         if attn_mask is not None and attn_mask.ndim == 3:  # CoCa's, (n * heads, length, length)
             attn_mask = attn_mask.view(n, self._heads, length, length)
         return self._mix(q, k, v, attn_mask), None
@@ -142,25 +176,34 @@ class SelfAttention(torch.nn.Module):
             positions: (n,).
             mask: (length, length), added to the scores.
         """
-        (q,) = self._project(_at(x, positions), 0, 1)
-        k, v = self._project(x, 1, 3)
+        (q,) = self.heads(self.project(_at(x, positions), 0, 1))
+        k, v = self.heads(self.project(x, 1, 3))
         return self._mix(q, k, v, None if mask is None else mask[positions][:, None, None, :])
 
-    def _project(self, x: torch.Tensor, first: int, last: int) -> tuple[torch.Tensor, ...]:
-        """Some of queries, keys and values, each (n, heads, length, width of a head)."""
-        n, length, width = x.shape
+    def project(self, x: torch.Tensor, first: int = 0, last: int = 3) -> torch.Tensor:
+        """Some of queries, keys and values side by side: (..., width) to (..., parts * width)."""
+        width = x.shape[-1]
         weight = self._weight[first * width : last * width]
         bias = None if self._bias is None else self._bias[first * width : last * width]
-        joint = functional.linear(x, weight, bias)
-        parts = joint.view(n, length, last - first, self._heads, width // self._heads)
+        return functional.linear(x, weight, bias)
+
+    def heads(self, joint: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Apart again: (n, length, parts * width) to each (n, heads, length, width of a head)."""
+        n, length, _ = joint.shape
+        of_a_head = self._weight.shape[1] // self._heads
+        parts = joint.view(n, length, -1, self._heads, of_a_head)
         return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def out(self, mixed: torch.Tensor) -> torch.Tensor:
+        """The projection of what the heads gathered, (..., width)."""
+        gathered: torch.Tensor = self._out(mixed)
+        return gathered
 
     def _mix(
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        gathered: torch.Tensor = self._out(mixed.transpose(1, 2).flatten(2))
-        return gathered
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 def use_self_attention(module: torch.nn.Module) -> None:
