@@ -37,8 +37,8 @@ from pipeline.openclip.loading import (
     load_tokenizer,
     preprocess_config,
 )
+from pipeline.openclip.text_towers import causal_text_tower, is_causal
 from pipeline.openclip.tokens import Tokens
-from pipeline.openclip.towers import causal_text_tower, is_causal
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.windows import TextWindow

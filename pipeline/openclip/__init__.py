@@ -1,4 +1,4 @@
 """Behind ``pipeline.embedder``: find, fetch, check and build a model of OpenCLIP.
 
-``loading`` and ``towers`` import torch; ``checkpoints``, ``hub`` and ``tokens`` do not.
+``loading``, ``blocks`` and ``text_towers`` import torch; the others do not.
 """

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.errors import ModelError
+from pipeline.openclip.blocks import cut_last_block, use_self_attention
 from pipeline.openclip.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
@@ -36,7 +37,6 @@ from pipeline.openclip.checkpoints import (
 )
 from pipeline.openclip.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
 from pipeline.openclip.tokens import Tokenizer
-from pipeline.openclip.towers import cut_last_block, use_self_attention
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from PIL import Image
 from pipeline import embedder as embedder_module
 from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.openclip.towers import LastBlock
+from pipeline.openclip.blocks import LastBlock
 from tests.checkpoints import SIGLIP_PREPROCESS, TINY_CLIP, TINY_SIGLIP, model_of, save_checkpoint
 
 CAPTIONS = [
@@ -223,6 +223,22 @@ def test_short_texts_share_one_large_batch_and_long_ones_do_not(
     clip.embed_text([*words, " ".join(words)[:200]])
     assert all(rows * length <= clip.batch_size * 77 for rows, length in shapes)
     assert max(rows for rows, _ in shapes) > 10 * clip.batch_size
+
+
+def test_what_texts_begin_with_in_common_goes_through_the_model_once(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    block = clip._model.transformer.resblocks[0]
+    mlp = block.mlp.forward
+    monkeypatch.setattr(block.mlp, "forward", lambda x: (computed.append(len(x)), mlp(x))[1])
+    monkeypatch.setattr(clip, "batch_size", 32)
+    names = ["cat", "dog", "red cat", "red dog"]
+    rows = clip.embed_text([f"a photo of a {name}" for name in names])
+    # Start, "a photo of a", and "red"; then each text's last word and end.
+    assert sum(computed) == 5 + 1 + 4 * 2
+    for name, row in zip(names, rows, strict=True):
+        assert row == pytest.approx(clip.embed_text([f"a photo of a {name}"])[0], abs=1e-6)
 
 
 def test_a_text_beyond_the_context_is_the_mean_of_its_windows(clip: MultimodalEmbedder) -> None:
@@ -562,13 +578,13 @@ def test_importing_the_package_or_a_description_loads_no_torch() -> None:
     code = (
         "import sys, pipeline, pipeline.description, pipeline.windows, "
         "pipeline.openclip.checkpoints, "
-        "pipeline.vectors, pipeline.openclip.hub, pipeline.openclip.tokens; "
+        "pipeline.vectors, pipeline.openclip.hub, pipeline.openclip.prefixes; "
         "sys.exit(bool({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_torch_is_imported_by_the_embedder_and_its_two_helpers_alone() -> None:
+def test_torch_is_imported_by_the_embedder_and_what_stands_behind_it_alone() -> None:
     package = Path(embedder_module.__file__).parent
     importing = {
         path.stem
@@ -578,4 +594,4 @@ def test_torch_is_imported_by_the_embedder_and_its_two_helpers_alone() -> None:
             for line in map(str.strip, path.read_text(encoding="utf-8").splitlines())
         )
     }
-    assert importing == {"embedder", "loading", "towers"}
+    assert importing == {"blocks", "embedder", "loading", "text_towers"}
