@@ -48,14 +48,15 @@ class CausalTextTower:
 
         Quickest where texts that begin alike lie next to each other.
         """
-        features = (self._read if self._shares_prefixes else self._read_all)(tokens)
+        read = self._read_beginnings if self._shares_prefixes else self._read_positions
+        features = read(tokens)
         projection = self._module.text_projection
         if isinstance(projection, torch.nn.Linear):
             projected: torch.Tensor = projection(features)
             return projected
         return features if projection is None else features @ projection
 
-    def _read(self, tokens: Tokens) -> torch.Tensor:
+    def _read_beginnings(self, tokens: Tokens) -> torch.Tensor:
         """The last hidden state at each end of text, (n, width), over the tree of beginnings."""
         tower, (n, length) = self._module, tokens.shape
         ends = self.end_of_text(tokens)
@@ -76,7 +77,7 @@ class CausalTextTower:
         features: torch.Tensor = tower.ln_final(read)[:, 0]
         return features
 
-    def _read_all(self, tokens: Tokens) -> torch.Tensor:
+    def _read_positions(self, tokens: Tokens) -> torch.Tensor:
         """The same by the tower's own blocks, whatever they are, at every position."""
         tower, length = self._module, tokens.shape[1]
         ids = self._on_device(tokens).long()

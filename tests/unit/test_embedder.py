@@ -233,12 +233,27 @@ def test_what_texts_begin_with_in_common_goes_through_the_model_once(
     mlp = block.mlp.forward
     monkeypatch.setattr(block.mlp, "forward", lambda x: (computed.append(len(x)), mlp(x))[1])
     monkeypatch.setattr(clip, "batch_size", 32)
-    names = ["cat", "dog", "red cat", "red dog"]
-    rows = clip.embed_text([f"a photo of a {name}" for name in names])
-    # Start, "a photo of a", and "red"; then each text's last word and end.
-    assert sum(computed) == 5 + 1 + 4 * 2
-    for name, row in zip(names, rows, strict=True):
-        assert row == pytest.approx(clip.embed_text([f"a photo of a {name}"])[0], abs=1e-6)
+    # Not sorted: beginnings are to be found wherever they stand in the call.
+    animals, colours = ["cat", "dog", "gull"], ["red", "blue", "green", "old"]
+    texts = [f"a photo of a {colour} {animal}" for animal in animals for colour in colours]
+    rows = clip.embed_text(texts)
+    # Start, "a photo of a", each colour; then each text's last word and end.
+    assert sum(computed) == 5 + 4 + 12 * 2
+    for text, row in zip(texts, rows, strict=True):
+        assert row == pytest.approx(clip.embed_text([text])[0], abs=1e-6)
+
+
+def test_short_texts_are_not_padded_to_the_width_of_long_ones(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    forward = clip._forward
+    monkeypatch.setattr(clip, "_forward", lambda e, b: (shapes.append(b.shape), forward(e, b))[1])
+    # In alphabetical order a short one and a long one take turns.
+    texts = [letter + tail for letter in "abcdefghij" for tail in ("", " red" * 40)]
+    clip.embed_text(texts)
+    tokens = sum(3 if len(text) == 1 else 43 for text in texts)
+    assert tokens <= sum(rows * width for rows, width in shapes) < 1.2 * tokens
 
 
 def test_a_text_beyond_the_context_is_the_mean_of_its_windows(clip: MultimodalEmbedder) -> None:
