@@ -1,8 +1,9 @@
 """The embedder against a plain OpenCLIP loop: `python -m benchmarks.embedder`.
 
 Both run in this process on the same inputs with the same random-weight ViT-B-32 (speed does not
-depend on the weights), taking turns, so that a busy machine slows both. The plain loop is that of
-OpenCLIP's README: float32, batches of 32, the model's own transform and tokenizer. Images start
+depend on the weights), taking turns, so that a busy machine slows both. Captions are random words;
+prompts begin alike, as those of a zero-shot classification do. The plain loop is that of OpenCLIP's
+README: float32, batches of 32, the model's own transform and tokenizer. Images start
 as decoded PIL images; preprocessing and tokenizing count, reading files and a database do not.
 """
 
@@ -21,15 +22,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks.harness import captions, prompts
 from pipeline.embedder import MultimodalEmbedder
 
 ARCHITECTURE = "ViT-B-32"
 BATCH = 32
-WORDS = (  # noqa: SIM905
-    "a the of in on with near red blue green small large old young bright bicycle wall cat dog "
-    "sofa harbour boat gull fog window street market child woman man running sitting holding "
-    "photograph painting mountain river bridge train station umbrella rain snow morning"
-).split()
 
 
 def plain_images(model: Any, transform: Any, images: list[Image.Image]) -> None:
@@ -83,7 +80,7 @@ def main() -> None:
         Image.fromarray(random.integers(0, 256, (480, 640, 3), dtype=np.uint8))
         for _ in range(arguments.images)
     ]
-    texts = [" ".join(random.choice(WORDS, random.integers(5, 21))) for _ in range(arguments.texts)]
+    texts = {"captions": captions(arguments.texts), "prompts": prompts()}
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
@@ -98,17 +95,19 @@ def main() -> None:
             lambda: embedder.embed_images(images),
             arguments.rounds,
         ),
-        "texts": compare(
-            lambda: plain_texts(model, tokenizer, texts),
-            lambda: embedder.embed_text(texts),
-            arguments.rounds,
-        ),
     }
+    for what, some in texts.items():
+        report[what] = compare(
+            lambda some=some: plain_texts(model, tokenizer, some),
+            lambda some=some: embedder.embed_text(some),
+            arguments.rounds,
+        )
     if arguments.json:
         print(json.dumps(report))
         return
     print(f"{ARCHITECTURE}, {report['precision']}, {report['threads']} threads")
-    for what, count in (("images", arguments.images), ("texts", arguments.texts)):
+    counts = {"images": len(images)} | {what: len(some) for what, some in texts.items()}
+    for what, count in counts.items():
         part: Any = report[what]
         print(
             f"{what}: {part['ratio']:.2f} times the plain loop ({count / part['seconds']:.1f} "

@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.embedder import ARCHITECTURE, BATCH
+from benchmarks.embedder import ARCHITECTURE, BATCH, plain_texts
 from benchmarks.harness import add_items, captions, database, say
 from pipeline import probes, spaces
 from pipeline.database import connect
@@ -52,13 +52,6 @@ def plain_images(model: Any, transform: Any, paths: Sequence[Path]) -> None:
         for begin in range(0, len(paths), BATCH):
             batch = torch.stack([transform(Image.open(p)) for p in paths[begin : begin + BATCH]])
             features = model.encode_image(batch)
-            features /= features.norm(dim=-1, keepdim=True)
-
-
-def plain_texts(model: Any, tokenizer: Any, texts: Sequence[str]) -> None:
-    with torch.no_grad():
-        for begin in range(0, len(texts), BATCH):
-            features = model.encode_text(tokenizer(texts[begin : begin + BATCH]))
             features /= features.norm(dim=-1, keepdim=True)
 
 

@@ -118,6 +118,12 @@ def captions(count: int, seed: int = 0) -> list[str]:
     ]
 
 
+def prompts() -> list[str]:
+    """232 prompts that begin alike: "a photo of a red cat"."""
+    adjectives, nouns = WORDS[7:15], WORDS[15:45]
+    return [f"a photo of a {adjective} {noun}" for adjective in adjectives for noun in nouns]
+
+
 def add_items(url: str, modality: str, references: Sequence[str], source: str = "bench") -> None:
     """Source items in one statement, as an application would insert them; their jobs with them."""
     with connect(url) as connection:
