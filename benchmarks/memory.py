@@ -1,15 +1,22 @@
 """Peak memory of a worker by the length of its queue: `python -m benchmarks.memory`.
 
 Each run is a process of its own: references whose loaded bytes are 100 kB and whose prepared
-pictures are those of a 224-pixel model, a free embedder, one worker. Printed is the peak resident
-size (VmHWM) with the long queue against the short one.
+pictures are those of a 224-pixel model, an embedder that costs nothing, one worker. Printed is the
+peak resident size (VmHWM) with the long queue against the short one. ``--batch-ms`` makes the
+embedder wait, so that its input gathers before it. ``--command`` runs `pipeline ingest` itself
+instead, with the demonstration's model on as many JPEG files, and counts its decoders as well.
 """
 
 import argparse
 import hashlib
+import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +26,27 @@ from PIL import Image
 
 from benchmarks.harness import FreeEmbedder, add_items, database, make_space, say
 from benchmarks.overlap import Decoded, Loaded
-from pipeline import spaces
+from pipeline import demo, spaces
 from pipeline.database import connect
 from pipeline.settings import Settings
+from pipeline.vectors import Vectors
 from pipeline.worker import Worker
+
+# How often the sizes of the command's processes are read.
+SAMPLE_SECONDS = 0.05
 
 
 class PictureEmbedder(FreeEmbedder):
+    def __init__(self, batch_ms: float) -> None:
+        super().__init__(table=1024)
+        self._seconds = batch_ms / 1000
+
     def prepare_image(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         return np.zeros((3, 224, 224), dtype=np.uint8)
+
+    def embed_prepared_images(self, batch: Sequence[npt.NDArray[np.uint8]]) -> Vectors:
+        time.sleep(self._seconds)
+        return super().embed_prepared_images(batch)
 
 
 def load(reference: str) -> Loaded:
@@ -39,52 +58,111 @@ def decode(data: bytes) -> Decoded:
     return Decoded(Image.new("RGB", (8, 8)))
 
 
-def child(url: str) -> None:
+def peak_kb(pid: int | str = "self") -> int:
+    """A process's peak so far; not getrusage's, which begins with that of whoever started it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def child(url: str, batch_ms: float) -> None:
     """One worker; prints its peak in kB."""
     with connect(url) as connection:
         space = spaces.get_space(connection, "free")
     settings = Settings.load(database_url=url)
-    report = Worker(url, space, PictureEmbedder(table=1024), load, decode, settings).run()
-    # Not getrusage: its peak begins with that of the process that started us.
-    status = Path("/proc/self/status").read_text()
-    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"done": report.done, "peak_kb": int(peak), "seconds": report.seconds}))
+    report = Worker(url, space, PictureEmbedder(batch_ms), load, decode, settings).run()
+    print(json.dumps({"done": report.done, "peak_kb": peak_kb()}))
 
 
-def peak(rows: int) -> dict[str, Any]:
+def of_a_worker(rows: int, batch_ms: float) -> dict[str, Any]:
     with database() as url:
         make_space(url, active=False)
         add_items(url, "image", [f"https://example.org/{n}.jpg" for n in range(rows)])
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.memory", "--child", url],
-            stdout=subprocess.PIPE,
-            check=True,
-        )
+        command = [sys.executable, "-m", "benchmarks.memory", "--batch-ms", str(batch_ms)]
+        done = subprocess.run([*command, "--child", url], stdout=subprocess.PIPE, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
-    assert report["done"] == rows, report
     return report
 
 
-def measure(short: int, long: int) -> dict[str, Any]:
-    small, large = peak(short), peak(long)
+def files(folder: Path, count: int) -> list[str]:
+    """JPEGs of 640x480, the same picture with another comment: so each is content of its own."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(pixels).resize((640, 480)).save(data, "JPEG")
+    start, rest = data.getvalue()[:2], data.getvalue()[2:]
+    paths = []
+    for number in range(count):
+        comment = f"{number:08}".encode()
+        path = folder / f"{number}.jpg"
+        path.write_bytes(start + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + rest)
+        paths.append(str(path))
+    return paths
+
+
+def descendants(pid: int) -> Iterable[int]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for one in map(int, (task / "children").read_text().split()):
+            yield one
+            yield from descendants(one)
+
+
+def of_the_command(rows: int) -> dict[str, Any]:
+    from benchmarks.end_to_end import activate  # torch, which the others are measured without
+
+    with tempfile.TemporaryDirectory() as name, database() as url:
+        activate(url, demo.MODEL)
+        add_items(url, "image", files(Path(name), rows))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
+        environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": name}
+        command = [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"]
+        peaks: dict[int, int] = {}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            while process.poll() is None:
+                try:
+                    for pid in [process.pid, *descendants(process.pid)]:
+                        peaks[pid] = peak_kb(pid)
+                except (OSError, StopIteration):
+                    pass  # it ended while it was looked at
+                time.sleep(SAMPLE_SECONDS)
+            assert process.stdout is not None
+            report = json.loads(process.stdout.read())
+    decoders = sum(peaks.values()) - peaks[process.pid]
     return {
+        "done": report["done"],
+        "seconds": report["seconds"],
+        "peak_kb": peaks[process.pid],
+        "decoders_kb": decoders,
+    }
+
+
+def measure(
+    short: int, long: int, peak: Callable[[int], dict[str, Any]] = lambda n: of_a_worker(n, 0)
+) -> dict[str, Any]:
+    small, large = peak(short), peak(long)
+    assert (small["done"], large["done"]) == (short, long), (small, large)
+    row = {
         "rows": [short, long],
         "peak_mb": [round(small["peak_kb"] / 1024), round(large["peak_kb"] / 1024)],
         "ratio": round(large["peak_kb"] / small["peak_kb"], 3),
     }
+    if "decoders_kb" in large:
+        row["decoders_mb"] = [round(r["decoders_kb"] / 1024) for r in (small, large)]
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", type=int, default=1000)
     parser.add_argument("--long", type=int, default=100_000)
+    parser.add_argument("--batch-ms", type=float, default=0.0)
+    parser.add_argument("--command", action="store_true", help="`pipeline ingest` on JPEG files")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        child(arguments.child)
+        child(arguments.child, arguments.batch_ms)
         return
     say(f"{arguments.short} and {arguments.long} references")
-    print(json.dumps(measure(arguments.short, arguments.long)))
+    peak = of_the_command if arguments.command else lambda n: of_a_worker(n, arguments.batch_ms)
+    print(json.dumps(measure(arguments.short, arguments.long, peak)))
 
 
 if __name__ == "__main__":

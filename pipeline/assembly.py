@@ -48,10 +48,10 @@ class InFlight:
 
 
 class WaitingInput:
-    """The model's input that is prepared and not yet written: what bounds a worker's memory.
+    """The model's input that it has not yet seen: what bounds a worker's memory.
 
-    However many jobs are claimed, they are numbers and references until they are loaded; whoever
-    loads pictures waits here while too many of them lie before the model or the database.
+    However many jobs are claimed, they are numbers and references until they are loaded, and a
+    vector once they are embedded; whoever loads pictures waits here while too many lie between.
 
     Args:
         most_bytes: when to wait, in bytes of input.
@@ -78,10 +78,14 @@ class WaitingInput:
         """How many parts such as the last ones fit in all: to claim more than that is no use."""
         return max(self._least_parts, self._most_bytes // self._usual_bytes)
 
-    def remove(self, parts: Sequence[PreparedPart]) -> None:
+    def drop(self, parts: Sequence[PreparedPart]) -> None:
+        """The model is done with these: their input goes, whoever still holds the parts."""
+        size = _size(parts)
+        for part in parts:
+            part.input = None
         with self._changed:
             self._parts -= len(parts)
-            self.bytes -= _size(parts)
+            self.bytes -= size
             self._changed.notify_all()
 
     def wait_for_room(self, stop: threading.Event, look_seconds: float) -> None:

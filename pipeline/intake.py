@@ -49,11 +49,12 @@ class Picture(Protocol):
     def notes(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreparedPart:
     """The model's input for one item. ``input`` is None where ``vector`` is known already.
 
-    ``found`` is what the intake saw, for the item's metadata.
+    ``found`` is what the intake saw, for the item's metadata. Not frozen: ``input``, by far the
+    largest of it, is dropped once the model has seen it.
     """
 
     job: ClaimedJob

@@ -1,7 +1,7 @@
 """The worker: claim -> load -> prepare -> embed -> write, each stage in threads of its own.
 
 Bounded by the jobs in flight, of which the claimer takes no more until the writer has finished
-some, and by the bytes of what is prepared for the model: memory does not grow with the backlog. No
+some, and by the bytes of what waits for the model: memory does not grow with the backlog. No
 transaction is open while a file is fetched or the model runs.
 """
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02
 # How often a stage that waits for another looks whether it is to stop.
 LOOK_SECONDS = 0.2
-# Model input in memory, prepared and not yet written; a picture is 150 kB at 224 pixels.
+# Model input in memory that the model has not yet seen; a picture is 150 kB at 224 pixels.
 INPUT_BYTES = 32 * 2**20
 # How often the report looks which stage the others wait for.
 SAMPLE_SECONDS = 0.05
@@ -392,6 +392,7 @@ class Worker:
             else:
                 waiting[part.job.modality].append(part)
         if known:
+            self._input.drop([part for part, _ in known])
             self._to_write.put(Outcome(embedded=known, reused=len(known)))
 
     def _embed(self, modality: str, parts: list[PreparedPart]) -> None:
@@ -406,6 +407,7 @@ class Worker:
                 for start in range(0, len(inputs), self._batch_size):
                     chunk = inputs[start : start + self._batch_size]
                     results += embed_isolating(self._embedder.embed_prepared_images, chunk)
+        self._input.drop(parts)
         self._to_write.put(Outcome(embedded=list(zip(parts, results, strict=True))))
 
     # write
@@ -417,8 +419,6 @@ class Worker:
             batch = assembly.take(outcomes)
             self.report.reused += batch.reused
             self._claim_size.finished(len(batch.finished) + len(batch.failures))
-            for outcome in outcomes:
-                self._input.remove([part for part, _ in outcome.embedded])
             with self.report.timed("write"):
                 self._finish(connection, batch.finished)
                 self._fail(connection, batch.failures)

@@ -1,4 +1,4 @@
-"""What is prepared and not yet written is bounded in bytes, and the claims go by it."""
+"""What waits for the model is bounded in bytes, and the claims go by it."""
 
 import threading
 
@@ -28,7 +28,7 @@ def test_room_goes_by_the_size_of_the_last_inputs_and_leaves_the_model_its_batch
     assert waiting.room() == 4
 
 
-def test_whoever_loads_waits_until_something_is_written() -> None:
+def test_whoever_loads_waits_until_something_is_embedded() -> None:
     waiting, go_on, entered = WaitingInput(1000, 2), threading.Event(), threading.Event()
     first, second = parts(1, 2000), parts(1, 600)
     waiting.add(first)
@@ -42,10 +42,12 @@ def test_whoever_loads_waits_until_something_is_written() -> None:
     thread = threading.Thread(target=load)
     thread.start()
     assert not entered.wait(0.2)
-    waiting.remove(first)
+    waiting.drop(first)
     assert entered.wait(30)
     thread.join()
     assert waiting.bytes == 600
+    assert first[0].input is None
+    assert second[0].input is not None
 
 
 def test_a_worker_that_stops_waits_no_longer() -> None:
