@@ -62,9 +62,9 @@ def rate(run: Callable[[Any], None], inputs: Sequence[Any]) -> float:
     return len(inputs) / (time.perf_counter() - began)
 
 
-def activate(url: str, spec: str) -> str:
+def activate(url: str, spec: str, precision: str = "auto") -> str:
     """Make this checkpoint's space the active one; the precision that it runs in."""
-    embedder = MultimodalEmbedder(spec)
+    embedder = MultimodalEmbedder(spec, precision=precision)
     with connect(url) as connection:
         space = spaces.create(connection, "bench", embedder.description)
         probes.store(connection, space, embedder)
@@ -95,7 +95,9 @@ def ingest(url: str, folder: Path, modality: str, references: Sequence[str]) -> 
     return report
 
 
-def measure(modality: str, count: int, plain: int, rounds: int = 1) -> list[dict[str, Any]]:
+def measure(
+    modality: str, count: int, plain: int, rounds: int = 1, precision: str = "auto"
+) -> list[dict[str, Any]]:
     """One row of figures per round."""
     torch.manual_seed(0)
     model, _, transform = open_clip.create_model_and_transforms(ARCHITECTURE)
@@ -106,7 +108,7 @@ def measure(modality: str, count: int, plain: int, rounds: int = 1) -> list[dict
         folder = Path(name)
         weights = folder / "weights.safetensors"
         save_file(model.state_dict(), weights)
-        precision = activate(url, f"{ARCHITECTURE}:{weights}")
+        precision = activate(url, f"{ARCHITECTURE}:{weights}", precision)
         pictures = photographs(folder, count) if modality == "image" else []
         for number in range(rounds):
             if modality == "image":
@@ -142,12 +144,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="2,000 pictures or 20,000 captions")
     parser.add_argument("--plain", type=int, help="how many of them the plain loop gets")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--precision", default="auto", help="of ours, such as int8")
     arguments = parser.parse_args()
     modality = arguments.modality[:-1]
     rows = arguments.rows or {"image": 2000, "text": 20_000}[modality]
     plain = min(rows, arguments.plain or {"image": 320, "text": 640}[modality])
     say(f"{rows} {arguments.modality}, {plain} of them for the plain loop")
-    for row in measure(modality, rows, plain, arguments.rounds):
+    for row in measure(modality, rows, plain, arguments.rounds, arguments.precision):
         print(json.dumps(row), flush=True)
 
 

@@ -30,6 +30,7 @@ from PIL import Image, ImageOps
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
 from pipeline.openclip.checkpoints import Checkpoint, sha256_of
+from pipeline.openclip.int8 import use_int8
 from pipeline.openclip.loading import (
     architecture_name,
     find_checkpoint,
@@ -48,6 +49,7 @@ __all__ = [
     "MultimodalEmbedder",
     "OutOfMemory",
     "TextWindow",
+    "embedder_of_new_space",
     "precision_cosine",
     "unit_rows",
 ]
@@ -55,7 +57,13 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Pixels = npt.NDArray[np.uint8]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What lies between the layers; the weights as well, but for int8.
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
 PRECISION_FLOOR = 0.999  # least cosine to float32 that a lower precision must hold
 
 
@@ -68,9 +76,10 @@ class MultimodalEmbedder:
     Args:
         model: a spec, see ``pipeline.openclip.checkpoints``; None: the settings' default.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: auto, float32, bfloat16 or float16. ``auto`` takes the fastest that keeps a
-            cosine of 0.999 to float32 with this model on this device; ``description.precision``
-            says which, and that is what a space must store and load its model with.
+        precision: auto, float32, bfloat16, float16, or int8 (CPU only). ``auto`` takes the fastest
+            of the floating ones that keeps a cosine of 0.999 to float32 with this model on this
+            device; ``description.precision`` says which, and that is what a space must store and
+            load its model with.
         batch_size: inputs per forward pass; 0: 32, on a GPU 256. Halved, for good, whenever the
             device runs out of memory.
 
@@ -95,9 +104,18 @@ class MultimodalEmbedder:
         self._device = _device(device)
         self.batch_size = batch_size or (256 if self._device.type == "cuda" else 32)
         self._lock = threading.Lock()
+        if precision == "int8" and self._device.type != "cpu":
+            raise ConfigurationError(
+                f"precision int8 is for CPUs and not for {self._device}; set auto, or device cpu"
+            )
         checkpoint = find_checkpoint(spec)
         first = "float32" if precision == "auto" else precision
-        self._use(load_model(checkpoint, DTYPES[first]), first)
+        module = load_model(checkpoint, DTYPES[first])
+        if first == "int8" and not use_int8(module):
+            raise ModelError(
+                f"{spec} has no transformer blocks that int8 is for; set precision auto"
+            )
+        self._use(module, first)
         context = int(getattr(self._model, "context_length", None) or 77)
         self._tokenizer = load_tokenizer(checkpoint, context, spec)
         self._preprocess = preprocess_config(checkpoint, self._model)
@@ -367,6 +385,26 @@ def precision_cosine(model: str, precision: str, *, device: str = "auto") -> flo
     exact = MultimodalEmbedder(model, device=device, precision="float32")._embed_fixed_inputs()
     lower = MultimodalEmbedder(model, device=device, precision=precision)._embed_fixed_inputs()
     return _least_cosine(exact, lower)
+
+
+def embedder_of_new_space(model: str, *, device: str, precision: str) -> MultimodalEmbedder:
+    """The model to create a space with, in a precision that it bears.
+
+    Workers load a space's precision as it is, so what is chosen by hand is looked at here.
+
+    Raises:
+        ModelError: its vectors have a cosine of less than 0.999 to those of float32.
+    """
+    embedder = MultimodalEmbedder(model, device=device, precision=precision)
+    if precision not in ("auto", "float32"):
+        exact = MultimodalEmbedder(model, device=device, precision="float32")
+        cosine = _least_cosine(exact._embed_fixed_inputs(), embedder._embed_fixed_inputs())
+        if cosine < PRECISION_FLOOR:
+            raise ModelError(
+                f"{model} does not bear {precision}: its vectors have a cosine of {cosine:.4f} to "
+                f"those of float32, and {PRECISION_FLOOR} is the least; set precision auto"
+            )
+    return embedder
 
 
 _FIXED_TEXTS = (

@@ -35,10 +35,10 @@ def _first_space(
     active = spaces.find_active(connection)
     if active is not None:
         return active, False
-    from pipeline.embedder import MultimodalEmbedder  # loads torch
+    from pipeline.embedder import embedder_of_new_space  # loads torch
 
     note(f"loading the model {settings.model}")
-    embedder = MultimodalEmbedder(
+    embedder = embedder_of_new_space(
         settings.model, device=settings.device, precision=settings.precision
     )
     fingerprint = embedder.description.fingerprint()

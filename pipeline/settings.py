@@ -29,7 +29,7 @@ from pydantic_settings import (
 from pipeline.errors import ConfigurationError
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 class Settings(BaseSettings):

@@ -45,7 +45,8 @@ def create(
         typer.Option(help="ARCH/TAG, hf-hub:..., a local folder, or demo.", show_default=False),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, float32, bfloat16 or float16.", show_default=False)
+        str | None,
+        typer.Option(help="auto, float32, bfloat16, float16, int8.", show_default=False),
     ] = None,
     vector_type: Annotated[
         str | None, typer.Option(help="halfvec or vector.", show_default=False)
@@ -67,10 +68,10 @@ def create(
     )
     with open_database(settings) as connection:
         spaces.check_may_create(connection, name)
-        from pipeline.embedder import MultimodalEmbedder  # loads torch
+        from pipeline.embedder import embedder_of_new_space  # loads torch
 
         note(f"loading the model {settings.model}")
-        embedder = MultimodalEmbedder(
+        embedder = embedder_of_new_space(
             settings.model, device=settings.device, precision=settings.precision
         )
         space = spaces.create(

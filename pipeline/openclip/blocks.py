@@ -20,6 +20,7 @@ class SelfAttention(torch.nn.Module):
     def __init__(self, attention: torch.nn.MultiheadAttention) -> None:
         super().__init__()
         self._heads = attention.num_heads
+        self._of_a_head = attention.embed_dim // attention.num_heads
         self._weight = attention.in_proj_weight
         self._bias = attention.in_proj_bias
         self._out = attention.out_proj
@@ -62,8 +63,7 @@ class SelfAttention(torch.nn.Module):
     def heads(self, joint: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Apart again: (n, length, parts * width) to each (n, heads, length, width of a head)."""
         n, length, _ = joint.shape
-        of_a_head = self._weight.shape[1] // self._heads
-        parts = joint.view(n, length, -1, self._heads, of_a_head)
+        parts = joint.view(n, length, -1, self._heads, self._of_a_head)
         return parts.permute(2, 0, 3, 1, 4).unbind(0)
 
     def out(self, mixed: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ def _at(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 def is_plain_block(block: Any) -> bool:
     """Whether ``block_at`` knows how to compute it."""
-    return type(block) is ResidualAttentionBlock and type(block.attn) is SelfAttention
+    return type(block) is ResidualAttentionBlock and isinstance(block.attn, SelfAttention)
 
 
 def block_at(

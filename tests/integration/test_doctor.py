@@ -157,7 +157,7 @@ def test_what_stands_in_the_way_of_everything_ends_the_examination(empty_url: st
     assert "does not exist" in check.found
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16", "int8"])
 def test_the_model_is_checked_for_what_it_computes_here(empty_url: str, precision: str) -> None:
     settings = Settings.load(database_url=empty_url, device="cpu")
     migrate.upgrade(empty_url)

@@ -442,7 +442,7 @@ def test_a_picture_of_one_pixel_is_a_picture(clip_folder: Path) -> None:
 # precision
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8"])
 @pytest.mark.parametrize("model", ["clip_folder", "siglip_folder", "demo"])
 def test_every_precision_keeps_the_direction_of_float32(
     precision: str, model: str, request: pytest.FixtureRequest
@@ -488,7 +488,7 @@ def test_auto_stays_with_float32_when_the_model_does_not_bear_less(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"precision": "int4"}, "set auto, float32, bfloat16, float16"),
+        ({"precision": "int4"}, "set auto, float32, bfloat16, float16, int8"),
         ({"device": "warp"}, "set auto, cpu, cuda"),
         ({"device": "cuda:99"}, "set auto, cpu, cuda"),
     ],

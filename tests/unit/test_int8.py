@@ -1,0 +1,155 @@
+"""Linear layers on 8-bit weights: close to the float ones, exact in between, row by row."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from timm.models.vision_transformer import Block
+
+from pipeline.embedder import MultimodalEmbedder, embedder_of_new_space, precision_cosine
+from pipeline.errors import ConfigurationError, ModelError
+from pipeline.openclip.blocks import SelfAttention, use_self_attention
+from pipeline.openclip.int8 import Int8Linear, Int8SelfAttention, use_int8
+from tests.checkpoints import TINY_CLIP, model_of, save_checkpoint
+
+
+def layer(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Int8Linear:
+    module = torch.nn.Sequential(torch.nn.Linear(weight.shape[1], weight.shape[0]))
+    block = Block(32, 2)
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight.data = weight
+    if bias is not None:
+        linear.bias.data = bias
+    block.mlp.fc1 = linear
+    module.append(block)
+    use_int8(module.requires_grad_(False))
+    made = block.mlp.fc1
+    assert isinstance(made, Int8Linear)
+    return made
+
+
+def relative_error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def test_a_layer_is_close_to_the_float_one_whatever_its_rows_are_like() -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(96, 256) * 0.02, torch.randn(96)
+    rows = torch.randn(3, 50, 256) * torch.logspace(-4, 4, 50)[:, None]
+    rows[1] += 30  # far from zero
+    rows[2].relu_()  # on one side of it
+    found = layer(weight, bias)(rows)
+    wanted = torch.nn.functional.linear(rows, weight, bias)
+    assert found.shape == (3, 50, 96)
+    for one, other in zip(found.flatten(0, 1), wanted.flatten(0, 1), strict=True):
+        assert relative_error(one, other) < 0.03
+
+
+def test_large_sums_do_not_overflow() -> None:
+    """All at the ends of their ranges: in 16 bits, two 8-bit products of these would."""
+    weight = torch.full((64, 512), 0.5)
+    weight[1::2] *= -1
+    rows = torch.ones(40, 512)
+    rows[:, 0] = -1  # the other end of the range
+    wanted = torch.nn.functional.linear(rows.double(), weight.double())
+    assert layer(weight)(rows).numpy() == pytest.approx(wanted.numpy(), rel=1e-4)
+
+
+def test_a_row_gives_the_same_alone_and_beside_others() -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(33, 128)
+    rows[7] *= 1000
+    made = layer(torch.randn(64, 128), torch.randn(64))
+    together = made(rows)
+    for number, row in enumerate(rows):
+        assert torch.equal(made(row[None])[0], together[number])
+
+
+def test_constant_rows_and_channels_of_zeros_are_exact() -> None:
+    weight, bias = torch.randn(48, 64), torch.randn(48)
+    weight[5] = 0
+    made = layer(weight, bias)
+    assert torch.equal(made(torch.zeros(2, 64)), bias.expand(2, 48))
+    assert float(made(torch.randn(1, 64))[0, 5]) == float(bias[5])
+    constant = made(torch.full((1, 64), 2.5))
+    wanted = torch.nn.functional.linear(torch.full((1, 64), 2.5), weight, bias)
+    assert relative_error(constant, wanted) < 0.01
+
+
+def test_a_row_that_is_not_finite_stays_so() -> None:
+    rows = torch.randn(2, 64)
+    rows[1, 3] = torch.nan
+    found = layer(torch.randn(48, 64))(rows)
+    assert torch.isfinite(found[0]).all()
+    assert torch.isnan(found[1]).all()
+
+
+def test_blocks_of_openclip_and_timm_get_them_and_nothing_else_does() -> None:
+    own = torch.nn.ModuleDict(
+        {
+            "open_clip": ResidualAttentionBlock(32, 2),
+            "cross": ResidualAttentionBlock(32, 2, is_cross_attention=True),
+            "timm": Block(32, 2),
+            "head": torch.nn.Linear(32, 8),
+        }
+    ).requires_grad_(False)
+    use_self_attention(own)
+    rows = torch.randn(2, 5, 32)
+    wanted = [own["open_clip"](rows), own["cross"](rows, rows, rows), own["timm"](rows)]
+    # Self-attention, its output and two; of torch's own attention only those two; four of timm's.
+    assert use_int8(own) == 4 + 2 + 4
+    assert isinstance(own["open_clip"].attn, Int8SelfAttention)
+    assert type(own["head"]) is torch.nn.Linear
+    found = [own["open_clip"](rows), own["cross"](rows, rows, rows), own["timm"](rows)]
+    for one, other in zip(found, wanted, strict=True):
+        assert not torch.equal(one, other)
+        assert relative_error(one, other) < 0.02
+    assert use_int8(torch.nn.Linear(8, 8)) == 0
+
+
+def test_part_of_the_projection_is_that_part_of_the_whole() -> None:
+    block = ResidualAttentionBlock(32, 2).requires_grad_(False)
+    attention = Int8SelfAttention(SelfAttention(block.attn))
+    rows = torch.randn(2, 5, 32)
+    whole = attention.project(rows)
+    assert torch.equal(attention.project(rows, 1, 3), whole[..., 32:])
+    assert torch.equal(attention.project(rows, 0, 1), whole[..., :32])
+
+
+def test_an_embedder_in_int8_is_nearly_that_in_float32_whatever_the_batch() -> None:
+    assert precision_cosine("demo", "int8", device="cpu") >= 0.9995
+    embedder = MultimodalEmbedder("demo", device="cpu", precision="int8")
+    assert embedder.description.precision == "int8"
+    texts = ["a red circle", "a red square above a blue star", "two green stars"]
+    alone = np.concatenate([embedder.embed_text([text]) for text in texts])
+    assert (alone * embedder.embed_text(texts)).sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_it_is_for_cpus(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path, TINY_CLIP)
+    with pytest.raises(ConfigurationError, match="int8 is for CPUs and not for meta; set auto"):
+        MultimodalEmbedder(str(folder), device="meta", precision="int8")
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_a_space_is_not_created_in_a_precision_that_its_model_does_not_bear(
+    tmp_path: Path, precision: str
+) -> None:
+    """Image features of 1 around a common 1,000 that the projection takes away again."""
+    state = model_of(TINY_CLIP).state_dict()
+    if precision == "bfloat16":
+        state["visual.ln_post.bias"] = torch.full_like(state["visual.ln_post.bias"], 1000.0)
+        state["visual.proj"] -= state["visual.proj"].mean(dim=0)
+    else:  # one channel outshouts the others in every block, and what they say is lost
+        for name, tensor in state.items():
+            if name.endswith(("ln_1.weight", "ln_2.weight")):
+                tensor[0] = 2000.0
+            if name.endswith(("in_proj_weight", "c_fc.weight")):
+                tensor[:, 0] = 0.0
+    folder = save_checkpoint(tmp_path, TINY_CLIP, state=state)
+    with pytest.raises(ModelError, match=rf"does not bear {precision}: .* set precision auto"):
+        embedder_of_new_space(str(folder), device="cpu", precision=precision)
+    fine = embedder_of_new_space(str(folder), device="cpu", precision="float32")
+    assert fine.description.precision == "float32"
