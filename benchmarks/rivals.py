@@ -168,7 +168,12 @@ def text_files(folder: Path, texts: Sequence[str]) -> list[Path]:
 
 
 def measure(
-    modality: str, count: int, plain: int, rounds: int = 1, clip_retrieval: str | None = None
+    modality: str,
+    count: int,
+    plain: int,
+    rounds: int = 1,
+    clip_retrieval: str | None = None,
+    precision: str = "auto",
 ) -> list[dict[str, Any]]:
     """One row of figures per round and rival; ``plain`` inputs for `transformers`' loop."""
     rows = []
@@ -199,7 +204,7 @@ def measure(
         agreement = reference.check(modality, some, theirs)
         say(f"{modality}: transformers agrees with OpenCLIP: cosine {agreement:.6f}")
 
-        precision = activate(url, f"{ARCHITECTURE}:{weights}")
+        precision = activate(url, f"{ARCHITECTURE}:{weights}", precision)
         for number in range(rounds):
             say(f"{modality}, round {number + 1}: {plain} through transformers' loop ...")
             run = run_transformers(modality, transformers, few)
@@ -224,6 +229,7 @@ def main() -> None:
         "--plain", type=int, help="how many of them transformers' loop gets: 320 images, 640 texts"
     )
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--precision", default="auto", help="of ours, such as int8")
     parser.add_argument(
         "--clip-retrieval",
         metavar="PYTHON",
@@ -237,7 +243,14 @@ def main() -> None:
         if not count:
             continue
         plain = min(count, arguments.plain or most)
-        for row in measure(modality, count, plain, arguments.rounds, arguments.clip_retrieval):
+        for row in measure(
+            modality,
+            count,
+            plain,
+            arguments.rounds,
+            arguments.clip_retrieval,
+            arguments.precision,
+        ):
             print(json.dumps(row), flush=True)
     if not arguments.clip_retrieval:
         left_out = {"rival": "clip-retrieval", "left_out": "--clip-retrieval PYTHON was not given"}
