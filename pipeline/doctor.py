@@ -10,7 +10,7 @@ from psycopg import sql
 
 from pipeline import migrate, probes, queue, spaces
 from pipeline.database import Connection, check_server, connect, resolve_url
-from pipeline.errors import DatabaseError, ModelError, PipelineError
+from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
 from pipeline.modalities import MODALITIES
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -268,7 +268,7 @@ def _model(connection: Connection, space: Space, settings: Settings) -> Iterator
             space.model, device=settings.device, precision=space.precision
         )
         spaces.check_model(space, embedder.description)
-    except ModelError as exc:
+    except (ModelError, ConfigurationError) as exc:
         yield Check("model", False, str(exc))
         return
     cosines = probes.compare(connection, space, embedder)

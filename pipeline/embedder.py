@@ -101,19 +101,19 @@ class MultimodalEmbedder:
                 f"precision {precision!r} is unknown; set auto, {', '.join(DTYPES)}"
             )
         spec = model or DEFAULT_MODEL
+        if precision == "int8" and device == "auto":
+            device = "cpu"  # the one that it is for
         self._device = _device(device)
         self.batch_size = batch_size or (256 if self._device.type == "cuda" else 32)
         self._lock = threading.Lock()
-        if precision == "int8" and self._device.type != "cpu":
-            raise ConfigurationError(
-                f"precision int8 is for CPUs and not for {self._device}; set auto, or device cpu"
-            )
+        if precision == "int8":
+            _check_int8(self._device)
         checkpoint = find_checkpoint(spec)
         first = "float32" if precision == "auto" else precision
         module = load_model(checkpoint, DTYPES[first])
         if first == "int8" and not use_int8(module):
             raise ModelError(
-                f"{spec} has no transformer blocks that int8 is for; set precision auto"
+                f"{spec} has no transformer blocks that int8 is for; set PIPELINE_PRECISION=auto"
             )
         self._use(module, first)
         context = int(getattr(self._model, "context_length", None) or 77)
@@ -285,10 +285,7 @@ class MultimodalEmbedder:
             return fastest
         exact, exact_model = self._embed_fixed_inputs(), self._model
         self._use(load_model(checkpoint, DTYPES[fastest]), fastest)
-        try:
-            cosine = _least_cosine(exact, self._embed_fixed_inputs())
-        except RuntimeError:  # an operator of this architecture that the precision lacks
-            cosine = 0.0
+        cosine = self._cosine_to(exact)
         if cosine >= PRECISION_FLOOR:
             return fastest
         logger.warning(
@@ -297,6 +294,13 @@ class MultimodalEmbedder:
         )
         self._use(exact_model, "float32")
         return "float32"
+
+    def _cosine_to(self, exact: Vectors) -> float:
+        """The least cosine to float32's vectors of the fixed inputs."""
+        try:
+            return _least_cosine(exact, self._embed_fixed_inputs())
+        except RuntimeError:  # an operator of this architecture that the precision lacks
+            return 0.0
 
     def _use(self, model: torch.nn.Module, precision: str) -> None:
         self._dtype = DTYPES[precision]
@@ -395,15 +399,17 @@ def embedder_of_new_space(model: str, *, device: str, precision: str) -> Multimo
     Raises:
         ModelError: its vectors have a cosine of less than 0.999 to those of float32.
     """
+    if precision in ("auto", "float32") or precision not in DTYPES:
+        return MultimodalEmbedder(model, device=device, precision=precision)
+    # One after the other: both might not fit.
+    exact = MultimodalEmbedder(model, device=device, precision="float32")._embed_fixed_inputs()
     embedder = MultimodalEmbedder(model, device=device, precision=precision)
-    if precision not in ("auto", "float32"):
-        exact = MultimodalEmbedder(model, device=device, precision="float32")
-        cosine = _least_cosine(exact._embed_fixed_inputs(), embedder._embed_fixed_inputs())
-        if cosine < PRECISION_FLOOR:
-            raise ModelError(
-                f"{model} does not bear {precision}: its vectors have a cosine of {cosine:.4f} to "
-                f"those of float32, and {PRECISION_FLOOR} is the least; set precision auto"
-            )
+    cosine = embedder._cosine_to(exact)
+    if cosine < PRECISION_FLOOR:
+        raise ModelError(
+            f"{model} does not bear {precision}: its vectors have a cosine of {cosine:.6f} to "
+            f"those of float32, and {PRECISION_FLOOR} is the least; set PIPELINE_PRECISION=auto"
+        )
     return embedder
 
 
@@ -447,6 +453,19 @@ def _device(device: str) -> torch.device:
             f"device {device!r} cannot be used ({reason}); set auto, cpu, cuda, cuda:1 or mps"
         ) from exc
     return chosen
+
+
+def _check_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise ConfigurationError(
+            f"precision int8 is for CPUs and not for {device}; set PIPELINE_DEVICE=cpu, or create "
+            "a space in another precision"
+        )
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise ConfigurationError(
+            "precision int8 needs a torch with oneDNN, which this one lacks; set "
+            "PIPELINE_PRECISION=auto for a new space"
+        )
 
 
 def _fastest_precision(device: torch.device) -> str:

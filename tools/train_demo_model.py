@@ -26,6 +26,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from pipeline.openclip.blocks import use_self_attention
+from pipeline.openclip.int8 import use_int8
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "pipeline" / "demo"
 SAMPLE_SIZE = 96
@@ -164,8 +167,12 @@ def evaluate(
         ):
             report[f"{label}, {said} to image"] = recalls(queries, images)
             report[f"{label}, image to {said}"] = recalls(images, queries)
-    for label, dtype in (("bfloat16", torch.bfloat16), ("float16", torch.float16)):
+    lower = {"bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.float32}
+    for label, dtype in lower.items():
         other, _, _ = shipped(model, dtype)
+        if label == "int8":
+            use_self_attention(other)
+            use_int8(other)
         for kind, inputs, exact in (
             ("image", pictures, sample),
             ("text", tokenizer([row["name"] for row in manifest]), names),

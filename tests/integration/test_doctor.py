@@ -170,6 +170,10 @@ def test_the_model_is_checked_for_what_it_computes_here(empty_url: str, precisio
         assert found["model probes"].ok, found["model probes"]
         assert found["model precision"].ok, found["model precision"]
         assert "of at least 0.999" in found["model precision"].found
+        elsewhere = settings.model_copy(update={"device": "warp"})
+        (check,) = [check for check in examine(elsewhere, model=True) if not check.ok]
+        assert check.name == "model"
+        assert "device 'warp' cannot be used" in check.found
         connection.execute("UPDATE space_probes SET embedding[1] = embedding[1] + 0.1")
         drifted = [check for check in examine(settings, model=True) if not check.ok]
         assert [check.name for check in drifted] == ["model probes"]

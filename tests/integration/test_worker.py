@@ -1,6 +1,7 @@
 """The worker on a real database, with an embedder that needs no model."""
 
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -273,6 +274,59 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
     # Each thread that loads may be about to add one.
     assert room * size // 2 < max(seen) < (room + settings.load_workers) * size
     assert worker._input.bytes == 0
+
+
+def test_the_input_of_a_picture_goes_before_it_is_written(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """Kept until then it would be in memory twice: what waits, and what is being written."""
+    from PIL import Image
+
+    made: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    class Remembering(FakeEmbedder):
+        def prepare_image(self, image: Any) -> Any:
+            pixels = super().prepare_image(image)
+            made.append(weakref.ref(pixels))
+            return pixels
+
+    class Loaded:
+        info: ClassVar[dict[str, Any]] = {}
+
+        def __init__(self, ref: str) -> None:
+            self.data = self.sha256 = ref.encode().rjust(32)
+
+    class Decoded:
+        notes: ClassVar[dict[str, Any]] = {}
+
+        def __init__(self, data: bytes) -> None:
+            self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
+
+    def write(*arguments: Any) -> Any:
+        deadline = time.monotonic() + 10  # the stages before may not have let go yet
+        while any(ref() is not None for ref in made) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        alive.append(sum(ref() is not None for ref in made))
+        return finish(*arguments)
+
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "SELECT 'picture', n::text, 'image', n::text FROM generate_series(1, 20) AS n"
+    )
+    worker = Worker(
+        settings.database_url.get_secret_value(),  # type: ignore[union-attr]
+        space,
+        Remembering(),
+        Loaded,
+        Decoded,
+        settings,
+    )
+    finish = worker._writer.finish
+    worker._writer.finish = write  # type: ignore[method-assign]
+    assert worker.run().done == 20
+    assert (len(made), set(alive)) == (20, {0})
+    assert worker._input._parts == 0
 
 
 def test_limit_bounds_the_rows_of_a_run(

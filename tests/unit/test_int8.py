@@ -127,10 +127,15 @@ def test_an_embedder_in_int8_is_nearly_that_in_float32_whatever_the_batch() -> N
     assert (alone * embedder.embed_text(texts)).sum(axis=1) == pytest.approx(1, abs=1e-4)
 
 
-def test_it_is_for_cpus(tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path, TINY_CLIP)
-    with pytest.raises(ConfigurationError, match="int8 is for CPUs and not for meta; set auto"):
-        MultimodalEmbedder(str(folder), device="meta", precision="int8")
+def test_it_is_for_cpus_with_onednn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(save_checkpoint(tmp_path, TINY_CLIP))
+    with pytest.raises(ConfigurationError, match="not for meta; set PIPELINE_DEVICE=cpu"):
+        MultimodalEmbedder(folder, device="meta", precision="int8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert MultimodalEmbedder(folder, precision="int8")._device.type == "cpu"
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    with pytest.raises(ConfigurationError, match="needs a torch with oneDNN"):
+        MultimodalEmbedder(folder, precision="int8")
 
 
 @pytest.mark.parametrize("precision", ["int8", "bfloat16"])
@@ -149,7 +154,9 @@ def test_a_space_is_not_created_in_a_precision_that_its_model_does_not_bear(
             if name.endswith(("in_proj_weight", "c_fc.weight")):
                 tensor[:, 0] = 0.0
     folder = save_checkpoint(tmp_path, TINY_CLIP, state=state)
-    with pytest.raises(ModelError, match=rf"does not bear {precision}: .* set precision auto"):
+    with pytest.raises(
+        ModelError, match=rf"does not bear {precision}: .* set PIPELINE_PRECISION=auto"
+    ):
         embedder_of_new_space(str(folder), device="cpu", precision=precision)
     fine = embedder_of_new_space(str(folder), device="cpu", precision="float32")
     assert fine.description.precision == "float32"
