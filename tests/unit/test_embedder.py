@@ -609,4 +609,4 @@ def test_torch_is_imported_by_the_embedder_and_what_stands_behind_it_alone() -> 
             for line in map(str.strip, path.read_text(encoding="utf-8").splitlines())
         )
     }
-    assert importing == {"blocks", "embedder", "loading", "text_towers"}
+    assert importing == {"blocks", "embedder", "int8", "loading", "text_towers"}
