@@ -11,9 +11,7 @@ is enough for its rate (``--plain``).
 
 import argparse
 import json
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +25,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.embedder import ARCHITECTURE, BATCH, plain_texts
-from benchmarks.harness import add_items, captions, database, say
+from benchmarks.harness import add_items, captions, database, ingest_command, say
 from pipeline import probes, spaces
 from pipeline.database import connect
 from pipeline.embedder import MultimodalEmbedder
@@ -77,15 +75,9 @@ def ingest(url: str, folder: Path, modality: str, references: Sequence[str]) -> 
     with connect(url) as connection:  # the same content again would be reused
         connection.execute("TRUNCATE source_items CASCADE")
     add_items(url, modality, references)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
-    environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": str(folder)}
+    command, environment = ingest_command(url, folder)
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        check=True,
-    )
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     report: dict[str, Any] = json.loads(done.stdout)
     report["process_seconds"] = round(time.perf_counter() - began, 1)
     # A large backlog of an empty space is indexed after the load, which is part of the work.

@@ -1,6 +1,7 @@
 """What the benchmarks share: a server of their own, a space, a free embedder, captions, a line."""
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -135,6 +136,13 @@ def add_items(url: str, modality: str, references: Sequence[str], source: str = 
             (source, modality, list(references)),
         )
         connection.execute("VACUUM ANALYZE source_items, ingest_jobs")
+
+
+def ingest_command(url: str, media_root: Path) -> tuple[list[str], dict[str, str]]:
+    """`pipeline ingest` as users run it, and its environment, free of the caller's settings."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
+    environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": str(media_root)}
+    return [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"], environment
 
 
 def no_loading(*_: Any) -> Any:

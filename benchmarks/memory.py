@@ -10,7 +10,6 @@ instead, with the demonstration's model on as many JPEG files, and counts its de
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.harness import FreeEmbedder, add_items, database, make_space, say
+from benchmarks.harness import (
+    FreeEmbedder,
+    add_items,
+    database,
+    ingest_command,
+    make_space,
+    say,
+)
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import demo, spaces
 from pipeline.database import connect
@@ -107,9 +113,7 @@ def of_the_command(rows: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, database() as url:
         activate(url, demo.MODEL)
         add_items(url, "image", files(Path(name), rows))
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
-        environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": name}
-        command = [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"]
+        command, environment = ingest_command(url, Path(name))
         peaks: dict[int, int] = {}
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
             while process.poll() is None:
@@ -124,7 +128,6 @@ def of_the_command(rows: int) -> dict[str, Any]:
     decoders = sum(peaks.values()) - peaks[process.pid]
     return {
         "done": report["done"],
-        "seconds": report["seconds"],
         "peak_kb": peaks[process.pid],
         "decoders_kb": decoders,
     }
@@ -149,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", type=int, default=1000)
     parser.add_argument("--long", type=int, default=100_000)
-    parser.add_argument("--batch-ms", type=float, default=0.0)
+    parser.add_argument("--batch-ms", type=float, default=0.0, help="that the embedder waits")
     parser.add_argument("--command", action="store_true", help="`pipeline ingest` on JPEG files")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

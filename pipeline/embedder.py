@@ -387,8 +387,7 @@ def precision_cosine(model: str, precision: str, *, device: str = "auto") -> flo
     model twice, one after the other.
     """
     exact = MultimodalEmbedder(model, device=device, precision="float32")._embed_fixed_inputs()
-    lower = MultimodalEmbedder(model, device=device, precision=precision)._embed_fixed_inputs()
-    return _least_cosine(exact, lower)
+    return MultimodalEmbedder(model, device=device, precision=precision)._cosine_to(exact)
 
 
 def embedder_of_new_space(model: str, *, device: str, precision: str) -> MultimodalEmbedder:
@@ -418,6 +417,19 @@ _FIXED_TEXTS = (
     "two red bicycles leaning against a brick wall in the rain",
     "42",
     "The harbour at dawn, seen from the hill: small boats, gulls, fog, and one bright window.",
+    # Four alone said 0.9991 of a model in int8 whose next 256 texts went down to 0.9987.
+    "a woman in a yellow raincoat walks her dog past the closed market",
+    "black leather boots, size 42",
+    "an old map of the northern coast with three lighthouses marked in ink",
+    "sunset",
+    "children play football between parked cars on a narrow street",
+    "close-up of a bee on a purple thistle, shallow depth of field",
+    "invoice no. 2024-117, paid",
+    "a plate of pasta with tomatoes and basil next to a glass of water",
+    "snow on the roofs of a small mountain village at night",
+    "diagram of a steam engine with labelled valves",
+    "two men repair a fishing net while a cat watches from the wall",
+    "an empty train platform, blurred lights of a train, and a forgotten umbrella on a bench",
 )
 
 

@@ -107,6 +107,17 @@ def save_checkpoint(
     return folder
 
 
+def save_unbearable(folder: Path) -> Path:
+    """A model that does not bear bfloat16.
+
+    Image features of 1 around a common 1,000 that the projection takes away again.
+    """
+    state = model_of(TINY_CLIP).state_dict()
+    state["visual.ln_post.bias"] = torch.full_like(state["visual.ln_post.bias"], 1000.0)
+    state["visual.proj"] = state["visual.proj"] - state["visual.proj"].mean(dim=0)
+    return save_checkpoint(folder, TINY_CLIP, state=state)
+
+
 def save_tokenizer(folder: Path) -> None:
     """A small real tokenizer as SigLIP's is: subwords, an end token, padding with it, no start."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))

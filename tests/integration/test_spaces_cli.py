@@ -16,6 +16,7 @@ from pipeline.demo import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
 from pipeline.sources import AddReport, add, register_roots
 
+from ..checkpoints import save_unbearable
 from ..fakes import add_texts
 
 runner = CliRunner()
@@ -110,7 +111,10 @@ def test_the_life_of_a_space_from_its_model_to_its_end(
         run(space.app, "drop", "fake", "--yes")
 
 
-def test_bad_arguments_are_one_clear_error_and_change_nothing(connection: Connection) -> None:
+def test_bad_arguments_are_one_clear_error_and_change_nothing(
+    connection: Connection, tmp_path: Path
+) -> None:
+    unbearable = str(save_unbearable(tmp_path / "model"))
     cases: list[tuple[tuple[str, ...], type[PipelineError], str]] = [
         (("show", "x"), SpaceError, "no space 'x'; there are: fake"),
         (("build", "x"), SpaceError, "no space 'x'"),
@@ -122,6 +126,11 @@ def test_bad_arguments_are_one_clear_error_and_change_nothing(connection: Connec
         (("create", "x", "--hnsw", "m=x"), ConfigurationError, "m=16,ef_construction=64"),
         (("create", "x", "--hnsw", "k=1"), ConfigurationError, "m=16,ef_construction=64"),
         (("create", "x", "--precision", "int4"), ConfigurationError, "PIPELINE_PRECISION"),
+        (
+            ("create", "x", "--model", unbearable, "--precision", "bfloat16"),
+            ModelError,
+            "does not bear bfloat16",
+        ),
         (("import", "fake"), ConfigurationError, "or --table"),
         (("import", "fake", "x.csv"), ConfigurationError, ".parquet and .npy"),
         (("import", "fake", "x.npy"), ConfigurationError, "--ids"),

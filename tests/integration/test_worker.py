@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import queue
 from pipeline import worker as worker_module
@@ -23,6 +24,24 @@ from ..fakes import FakeEmbedder, add_texts, vector_of
 
 def no_loading(*_: Any) -> Any:
     raise AssertionError("no image in this test")
+
+
+class NumberedContent:
+    """Loaded from a reference that is a number, and made of it."""
+
+    info: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, ref: str) -> None:
+        self.data = self.sha256 = ref.encode().rjust(32)
+
+
+class NumberedPicture:
+    """Of a red that is the number."""
+
+    notes: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, data: bytes) -> None:
+        self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
 
 
 def work(settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any):
@@ -149,8 +168,6 @@ def test_a_long_text_becomes_parts_and_a_shorter_one_loses_them(
 def test_a_row_that_changes_its_modality_leaves_no_item_behind(
     settings: Settings, space: Space, connection: Connection, tmp_path: Path
 ) -> None:
-    from PIL import Image
-
     class Loaded:
         data, sha256, info = b"x", b"1" * 32, {"size": 1}
 
@@ -184,8 +201,6 @@ def test_a_row_that_changes_its_modality_leaves_no_item_behind(
 def test_metadata_arrives_as_it_was_beside_what_the_intake_found(
     settings: Settings, space: Space, connection: Connection, own: str, stored: str
 ) -> None:
-    from PIL import Image
-
     class Loaded:
         data, sha256, info = b"x", b"1" * 32, {"size": 1}
 
@@ -234,8 +249,6 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also those of the first claims, made before anybody knew how large their input is."""
-    from PIL import Image
-
     size, room = 3 * 8 * 8, 20
     monkeypatch.setattr(worker_module, "INPUT_BYTES", room * size)
     settings = settings.model_copy(update={"batch_size": 2})
@@ -243,18 +256,6 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
         "INSERT INTO source_items (source, source_key, modality, content_ref) "
         "SELECT 'picture', n::text, 'image', n::text FROM generate_series(1, 200) AS n"
     )
-
-    class Loaded:
-        info: ClassVar[dict[str, Any]] = {}
-
-        def __init__(self, ref: str) -> None:
-            self.data = self.sha256 = ref.encode().rjust(32)
-
-    class Decoded:
-        notes: ClassVar[dict[str, Any]] = {}
-
-        def __init__(self, data: bytes) -> None:
-            self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
 
     seen: list[int] = []
 
@@ -266,8 +267,8 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
         settings.database_url.get_secret_value(),  # type: ignore[union-attr]
         space,
         FakeEmbedder(before=look),
-        Loaded,
-        Decoded,
+        NumberedContent,
+        NumberedPicture,
         settings,
     )
     assert worker.run().done == 200
@@ -280,8 +281,6 @@ def test_the_input_of_a_picture_goes_before_it_is_written(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
     """Kept until then it would be in memory twice: what waits, and what is being written."""
-    from PIL import Image
-
     made: list[weakref.ref[Any]] = []
     alive: list[int] = []
 
@@ -290,18 +289,6 @@ def test_the_input_of_a_picture_goes_before_it_is_written(
             pixels = super().prepare_image(image)
             made.append(weakref.ref(pixels))
             return pixels
-
-    class Loaded:
-        info: ClassVar[dict[str, Any]] = {}
-
-        def __init__(self, ref: str) -> None:
-            self.data = self.sha256 = ref.encode().rjust(32)
-
-    class Decoded:
-        notes: ClassVar[dict[str, Any]] = {}
-
-        def __init__(self, data: bytes) -> None:
-            self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
 
     def write(*arguments: Any) -> Any:
         deadline = time.monotonic() + 10  # the stages before may not have let go yet
@@ -318,8 +305,8 @@ def test_the_input_of_a_picture_goes_before_it_is_written(
         settings.database_url.get_secret_value(),  # type: ignore[union-attr]
         space,
         Remembering(),
-        Loaded,
-        Decoded,
+        NumberedContent,
+        NumberedPicture,
         settings,
     )
     finish = worker._writer.finish

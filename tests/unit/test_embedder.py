@@ -20,7 +20,14 @@ from pipeline import embedder as embedder_module
 from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
 from pipeline.openclip.blocks import LastBlock
-from tests.checkpoints import SIGLIP_PREPROCESS, TINY_CLIP, TINY_SIGLIP, model_of, save_checkpoint
+from tests.checkpoints import (
+    SIGLIP_PREPROCESS,
+    TINY_CLIP,
+    TINY_SIGLIP,
+    model_of,
+    save_checkpoint,
+    save_unbearable,
+)
 
 CAPTIONS = [
     "a photo of a red bicycle leaning against the old stone wall of a house",
@@ -471,12 +478,7 @@ def test_auto_is_bfloat16_only_where_the_cpu_multiplies_it(
 def test_auto_stays_with_float32_when_the_model_does_not_bear_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Image features of 1 around a common 1,000 that the projection takes away again."""
-    state = model_of(TINY_CLIP).state_dict()
-    state["visual.ln_post.bias"] = torch.full_like(state["visual.ln_post.bias"], 1000.0)
-    projection = state["visual.proj"]
-    state["visual.proj"] = projection - projection.mean(dim=0)
-    folder = save_checkpoint(tmp_path, TINY_CLIP, state=state)
+    folder = save_unbearable(tmp_path)
     monkeypatch.setattr(embedder_module, "_cpu_flags", lambda: {"avx512_bf16"})
     embedder = MultimodalEmbedder(str(folder), device="cpu")
     assert embedder.description.precision == "float32"
