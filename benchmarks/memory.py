@@ -32,6 +32,7 @@ from benchmarks.harness import (
 )
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import demo, spaces
+from pipeline.allocator import keep_freed_memory
 from pipeline.database import connect
 from pipeline.settings import Settings
 from pipeline.vectors import Vectors
@@ -71,6 +72,7 @@ def peak_kb(pid: int | str = "self") -> int:
 
 def child(url: str, batch_ms: float) -> None:
     """One worker; prints its peak in kB."""
+    keep_freed_memory()  # as the command does
     with connect(url) as connection:
         space = spaces.get_space(connection, "free")
     settings = Settings.load(database_url=url)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__
+from pipeline.allocator import keep_freed_memory
 from pipeline.cli import db, quality, space
 from pipeline.cli.add import add
 from pipeline.cli.demo import demo
@@ -50,6 +51,7 @@ def root(
     ] = "warning",
 ) -> None:
     setup_logging(log_format, log_level)
+    keep_freed_memory()
     if version:
         print(__version__)
         raise typer.Exit

@@ -1,23 +1,59 @@
 """Linear layers on 8-bit weights, for CPUs. Imports torch, for ``pipeline.embedder`` alone.
 
-Weights are rounded to 8 bits per output channel; activations to 7 bits on the fly, each row by its
-own range, so that a vector does not depend on what else is in its batch. Seven, not eight: without
-VNNI a processor adds two 8-bit products in 16 bits, which then overflow; with seven the sums are
-exact integers on every processor. Everything between the linear layers stays float32.
+Weights are rounded to 8 bits per output channel; activations on the fly, each row by its own
+range, so that a vector does not depend on what else is in its batch. To 8 bits where the processor
+adds the products exactly (VNNI), else to 7: it then adds two of them in 16 bits, which 8 bits
+overflow. Seven turn the vectors of texts too far, so that only pictures get them. Everything
+between the linear layers stays float32.
 """
 
-from collections.abc import Callable
+import functools
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 
 from pipeline.openclip.blocks import SelfAttention
 
+logger = logging.getLogger(__name__)
+
 _WEIGHT_LEVELS = 127  # on either side of zero
-_INPUT_LEVELS = 127  # from a row's least to its greatest
 _LEAST_STEP = 1e-30  # of a row that is the same throughout, and of an output that is all zero
+
+
+@functools.cache
+def has_exact_products() -> bool:
+    """Whether this processor adds products of 8 bits without overflow: it is tried, not looked up.
+
+    oneDNN may be told to leave out what the processor has (``ONEDNN_MAX_CPU_ISA``).
+    """
+    packed = torch.ops.onednn.qlinear_prepack(torch.full((64, 256), 127, dtype=torch.int8), None)
+    rows = torch.full((64, 256), 255, dtype=torch.uint8)
+    return bool((_product(rows, packed, torch.ones(64)) == 255 * 127 * 256).all())
+
+
+def _product(rows: torch.Tensor, packed: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """rows (n, in), uint8, times a packed weight (out, in), int8, times scale (out,): float32."""
+    product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        rows,
+        1.0,  # scale and zero point of the input: none, since each row has its own
+        0,
+        packed,
+        scale,
+        torch.zeros(len(scale), dtype=torch.int32),
+        None,
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
+    )
+    return product
 
 
 class Int8Linear(torch.nn.Module):
@@ -37,9 +73,9 @@ class Int8Linear(torch.nn.Module):
     ) -> None:
         super().__init__()
         self._out = len(weight)
+        self._levels = 255 if has_exact_products() else 127  # from a row's least to its greatest
         self._packed = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)
         self._scale = scale.contiguous()
-        self._zero_points = torch.zeros(self._out, dtype=torch.int32)
         self._bias = torch.zeros(self._out) if bias is None else bias
         # What a row of ones gives: the share of the rows' least values.
         self._ones = weight.sum(1, dtype=torch.int32) * scale
@@ -49,27 +85,44 @@ class Int8Linear(torch.nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         # x = least + step * steps, hence x W = least * (1 W) + step * (steps W).
         least, most = rows.amin(-1, keepdim=True), rows.amax(-1, keepdim=True)
-        step = most.sub_(least).div_(_INPUT_LEVELS).clamp_(min=_LEAST_STEP)
+        step = (most - least).div_(self._levels).clamp_(min=_LEAST_STEP)
         inverse = step.reciprocal()
-        steps = torch.addcmul(0.5 - least * inverse, rows, inverse).clamp_(0, _INPUT_LEVELS + 0.5)
-        y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            # By way of int8, which torch converts to ten times as fast as to uint8.
-            steps.to(torch.int8).view(torch.uint8),
-            1.0,  # scale and zero point of the input: none, since each row has its own
-            0,
-            self._packed,
-            self._scale,
-            self._zero_points,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
+        middle = (self._levels + 1) // 2
+        steps = (rows * inverse).sub_(least * inverse + middle).round_()
+        # By way of int8, which torch converts to ten times as fast as to uint8.
+        eight = steps.to(torch.int8).view(torch.uint8).add_(middle)
+        y = _product(eight, self._packed, self._scale)
         y = y.mul_(step).add_(self._bias).addr_(least[:, 0], self._ones)
         return y.view(*x.shape[:-1], self._out)
+
+
+class Int8Patches(torch.nn.Module):
+    """A convolution without overlaps, which is a linear layer over patches."""
+
+    def __init__(self, convolution: torch.nn.Conv2d) -> None:
+        super().__init__()
+        self._height, self._width = convolution.kernel_size
+        self._linear = _Weight(convolution.weight.flatten(1), convolution.bias).layer()
+
+    @staticmethod
+    def fits(module: torch.nn.Module) -> bool:
+        return (
+            type(module) is torch.nn.Conv2d
+            and module.kernel_size == module.stride
+            and module.padding == (0, 0)
+            and module.dilation == (1, 1)
+            and module.groups == 1
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From (n, channels, height, width) to (n, out, rows, columns) of patches."""
+        n, channels, height, width = x.shape
+        rows, columns = height // self._height, width // self._width
+        inside = x[:, :, : rows * self._height, : columns * self._width]
+        cut = inside.reshape(n, channels, rows, self._height, columns, self._width)
+        patches = cut.permute(0, 2, 4, 1, 3, 5).reshape(n, rows, columns, -1)
+        of_patches: torch.Tensor = self._linear(patches)
+        return of_patches.permute(0, 3, 1, 2)
 
 
 class _Weight:
@@ -105,27 +158,42 @@ class Int8SelfAttention(SelfAttention):
         return projected
 
 
-def use_int8(module: torch.nn.Module) -> int:
+def use_int8(module: torch.nn.Module) -> bool:
     """Put 8-bit layers in place in every transformer block of OpenCLIP's and timm's.
 
-    Returns how many; what embeds the inputs and what projects the features stays float32.
+    Without exact products in those of the image tower alone. What projects the features stays
+    float32, and without exact products what embeds the patches too.
+
+    Returns:
+        Whether the model has such a block at all.
     """
-    count = 0
-    for block in list(module.modules()):
-        if not isinstance(block, ResidualAttentionBlock | Block):
-            continue
+    exact = has_exact_products()
+    every = list(_blocks(module))
+    blocks = every if exact else list(_blocks(getattr(module, "visual", module)))
+    for block in blocks:
         # Layers first: what attends to itself takes its own along.
-        count += _replace(block, torch.nn.Linear, lambda f: _Weight(f.weight, f.bias).layer())
-        count += _replace(block, SelfAttention, Int8SelfAttention)
-    return count
+        _replace(block, torch.nn.Linear, lambda f: _Weight(f.weight, f.bias).layer())
+        _replace(block, SelfAttention, Int8SelfAttention)
+    if exact:
+        for tower in list(module.modules()):
+            if isinstance(tower, VisionTransformer) and Int8Patches.fits(tower.conv1):
+                tower.conv1 = Int8Patches(tower.conv1)
+            if isinstance(tower, PatchEmbed) and Int8Patches.fits(tower.proj):
+                tower.proj = Int8Patches(tower.proj)
+    elif len(blocks) < len(every):
+        logger.info("This processor has no VNNI: texts stay in float32.")
+    return bool(every)
+
+
+def _blocks(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    return (m for m in module.modules() if isinstance(m, ResidualAttentionBlock | Block))
 
 
 def _replace(
     block: torch.nn.Module,
     kind: type[torch.nn.Module],
     make: Callable[[Any], torch.nn.Module],
-) -> int:
-    count = 0
+) -> None:
     for parent in list(block.modules()):
         # torch's own attention reads the weights of its layers instead of calling them.
         if isinstance(parent, torch.nn.MultiheadAttention):
@@ -133,5 +201,3 @@ def _replace(
         for name, child in list(parent.named_children()):
             if isinstance(child, kind):
                 setattr(parent, name, make(child))
-                count += 1
-    return count

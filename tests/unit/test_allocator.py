@@ -1,0 +1,35 @@
+"""Freed memory stays with the process, whichever thread frees it."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+# How often a thread that takes and frees 64 MB twenty times has each page faulted in.
+_SCRIPT = """
+import resource, threading
+from pipeline.allocator import keep_freed_memory
+{keep}
+def use():
+    for _ in range(20):
+        bytearray(2**26)
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+thread = threading.Thread(target=use)
+thread.start()
+thread.join()
+print((faults() - before) * resource.getpagesize() / 2**26)
+"""
+
+
+def times_faulted_in(keep: str) -> float:
+    command = [sys.executable, "-c", _SCRIPT.format(keep=keep)]
+    return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc alone has it")
+def test_what_is_freed_is_not_faulted_in_again() -> None:
+    assert times_faulted_in("keep_freed_memory()") == pytest.approx(1, abs=0.3)
+    assert times_faulted_in("") > 5  # else this test shows nothing
