@@ -28,7 +28,7 @@ from benchmarks.embedder import ARCHITECTURE, BATCH, plain_texts
 from benchmarks.harness import add_items, captions, database, ingest_command, say
 from pipeline import probes, spaces
 from pipeline.database import connect
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedder import embedder_of_new_space
 
 
 def photographs(folder: Path, count: int) -> list[Path]:
@@ -61,8 +61,11 @@ def rate(run: Callable[[Any], None], inputs: Sequence[Any]) -> float:
 
 
 def activate(url: str, spec: str, precision: str = "auto") -> str:
-    """Make this checkpoint's space the active one; the precision that it runs in."""
-    embedder = MultimodalEmbedder(spec, precision=precision)
+    """Make this checkpoint's space the active one; the precision that it runs in.
+
+    One that the weights do not bear is refused, as by `pipeline space create`.
+    """
+    embedder = embedder_of_new_space(spec, device="auto", precision=precision)
     with connect(url) as connection:
         space = spaces.create(connection, "bench", embedder.description)
         probes.store(connection, space, embedder)

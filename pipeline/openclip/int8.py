@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-from timm.layers import PatchEmbed
+from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import Block
 
 from pipeline.openclip.blocks import SelfAttention
@@ -175,11 +175,10 @@ def use_int8(module: torch.nn.Module) -> bool:
         _replace(block, torch.nn.Linear, lambda f: _Weight(f.weight, f.bias).layer())
         _replace(block, SelfAttention, Int8SelfAttention)
     if exact:
-        for tower in list(module.modules()):
-            if isinstance(tower, VisionTransformer) and Int8Patches.fits(tower.conv1):
-                tower.conv1 = Int8Patches(tower.conv1)
-            if isinstance(tower, PatchEmbed) and Int8Patches.fits(tower.proj):
-                tower.proj = Int8Patches(tower.proj)
+        for kind, name in ((VisionTransformer, "conv1"), (PatchEmbed, "proj")):
+            for tower in [m for m in module.modules() if isinstance(m, kind)]:
+                if Int8Patches.fits(getattr(tower, name)):
+                    setattr(tower, name, Int8Patches(getattr(tower, name)))
     elif len(blocks) < len(every):
         logger.info("This processor has no VNNI: texts stay in float32.")
     return bool(every)
