@@ -81,7 +81,8 @@ class MultimodalEmbedder:
             device; ``description.precision`` says which, and that is what a space must store and
             load its model with.
         batch_size: inputs per forward pass; 0: 32, on a GPU 256. Halved, for good, whenever the
-            device runs out of memory.
+            device runs out of memory. With 0, a CPU gets fewer pictures at once where each is of
+            more patches than a ViT-B/32's.
 
     Raises:
         ModelError: one line that says which file or name is wrong and what to do.
@@ -116,6 +117,11 @@ class MultimodalEmbedder:
                 f"{spec} has no transformer blocks that int8 is for; set PIPELINE_PRECISION=auto"
             )
         self._use(module, first)
+        self._pictures_at_once = (
+            _pictures_at_once(self._model)
+            if self._device.type == "cpu" and not batch_size
+            else self.batch_size
+        )
         context = int(getattr(self._model, "context_length", None) or 77)
         self._tokenizer = load_tokenizer(checkpoint, context, spec)
         self._preprocess = preprocess_config(checkpoint, self._model)
@@ -237,9 +243,10 @@ class MultimodalEmbedder:
         for position, key in enumerate(keys):
             first.setdefault(key, position)
         distinct = [batch[position] for position in first.values()]
+        count = min(self.batch_size, self._pictures_at_once)
         chunks = [
-            self._embed_pixels(np.stack(distinct[begin : begin + self.batch_size]))
-            for begin in range(0, len(distinct), self.batch_size)
+            self._embed_pixels(np.stack(distinct[begin : begin + count]))
+            for begin in range(0, len(distinct), count)
         ]
         return self._in_order(chunks, list(first), keys)
 
@@ -517,6 +524,20 @@ def _without_long_tails(image: Image.Image, preprocess: PreprocessCfg) -> Image.
 
 
 _LONG = 16
+
+
+def _pictures_at_once(model: Any) -> int:
+    """How many pictures have about the tokens of 32 for a ViT-B/32, which keep a CPU busy.
+
+    With more, the outputs of layers leave its caches, and are too large for the heap to keep.
+    """
+    patches = getattr(getattr(model.visual, "trunk", model.visual), "patch_embed", None)
+    table = getattr(model.visual, "positional_embedding", None)  # of OpenCLIP's own ViTs
+    tokens = len(table) if table is not None else getattr(patches, "num_patches", None)
+    return 32 if not tokens else max(1, min(32, _TOKENS_AT_ONCE // tokens))
+
+
+_TOKENS_AT_ONCE = 32 * 50
 
 
 def _rows_that_fit(lengths: npt.NDArray[np.int64], positions: int) -> int:

@@ -6,21 +6,21 @@ import sys
 
 import pytest
 
-# How often a thread that takes and frees 64 MB twenty times has each page faulted in.
+# How often a thread that takes and frees three times 16 MB has each page faulted in.
 _SCRIPT = """
 import resource, threading
 from pipeline.allocator import keep_freed_memory
 {keep}
 def use():
-    for _ in range(20):
-        bytearray(2**26)
+    for _ in range(40):
+        [bytearray(2**24) for _ in range(3)]
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 before = faults()
 thread = threading.Thread(target=use)
 thread.start()
 thread.join()
-print((faults() - before) * resource.getpagesize() / 2**26)
+print((faults() - before) * resource.getpagesize() / 2**24 / 3)
 """
 
 

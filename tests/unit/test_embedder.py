@@ -612,3 +612,38 @@ def test_torch_is_imported_by_the_embedder_and_what_stands_behind_it_alone() -> 
         )
     }
     assert importing == {"blocks", "embedder", "int8", "loading", "text_towers"}
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "batch_size", "largest"),
+    [(32, 8, 0, 32), (112, 8, 0, 8), (112, 8, 20, 20), (32, 8, 20, 20)],
+)
+def test_pictures_of_many_patches_go_through_the_model_in_smaller_batches(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    side: int,
+    patch: int,
+    batch_size: int,
+    largest: int,
+) -> None:
+    """Unless somebody said how many: 14 x 14 patches and a class token take 197 of 1,600."""
+    vision = TINY_CLIP["vision_cfg"] | {"image_size": side, "patch_size": patch}
+    folder = save_checkpoint(tmp_path, TINY_CLIP | {"vision_cfg": vision})
+    embedder = MultimodalEmbedder(
+        str(folder), device="cpu", precision="float32", batch_size=batch_size
+    )
+    pixels = list(np.random.default_rng(0).integers(0, 256, (40, 3, side, side), dtype=np.uint8))
+    sizes: list[int] = []
+    encode = embedder._model.encode_image
+
+    def recorded(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        features: torch.Tensor = encode(batch)
+        return features
+
+    monkeypatch.setattr(embedder._model, "encode_image", recorded)
+    together = embedder.embed_prepared_images(pixels)
+    assert max(sizes) == largest
+    assert sum(sizes) == 40
+    alone = np.concatenate([embedder.embed_prepared_images([p]) for p in pixels])
+    assert together == pytest.approx(alone, abs=1e-5)
