@@ -16,6 +16,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 
 from pipeline.openclip.blocks import SelfAttention
 
@@ -175,10 +176,9 @@ def use_int8(module: torch.nn.Module) -> bool:
         _replace(block, torch.nn.Linear, lambda f: _Weight(f.weight, f.bias).layer())
         _replace(block, SelfAttention, Int8SelfAttention)
     if exact:
-        for kind, name in ((VisionTransformer, "conv1"), (PatchEmbed, "proj")):
-            for tower in [m for m in module.modules() if isinstance(m, kind)]:
-                if Int8Patches.fits(getattr(tower, name)):
-                    setattr(tower, name, Int8Patches(getattr(tower, name)))
+        for owner, name in list(_patch_embeddings(module)):
+            if Int8Patches.fits(getattr(owner, name)):
+                setattr(owner, name, Int8Patches(getattr(owner, name)))
     elif len(blocks) < len(every):
         logger.info("This processor has no VNNI: texts stay in float32.")
     return bool(every)
@@ -186,6 +186,16 @@ def use_int8(module: torch.nn.Module) -> bool:
 
 def _blocks(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     return (m for m in module.modules() if isinstance(m, ResidualAttentionBlock | Block))
+
+
+def _patch_embeddings(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
+    """Those of towers that have such blocks: whose they are, and their names there."""
+    for tower in module.modules():
+        if isinstance(tower, VisionTransformer) and any(_blocks(tower)):
+            yield tower, "conv1"
+        patches = tower.patch_embed if isinstance(tower, TimmVisionTransformer) else None
+        if isinstance(patches, PatchEmbed) and any(_blocks(tower)):
+            yield patches, "proj"
 
 
 def _replace(

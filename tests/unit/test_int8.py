@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from open_clip.transformer import ResidualAttentionBlock
-from timm.models.vision_transformer import Block
+from timm.models.eva import Eva
+from timm.models.vision_transformer import Block, VisionTransformer
 
 from pipeline.embedder import MultimodalEmbedder, embedder_of_new_space, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError
@@ -37,6 +38,11 @@ def layer(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Int8Linear:
     made = block.mlp.fc1
     assert isinstance(made, Int8Linear)
     return made
+
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
+)
 
 
 @pytest.fixture(params=[7, 8])
@@ -141,7 +147,9 @@ def test_part_of_the_projection_is_that_part_of_the_whole() -> None:
 
 @pytest.mark.parametrize("size", [(24, 32), (27, 33)])  # what is left over at the edges goes
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_patch_is_embedded_as_by_the_convolution(size: tuple[int, int], bias: bool) -> None:
+def test_a_patch_is_embedded_as_by_the_convolution(
+    bits: int, size: tuple[int, int], bias: bool
+) -> None:
     torch.manual_seed(0)
     convolution = torch.nn.Conv2d(3, 16, (6, 8), stride=(6, 8), bias=bias).requires_grad_(False)
     pictures = torch.randn(2, 3, *size)
@@ -164,21 +172,34 @@ def test_text_and_patches_stay_float_where_the_products_are_not_exact(
     assert in_text == isinstance(model.visual.conv1, Int8Patches) == (bits == 8)
 
 
+@pytest.mark.parametrize(("trunk", "rounded"), [(VisionTransformer, True), (Eva, False)])
+def test_only_towers_with_such_blocks_get_8_bit_patches(
+    monkeypatch: pytest.MonkeyPatch, trunk: type, rounded: bool
+) -> None:
+    monkeypatch.setattr(int8, "has_exact_products", lambda: True)
+    tower = trunk(img_size=16, patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=0)
+    both = torch.nn.ModuleDict({"visual": tower, "text": ResidualAttentionBlock(32, 2)})
+    assert use_int8(both.requires_grad_(False))
+    assert isinstance(tower.patch_embed.proj, Int8Patches) == rounded
+    assert any(isinstance(m, Int8Linear) for m in tower.modules()) == rounded
+
+
 @pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="of x86, read in /proc"
 )
 def test_whether_products_are_exact_is_found_by_trying() -> None:
     """oneDNN held to AVX2 overflows, whatever the processor has."""
     script = "from pipeline.openclip.int8 import *; print(has_exact_products())"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-    assert done.stdout.strip() == "False"
-    assert has_exact_products() == ("vnni" in Path("/proc/cpuinfo").read_text())
+
+    def found(held: dict[str, str]) -> str:
+        free = {k: v for k, v in os.environ.items() if k != "ONEDNN_MAX_CPU_ISA"}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=free | held, capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    assert found({"ONEDNN_MAX_CPU_ISA": "AVX2"}) == "False"
+    if "vnni" in Path("/proc/cpuinfo").read_text():
+        assert found({}) == "True"
 
 
 def test_an_embedder_in_int8_is_nearly_that_in_float32_whatever_the_batch() -> None:
