@@ -29,8 +29,8 @@ from PIL import Image, ImageOps
 
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.openclip.blocks import tokens_of_a_picture
 from pipeline.openclip.checkpoints import Checkpoint, sha256_of
+from pipeline.openclip.image_towers import tokens_of_a_picture
 from pipeline.openclip.int8 import use_int8
 from pipeline.openclip.loading import (
     architecture_name,
@@ -244,15 +244,12 @@ class MultimodalEmbedder:
         for position, key in enumerate(keys):
             first.setdefault(key, position)
         distinct = [batch[position] for position in first.values()]
-        most = min(self.batch_size, self._pictures_at_once)
-        count = math.ceil(len(distinct) / most)
-        size = math.ceil(
-            len(distinct) / max(count, 1)
-        )  # all alike, rather than one of what is left
-        chunks = [
-            self._embed_pixels(np.stack(distinct[begin : begin + size]))
-            for begin in range(0, len(distinct), max(size, 1))
-        ]
+        chunks = []
+        if distinct:
+            most = min(self.batch_size, self._pictures_at_once)
+            # About equal, rather than full ones and a small one of what is left.
+            batches = np.array_split(np.stack(distinct), math.ceil(len(distinct) / most))
+            chunks = [self._embed_pixels(pixels) for pixels in batches]
         return self._in_order(chunks, list(first), keys)
 
     def embed_prepared_texts(self, tokens: Tokens) -> Vectors:

@@ -1,14 +1,12 @@
 """The blocks of OpenCLIP's transformers, on the same parameters and with the same results, faster.
 
-Imports torch, for ``pipeline.embedder`` and the modules beside this one alone.
+Imports torch, for ``pipeline.embedder`` alone, by way of the modules beside this one.
 """
 
 from typing import Any
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, Transformer, VisionTransformer
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch.nn import functional
 
 
@@ -150,18 +148,3 @@ def cut_last_block(module: torch.nn.Module) -> None:
         and is_plain_block(blocks[-1])
     ):
         blocks[-1] = LastBlock(blocks[-1])
-
-
-def tokens_of_a_picture(module: torch.nn.Module) -> int | None:
-    """How many tokens each block of the image tower sees of one picture; None: it is no plain ViT.
-
-    A Swin's number falls from stage to stage, and a convolutional network has none.
-    """
-    visual: Any = getattr(module, "visual", None)
-    if isinstance(visual, VisionTransformer):
-        return len(visual.positional_embedding)
-    trunk = getattr(visual, "trunk", None)
-    if isinstance(trunk, TimmVisionTransformer | Eva):
-        patches: Any = trunk.patch_embed
-        return int(patches.num_patches)
-    return None

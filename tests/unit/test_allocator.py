@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
 
 # How often a thread that takes and frees three times 16 MB has each page faulted in.
 _SCRIPT = """
@@ -37,3 +40,10 @@ def times_faulted_in(keep: str) -> float:
 def test_what_is_freed_is_not_faulted_in_again() -> None:
     assert times_faulted_in("keep_freed_memory()") == pytest.approx(1, abs=0.3)
     assert times_faulted_in("") > 5  # else this test shows nothing
+
+
+def test_every_command_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(True))
+    assert CliRunner().invoke(cli.app, ["--version"]).exit_code == 0
+    assert asked == [True]

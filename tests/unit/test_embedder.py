@@ -19,7 +19,8 @@ from PIL import Image
 from pipeline import embedder as embedder_module
 from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.openclip.blocks import LastBlock, tokens_of_a_picture
+from pipeline.openclip.blocks import LastBlock
+from pipeline.openclip.image_towers import tokens_of_a_picture
 from pipeline.openclip.loading import _build
 from tests.checkpoints import (
     SIGLIP_PREPROCESS,
@@ -612,7 +613,7 @@ def test_torch_is_imported_by_the_embedder_and_what_stands_behind_it_alone() -> 
             for line in map(str.strip, path.read_text(encoding="utf-8").splitlines())
         )
     }
-    assert importing == {"blocks", "embedder", "int8", "loading", "text_towers"}
+    assert importing == {"blocks", "embedder", "image_towers", "int8", "loading", "text_towers"}
 
 
 @pytest.mark.parametrize(
