@@ -1,17 +1,20 @@
 """Linear layers on 8-bit weights: close to the float ones, exact in between, row by row."""
 
+import functools
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from open_clip.transformer import ResidualAttentionBlock
 from timm.models.eva import Eva
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
 
 from pipeline.embedder import MultimodalEmbedder, embedder_of_new_space, precision_cosine
 from pipeline.errors import ConfigurationError, ModelError
@@ -172,9 +175,16 @@ def test_text_and_patches_stay_float_where_the_products_are_not_exact(
     assert in_text == isinstance(model.visual.conv1, Int8Patches) == (bits == 8)
 
 
-@pytest.mark.parametrize(("trunk", "rounded"), [(VisionTransformer, True), (Eva, False)])
+@pytest.mark.parametrize(
+    ("trunk", "rounded"),
+    [
+        (VisionTransformer, True),
+        (functools.partial(VisionTransformer, block_fn=ResPostBlock), False),
+        (Eva, False),
+    ],
+)
 def test_only_towers_with_such_blocks_get_8_bit_patches(
-    monkeypatch: pytest.MonkeyPatch, trunk: type, rounded: bool
+    monkeypatch: pytest.MonkeyPatch, trunk: Callable[..., Any], rounded: bool
 ) -> None:
     monkeypatch.setattr(int8, "has_exact_products", lambda: True)
     tower = trunk(img_size=16, patch_size=8, embed_dim=32, depth=1, num_heads=2, num_classes=0)
