@@ -2,8 +2,8 @@
 
     python benchmarks/search.py [--queries 200]
 
-Builds 20,000 texts and 20,000 images with a modality gap (tests/two_cones.py) in an embedded
-server of its own, and prints the tables of docs/search-quality.md.
+Builds 20,000 texts and 20,000 images with a modality gap (tests/helpers/two_cones.py) in an
+embedded server of its own, and prints the tables of docs/search-quality.md.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from pipeline.embedded import EmbeddedServer
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.serve import QueryServer
 from pipeline.vectors import Vectors
-from tests.demo_pairs import ndcg, store_demo_pairs
-from tests.two_cones import FIRST_IMAGE, cones_url
+from tests.helpers.demo_pairs import ndcg, store_demo_pairs
+from tests.helpers.two_cones import FIRST_IMAGE, cones_url
 
 COLUMNS = "id, source_id, part, modality, content_ref, metadata"
 BARE = f"""

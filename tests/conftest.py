@@ -11,15 +11,15 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from pipeline import migrate, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedded import EmbeddedServer
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from .fakes import FAKE_DIMENSIONS, FakeEmbedder
+from tests.helpers.command import demo, run
+from tests.helpers.databases import database_url
+from tests.helpers.fakes import FakeEmbedder
 
 # No setting of the person who runs the tests reaches them.
 for name in [name for name in os.environ if name.startswith(("PIPELINE_", "DATABASE_URL", "PG"))]:
@@ -42,11 +42,6 @@ def server() -> Iterator[EmbeddedServer]:
     yield server
     server.stop()
     shutil.rmtree(home, ignore_errors=True)
-
-
-def database_url(url: str, name: str) -> str:
-    """The same server, another database."""
-    return url.replace("/pipeline?", f"/{name}?")
 
 
 @pytest.fixture(scope="session")
@@ -143,4 +138,4 @@ def pytest_report_header() -> str:
     return "database: embedded PostgreSQL, " + ", ".join(versions)
 
 
-__all__ = ["FAKE_DIMENSIONS", "conninfo_to_dict"]
+__all__ = ["demo", "run"]  # fixtures

@@ -12,8 +12,7 @@ from typer.main import get_command
 
 from pipeline.cli import app
 from pipeline.embedded import EmbeddedServer
-
-from .conftest import Run, pipeline
+from tests.helpers.command import Run, pipeline
 
 # What takes long to import, and is of no use to a command with nothing to embed.
 HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy"}

@@ -16,8 +16,7 @@ import pytest
 from pipeline.database import connect
 from pipeline.demo.next_steps import NEAREST_PICTURES
 from pipeline.embedded import EmbeddedServer
-
-from .conftest import Demo, Run, pipeline
+from tests.helpers.command import Demo, Run, pipeline
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,8 @@ from pipeline.database import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.build_resources import _count, build_resources
-
-from ..fakes import FakeEmbedder, add_texts
-from ..space_helpers import fill, second_space
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.spaces import fill, second_space
 
 
 def kilobytes(memory: str) -> int:

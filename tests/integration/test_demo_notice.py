@@ -11,8 +11,7 @@ from pipeline.demo.next_steps import psql_line
 from pipeline.demo.notice import warn_of_demo_model
 from pipeline.demo.progress import Progress, progress
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 
 def add(connection: Connection, source: str, *keys: str) -> None:

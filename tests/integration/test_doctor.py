@@ -9,9 +9,8 @@ from pipeline.doctor import Check, examine
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
-from ..space_helpers import fill
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.spaces import fill
 
 
 @pytest.fixture

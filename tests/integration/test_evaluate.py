@@ -17,8 +17,7 @@ from pipeline.metrics import first_ranks, group_numbers, median_rank, ndcg_at, r
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import Vectors, unit_rows
-
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 PAIRS = 60
 

@@ -16,10 +16,9 @@ from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import Worker
-
-from ..fakes import FakeEmbedder, add_texts
-from ..reliability.processes import wait_until
-from ..space_helpers import fill, second_space
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.processes import wait_until
+from tests.helpers.spaces import fill, second_space
 
 ROWS = 60
 NEAREST = """

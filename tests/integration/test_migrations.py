@@ -14,8 +14,7 @@ from pipeline import migrate, spaces
 from pipeline.database import Connection, connect
 from pipeline.engines import create_engine
 from pipeline.errors import DatabaseError
-
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@
 
 S3: moto's server. Google Cloud Storage: gcp-storage-emulator. Azure: Azurite, a Node program
 (``npm install -g azurite``), skipped where it is not installed. What these servers never do
-(refuse, stall, cut short) comes from ``tests/servers.py``.
+(refuse, stall, cut short) comes from ``tests/helpers/http_server.py``.
 """
 
 import base64
@@ -25,7 +25,7 @@ import pytest
 from pipeline.errors import ConfigurationError, PermanentRowError, RowError, TransientRowError
 from pipeline.loaders import Loader
 from pipeline.settings import Settings
-from tests import servers
+from tests.helpers import http_server
 
 BODY = b"picture " * 100
 ODD_KEY = "dir/\u00fc #?%20+&=.jpg"
@@ -174,12 +174,12 @@ def test_a_missing_extra_says_how_to_get_it(
 
 def _denied(_: Any, __: Any, connection: socket.socket) -> bool:
     body = b"<Error><Code>AccessDenied</Code><Message>secret</Message></Error>"
-    return servers.answer(connection, "403 Forbidden", body)
+    return http_server.answer(connection, "403 Forbidden", body)
 
 
 def _slow_down(_: Any, __: Any, connection: socket.socket) -> bool:
     body = b"<Error><Code>SlowDown</Code></Error>"
-    return servers.answer(connection, "503 Slow Down", body)
+    return http_server.answer(connection, "503 Slow Down", body)
 
 
 def _headers(length: int) -> bytes:
@@ -199,9 +199,9 @@ def _claims_much(_: Any, __: Any, connection: socket.socket) -> bool:
     return False
 
 
-def _drip(server: servers.Server, _: Any, connection: socket.socket) -> bool:
+def _drip(server: http_server.Server, _: Any, connection: socket.socket) -> bool:
     connection.sendall(_headers(100_000 - 1))
-    return servers.drip(server, connection)
+    return http_server.drip(server, connection)
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,15 @@ def _drip(server: servers.Server, _: Any, connection: socket.socket) -> bool:
     ],
 )
 def test_a_store_that_misbehaves(
-    answer: servers.Answer, code: str, monkeypatch: pytest.MonkeyPatch
+    answer: http_server.Answer, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(servers.ANSWERS, "/pictures/a.jpg", answer)
+    monkeypatch.setitem(http_server.ANSWERS, "/pictures/a.jpg", answer)
     started = time.monotonic()
     seconds = 2.0 if answer is _drip else 60.0
-    with servers.serving() as server, make("s3://pictures", load_timeout_seconds=seconds) as loader:
+    with (
+        http_server.serving() as server,
+        make("s3://pictures", load_timeout_seconds=seconds) as loader,
+    ):
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
         failure = failure_of(loader, "s3://pictures/a.jpg")
     assert failure.code == code
@@ -247,7 +250,7 @@ def test_credentials_of_a_profile_are_used(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_PROFILE", "photos")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with servers.serving() as server, make("s3://pictures") as loader:
+    with http_server.serving() as server, make("s3://pictures") as loader:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
         assert code_of(loader, "s3://pictures/a.jpg") == "not_found"
         assert "Credential=PROFILEKEY/" in server.requests[0].headers["authorization"]
@@ -391,8 +394,8 @@ def test_azure_blobs_are_loaded(azure: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_azure_signature_does_not_reach_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    with servers.serving() as server, make("az://pictures", load_timeout_seconds=3.0) as loader:
-        monkeypatch.setitem(servers.ANSWERS, "/photos/pictures/a.jpg", _slow_down)
+    with http_server.serving() as server, make("az://pictures", load_timeout_seconds=3.0) as loader:
+        monkeypatch.setitem(http_server.ANSWERS, "/photos/pictures/a.jpg", _slow_down)
         monkeypatch.setenv(
             "AZURE_STORAGE_CONNECTION_STRING",
             f"AccountName=photos;BlobEndpoint={server.url('/photos')};"

@@ -15,8 +15,7 @@ from pipeline.packed import (
 )
 from pipeline.spaces import Space
 from pipeline.writer import Writer
-
-from ..fakes import vector_of
+from tests.helpers.fakes import vector_of
 
 
 @pytest.mark.parametrize(

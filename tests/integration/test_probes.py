@@ -13,15 +13,14 @@ from pipeline.database import Connection
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from pipeline.spaces import Space
-
-from ..checkpoints import (
+from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
     TINY_SIGLIP,
     model_of,
     save_checkpoint,
 )
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from pipeline.database import Connection
 from pipeline.errors import PermanentRowError
 from pipeline.queue import Backoff, QueueCounts
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
+from tests.helpers.fakes import FakeEmbedder, add_texts
 
 
 def test_a_claim_gives_the_content_and_counts_the_attempt(

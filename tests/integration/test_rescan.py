@@ -15,8 +15,7 @@ from pipeline.rescan import RescanReport, count_pictures, rescan
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import Worker
-
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 
 @pytest.fixture

@@ -27,8 +27,7 @@ from pipeline.search import distance_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import Worker
-
-from ..fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 WORDS = ["ant", "bee", "cat", "dog", "eel", "fox"]
 

@@ -10,9 +10,8 @@ from pipeline.embedded import EmbeddedServer
 from pipeline.errors import DatabaseError
 from pipeline.settings import Settings
 from pipeline.worker import Worker
-
-from ..fakes import FakeEmbedder, add_texts
-from ..tcp_server import PASSWORD, tcp_server, tcp_url
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,8 @@ from pipeline.embedded import EmbeddedServer
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.serve import QueryServer, configure_loopback
 from pipeline.writer import unpack_vector
-
-from ..fakes import FakeEmbedder, vector_of
-from ..tcp_server import PASSWORD, tcp_server, tcp_url
+from tests.helpers.fakes import FakeEmbedder, vector_of
+from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
 WITHIN = 30  # seconds, for a busy machine; nothing waits that long on a quiet one
 

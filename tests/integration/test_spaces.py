@@ -12,9 +12,8 @@ from pipeline.database import Connection, connect
 from pipeline.errors import ConfigurationError, ModelError, SpaceError
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, Space
-
-from ..fakes import FakeEmbedder, add_texts
-from ..space_helpers import add_pictures, described, fill, second_space
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.spaces import add_pictures, described, fill, second_space
 
 TEXTS = [f"text number {n}" for n in range(60)]
 

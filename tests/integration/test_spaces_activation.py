@@ -19,9 +19,8 @@ from pipeline.errors import SpaceError
 from pipeline.search import similar_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space, activation
-
-from ..fakes import FakeEmbedder, add_texts, vector_of
-from ..space_helpers import fill
+from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.spaces import fill
 
 OLD, NEW = 512, 768
 ROWS = 120

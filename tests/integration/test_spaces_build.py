@@ -14,9 +14,8 @@ from pipeline.errors import SpaceError
 from pipeline.projection import project
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
-
-from ..fakes import FakeEmbedder, add_texts
-from ..space_helpers import fake_ingest, fill, second_space
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.spaces import fake_ingest, fill, second_space
 
 ROWS = 300
 

@@ -15,9 +15,8 @@ from pipeline.database import Connection, connect
 from pipeline.demo import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
 from pipeline.sources import AddReport, add, register_roots
-
-from ..checkpoints import save_unbearable
-from ..fakes import add_texts
+from tests.helpers.checkpoints import save_unbearable
+from tests.helpers.fakes import add_texts
 
 runner = CliRunner()
 

@@ -12,9 +12,8 @@ from pipeline.database import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.writer import unpack_vector
-
-from ..fakes import FakeEmbedder, vector_of
-from ..two_cones import FIRST_IMAGE, store
+from tests.helpers.fakes import FakeEmbedder, vector_of
+from tests.helpers.two_cones import FIRST_IMAGE, store
 
 
 def literal(vector: Vectors) -> str:

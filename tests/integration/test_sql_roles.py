@@ -14,10 +14,9 @@ from pipeline.database import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows
-
-from ..fakes import add_texts, vector_of
-from ..two_cones import store
-from .test_worker import work
+from tests.helpers.fakes import add_texts, vector_of
+from tests.helpers.two_cones import store
+from tests.integration.test_worker import work
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 

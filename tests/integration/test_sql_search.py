@@ -14,9 +14,8 @@ from pipeline.database import Connection, connect, libpq_url
 from pipeline.embedded import EmbeddedServer
 from pipeline.engines import create_engine
 from pipeline.vectors import Vectors, unit_rows
-
-from ..demo_pairs import ndcg, store_demo_pairs
-from ..two_cones import COUNT, FIRST_IMAGE, SHARES, cones, cones_url
+from tests.helpers.demo_pairs import ndcg, store_demo_pairs
+from tests.helpers.two_cones import COUNT, FIRST_IMAGE, SHARES, cones, cones_url
 
 # In a sub-select the vector is looked up once, also where the plan compares many rows.
 PLAIN = """

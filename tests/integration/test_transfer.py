@@ -17,9 +17,8 @@ from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem
 from pipeline.vectors import unit_rows
 from pipeline.writer import unpack_vector
-
-from ..fakes import FakeEmbedder, add_texts
-from ..space_helpers import fill
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.spaces import fill
 
 VECTORS = unit_rows(np.random.default_rng(1).normal(size=(40, 8)))
 

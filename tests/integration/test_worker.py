@@ -18,8 +18,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import Worker
 from pipeline.writer import unpack_vector
-
-from ..fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 
 def no_loading(*_: Any) -> Any:

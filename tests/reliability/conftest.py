@@ -9,10 +9,9 @@ import pytest
 from pipeline import probes, spaces
 from pipeline.database import Connection, connect
 from pipeline.embedded import EmbeddedServer
-
-from ..conftest import database_url
-from ..fakes import FakeEmbedder
-from .processes import Pipeline
+from tests.helpers.databases import database_url
+from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.processes import Pipeline
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.database import Connection
-
-from ..fakes import add_texts
-from .processes import Pipeline, wait_until
-from .workers import assert_embedded_once, xmins
+from tests.helpers.fakes import add_texts
+from tests.helpers.processes import Pipeline, wait_until
+from tests.helpers.workers import assert_embedded_once, xmins
 
 Start = Callable[..., Pipeline]
 

@@ -9,10 +9,9 @@ from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
-from .processes import Pipeline, wait_until
-from .workers import assert_embedded_once, make_worker, running
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.processes import Pipeline, wait_until
+from tests.helpers.workers import assert_embedded_once, make_worker, running
 
 POINTS = ("after_claim", "after_load", "after_embed", "in_write", "after_commit")
 

@@ -15,10 +15,9 @@ from pipeline.queue import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.writer import EmbeddedItem, FinishedJob, Writer, Written
-
-from ..fakes import FakeEmbedder, add_texts, vector_of
-from .processes import Pipeline, wait_until
-from .workers import assert_embedded_once, make_worker, running
+from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.processes import Pipeline, wait_until
+from tests.helpers.workers import assert_embedded_once, make_worker, running
 
 
 def finished(job: ClaimedJob, parts: int = 1) -> FinishedJob:

@@ -23,12 +23,11 @@ from pipeline.errors import DatabaseError
 from pipeline.reconnect import Outage, ReconnectingConnection, Stopped, is_temporary
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..conftest import database_url
-from ..fakes import FakeEmbedder, add_texts
-from .processes import Pipeline, wait_until
-from .proxy import Proxy, proxy_to
-from .workers import assert_embedded_once, make_worker, running
+from tests.helpers.databases import database_url
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.processes import Pipeline, wait_until
+from tests.helpers.proxy import Proxy, proxy_to
+from tests.helpers.workers import assert_embedded_once, make_worker, running
 
 TEXTS = [f"text number {n}" for n in range(120)]
 

@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable
 
 from pipeline.database import Connection
-
-from ..fakes import add_texts
-from .processes import Pipeline
+from tests.helpers.fakes import add_texts
+from tests.helpers.processes import Pipeline
 
 Start = Callable[..., Pipeline]
 LOCK = "SELECT pg_advisory_lock(hashtext('pipeline ingest --exclusive'))"

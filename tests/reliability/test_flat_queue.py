@@ -14,9 +14,8 @@ from pipeline import queue
 from pipeline.database import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FAKE_DIMENSIONS, FakeEmbedder
-from .workers import make_worker
+from tests.helpers.fakes import FAKE_DIMENSIONS, FakeEmbedder
+from tests.helpers.workers import make_worker
 
 MIB = 2**20
 

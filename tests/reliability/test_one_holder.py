@@ -10,9 +10,8 @@ from pipeline import queue
 from pipeline.database import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
-from .workers import assert_embedded_once, make_worker
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.workers import assert_embedded_once, make_worker
 
 # Every claim and every end of one, in the order and at the time the database saw them.
 JOURNAL = """

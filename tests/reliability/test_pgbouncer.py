@@ -18,11 +18,10 @@ from pipeline.embedded import EmbeddedServer
 from pipeline.errors import DatabaseError
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
-from .processes import wait_until
-from .test_poison import refuse
-from .workers import assert_embedded_once, make_worker, running, work
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.processes import wait_until
+from tests.helpers.workers import assert_embedded_once, make_worker, running, work
+from tests.reliability.test_poison import refuse
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

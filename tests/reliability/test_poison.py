@@ -15,10 +15,9 @@ from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, Transien
 from pipeline.queue import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-
-from ..fakes import FakeEmbedder, add_texts
-from .processes import Pipeline
-from .workers import assert_embedded_once, make_worker, work
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.processes import Pipeline
+from tests.helpers.workers import assert_embedded_once, make_worker, work
 
 
 def refuse(contents: Sequence[bytes]) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from pipeline.database import Connection
-
-from ..fakes import add_texts
-from .processes import Pipeline, wait_until
-from .workers import assert_embedded_once
+from tests.helpers.fakes import add_texts
+from tests.helpers.processes import Pipeline, wait_until
+from tests.helpers.workers import assert_embedded_once
 
 Start = Callable[..., Pipeline]
 

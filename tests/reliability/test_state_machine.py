@@ -27,8 +27,7 @@ from pipeline.database import Connection, connect
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.queue import Backoff, ClaimedJob
 from pipeline.writer import Writer, Written
-
-from .test_changes import finished
+from tests.reliability.test_changes import finished
 
 WORKERS = ("ann", "bob", "eve")
 MAX_ATTEMPTS = 4

@@ -17,10 +17,9 @@ from pipeline.settings import Settings
 from pipeline.sources import AddReport, NewSource
 from pipeline.spaces import Space
 from pipeline.writer import Writer
-
-from ..fakes import FakeEmbedder, add_texts
-from .test_changes import finished
-from .workers import make_worker, running
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.workers import make_worker, running
+from tests.reliability.test_changes import finished
 
 
 @pytest.mark.parametrize(

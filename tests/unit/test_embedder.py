@@ -22,7 +22,7 @@ from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, Permane
 from pipeline.openclip.blocks import LastBlock
 from pipeline.openclip.image_towers import tokens_of_a_picture
 from pipeline.openclip.loading import _build
-from tests.checkpoints import (
+from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
     TINY_SIGLIP,

@@ -17,7 +17,7 @@ import pipeline
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from pipeline.openclip import checkpoints
-from tests.checkpoints import (
+from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
     TINY_SIGLIP,

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageCms
 from pipeline.errors import PermanentRowError
 from pipeline.images import ImageDecoder, PreparedPicture
 from pipeline.settings import Settings
-from tests.pictures import (
+from tests.helpers.images import (
     ADOBE_RGB,
     ARITHMETIC_JPEG,
     cmyk_profile,

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.decoding.fitting import Fit
 from pipeline.images import ImageDecoder
 from pipeline.settings import Settings
-from tests.pictures import difference, encode, sample
+from tests.helpers.images import difference, encode, sample
 
 SIZES = [(96, 64), (64, 96), (224, 224), (225, 224), (7, 100), (100, 7), (1, 1), (640, 481)]
 CONFIGS: list[dict[str, Any]] = [

@@ -27,8 +27,8 @@ from pipeline.errors import (
 )
 from pipeline.images import ImageDecoder
 from pipeline.settings import Settings
-from tests.corpus import Malformed, good_pictures, handmade, mutated, truncated
-from tests.pictures import ADOBE_RGB, difference, encode, png_chunk, rgb_profile, sample
+from tests.helpers.corpus import Malformed, good_pictures, handmade, mutated, truncated
+from tests.helpers.images import ADOBE_RGB, difference, encode, png_chunk, rgb_profile, sample
 
 SETTINGS = Settings(decode_processes=1)
 ANIMATED = ("gif-animated", "webp-animated", "png-animated")

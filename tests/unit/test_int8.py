@@ -27,7 +27,7 @@ from pipeline.openclip.int8 import (
     has_exact_products,
     use_int8,
 )
-from tests.checkpoints import TINY_CLIP, model_of, save_checkpoint, save_unbearable
+from tests.helpers.checkpoints import TINY_CLIP, model_of, save_checkpoint, save_unbearable
 
 
 def layer(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Int8Linear:

@@ -21,7 +21,7 @@ from pipeline.loaders.connections import CheckedBackend, TimedStream
 from pipeline.loaders.content import Deadline
 from pipeline.loaders.http import decoded
 from pipeline.settings import Settings
-from tests.servers import BODY, Server, serving
+from tests.helpers.http_server import BODY, Server, serving
 
 LOOPBACK = ("127.0.0.0/8",)
 

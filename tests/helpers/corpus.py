@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tests.pictures import (
+from tests.helpers.images import (
     ADOBE_RGB,
     ARITHMETIC_JPEG,
     encode,

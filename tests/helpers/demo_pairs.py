@@ -11,8 +11,7 @@ import pipeline.demo
 from pipeline import spaces
 from pipeline.database import Connection
 from pipeline.embedder import MultimodalEmbedder
-
-from .two_cones import FIRST_IMAGE, store, store_queries
+from tests.helpers.two_cones import FIRST_IMAGE, store, store_queries
 
 SAMPLES = Path(pipeline.demo.__file__).parent / "samples"
 

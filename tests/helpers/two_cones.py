@@ -19,8 +19,7 @@ from pipeline.packed import allow_packed
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.writer import pack_vectors
-
-from .fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 CATEGORIES = ("bicycles", "boats", "cats", "houses", "trees")
 SHARES = {"all": 1, "tenth": 10, "hundredth": 100, "thousandth": 1000}

@@ -12,8 +12,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import IngestReport, Worker
 from pipeline.writer import unpack_vector
-
-from ..fakes import FakeEmbedder, vector_of
+from tests.helpers.fakes import FakeEmbedder, vector_of
 
 
 def no_loading(*_: Any) -> Any:

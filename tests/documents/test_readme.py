@@ -14,8 +14,7 @@ from typer.main import get_command
 from pipeline.cli import app
 from pipeline.database import connect
 from pipeline.settings import Settings
-
-from .conftest import Demo
+from tests.helpers.command import Demo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -21,8 +21,7 @@ from typing import Any
 
 from pipeline import cli, intake, queue, worker, writer
 from pipeline.errors import ModelError
-
-from ..fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("FAULTS", "{}"))
 

@@ -13,8 +13,7 @@ from pipeline.database import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import IngestReport, Worker
-
-from .fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder
 
 
 class LoadedFile:

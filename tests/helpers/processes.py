@@ -58,7 +58,7 @@ class Pipeline:
         }
         with self.log.open("wb") as log, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.reliability.faulty_pipeline", *arguments],
+                [sys.executable, "-m", "tests.helpers.faulty_pipeline", *arguments],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

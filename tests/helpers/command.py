@@ -13,8 +13,7 @@ from psycopg import sql
 
 from pipeline.database import connect
 from pipeline.embedded import EmbeddedServer
-
-from ..conftest import database_url
+from tests.helpers.databases import database_url
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]

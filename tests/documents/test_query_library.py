@@ -15,8 +15,7 @@ from pipeline.database import Connection, connect, libpq_url
 from pipeline.embedded import EmbeddedServer
 from pipeline.serve import QueryServer
 from pipeline.vectors import Vectors
-
-from ..two_cones import cones, cones_url
+from tests.helpers.two_cones import cones, cones_url
 
 pytestmark = pytest.mark.timeout(900)  # the first test builds two HNSW indexes
 
