@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline import queue, spaces
+from pipeline import spaces
 from pipeline.database import Connection, open_database
 from pipeline.errors import SpaceError
 from pipeline.indexing import Indexing, ignore
 from pipeline.ingest import IngestListener, ingest
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
 from pipeline.worker import IngestReport, Worker
@@ -128,7 +129,7 @@ class Build:
     def _fill(self, connection: Connection, space: Space) -> None:
         """Until no job is pending or running: also those of other workers and in back-off."""
         while not self._stopped.is_set():
-            counts = queue.counts(connection, space.id)
+            counts = claims.counts(connection, space.id)
             if counts.due:
                 report = self._run_ingest(
                     self._settings,
@@ -144,7 +145,7 @@ class Build:
             if not counts.pending + counts.running:
                 break
             self._listener.waiting(counts.pending + counts.running)
-            queue.sweep(connection, self._settings.max_attempts)
+            claims.sweep(connection, self._settings.max_attempts)
             self._stopped.wait(POLL_SECONDS)
 
     def _started(self, worker: Worker, due: int) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline import migrate, probes, queue, spaces
+from pipeline import migrate, probes, spaces
 from pipeline.database import Connection, check_server, connect, resolve_url
 from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
 from pipeline.modalities import MODALITIES
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 
@@ -188,7 +189,7 @@ def _norms(connection: Connection, space: Space) -> Iterator[Check]:
 
 def _coverage(connection: Connection, space: Space) -> Iterator[Check]:
     found = spaces.coverage(connection, space)
-    counts = queue.counts(connection, space.id)
+    counts = claims.counts(connection, space.id)
     if found.lost:
         fix = f"pipeline space build {space.name}"
     elif found.pending:

@@ -20,7 +20,7 @@ from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
 from pipeline.modalities import RANKINGS
-from pipeline.queue import failed_rows
+from pipeline.queue.claims import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings
 from pipeline.spaces import Space

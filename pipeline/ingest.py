@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import load_first, queue, sources, spaces
+from pipeline import load_first, sources, spaces
 from pipeline.database import Connection, open_database, resolve_url
 from pipeline.indexing import Indexing, ignore
 from pipeline.modalities import MODALITIES
+from pipeline.queue import claims
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
@@ -64,8 +65,8 @@ def ingest(
     listener = listener or IngestListener()
     with open_database(settings) as connection:
         space = find_space(connection, space_name)
-        queue.sweep(connection, settings.max_attempts)
-        due = queue.counts(connection, space.id).due
+        claims.sweep(connection, settings.max_attempts)
+        due = claims.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
         if load_first.take_off_index(connection, space, due, settings):
             listener.loading_first(due)

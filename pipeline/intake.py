@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.errors import RowError
 from pipeline.known_vectors import LookUp
-from pipeline.queue import ClaimedJob
+from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.texts import clean_text, redact
 from pipeline.vectors import Vectors

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 
-from pipeline import queue, spaces
+from pipeline import spaces
 from pipeline.database import Connection, open_database
 from pipeline.errors import PipelineError
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 
@@ -87,7 +88,7 @@ def index_beside(settings: Settings, space: Space, build: Callable[[], None]) ->
 
 def _is_time(connection: Connection, space: Space, settings: Settings) -> bool:
     """Whether little is left of the backlog. With --limit, and of several runs, the last builds."""
-    return queue.counts(connection, space.id).due < max(1, settings.load_first_rows)
+    return claims.counts(connection, space.id).due < max(1, settings.load_first_rows)
 
 
 def _may_build(connection: Connection, *, warn: bool = False) -> bool:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from pipeline import queue
 from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
 from pipeline.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.database import Connection
@@ -25,7 +24,8 @@ from pipeline.embed_batches import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
 from pipeline.intake import Content, Embedder, Intake, Picture, PreparedPart
 from pipeline.known_vectors import KnownVectors
-from pipeline.queue import Backoff, ClaimedJob
+from pipeline.queue import claims
+from pipeline.queue.claims import Backoff, ClaimedJob
 from pipeline.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
@@ -79,7 +79,7 @@ class Worker:
         limit: int | None = None,
         progress: Callable[[IngestReport], None] | None = None,
     ) -> None:
-        self.id = queue.new_worker_id()
+        self.id = claims.new_worker_id()
         self.report = IngestReport(space.name)
         self._url = url
         self._space = space
@@ -217,7 +217,7 @@ class Worker:
         """Whatever this process start still holds goes back untouched."""
         last = ReconnectingConnection(self._url, "pipeline release", Outage(5.0, threading.Event()))
         try:
-            last.run(lambda c: queue.release(c, self._space.id, self.id))
+            last.run(lambda c: claims.release(c, self._space.id, self.id))
         except (PipelineError, psycopg.Error):
             logger.warning("could not give the rows in hand back; their leases will lapse")
         finally:
@@ -264,12 +264,12 @@ class Worker:
         return min(self._claim_size.jobs, max(1, self._input.room() // CLAIMS_IN_FLIGHT))
 
     def _sweep(self, connection: ReconnectingConnection) -> None:
-        lost = connection.run(lambda c: queue.sweep(c, self._settings.max_attempts))
+        lost = connection.run(lambda c: claims.sweep(c, self._settings.max_attempts))
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
 
     def _is_due(self, connection: ReconnectingConnection, *, suspects: bool = False) -> bool:
-        return connection.run(lambda c: queue.is_due(c, self._space.id, suspects=suspects))
+        return connection.run(lambda c: claims.is_due(c, self._space.id, suspects=suspects))
 
     def _claim(
         self, connection: ReconnectingConnection, room: int, *, suspects: bool = False
@@ -278,7 +278,7 @@ class Worker:
             room = min(room, self._left)
         with self.report.timed("claim"):
             jobs = connection.run(
-                lambda c: queue.claim(
+                lambda c: claims.claim(
                     c,
                     self._space.id,
                     self.id,
@@ -308,7 +308,7 @@ class Worker:
         """Up to ``poll_seconds``, less if a notification says that there are new jobs."""
 
         def is_notified(c: Connection) -> bool:
-            c.execute(f"LISTEN {queue.CHANNEL}")
+            c.execute(f"LISTEN {claims.CHANNEL}")
             return any(c.notifies(timeout=LOOK_SECONDS, stop_after=1))
 
         deadline = time.monotonic() + self._settings.poll_seconds
@@ -484,7 +484,7 @@ class Worker:
         if not failures:
             return
         states = connection.run(
-            lambda c: queue.fail(
+            lambda c: claims.fail(
                 c,
                 self._space.id,
                 self.id,
@@ -494,7 +494,7 @@ class Worker:
             )
         )
         logged = [job.source_id for job, _ in failures[: max(0, LOGGED_FAILURES - self._logged)]]
-        names = connection.run(lambda c: queue.names(c, logged)) if logged else {}
+        names = connection.run(lambda c: claims.names(c, logged)) if logged else {}
         for job, error in failures:
             state = states.get(job.source_id)
             self._retrying.discard(job.source_id)
@@ -526,7 +526,7 @@ class Worker:
     def _release(self, connection: ReconnectingConnection, released: list[ClaimedJob]) -> None:
         if released:
             ids = [job.source_id for job in released]
-            connection.run(lambda c: queue.release(c, self._space.id, self.id, ids))
+            connection.run(lambda c: claims.release(c, self._space.id, self.id, ids))
             self._in_flight.remove(released)
 
     # heartbeat and watch
@@ -537,7 +537,7 @@ class Worker:
             ids = self._in_flight.ids()
             if ids:
                 connection.run(
-                    lambda c, ids=ids: queue.heartbeat(  # type: ignore[misc]
+                    lambda c, ids=ids: claims.heartbeat(  # type: ignore[misc]
                         c, self._space.id, self.id, ids, self._settings.lease_seconds
                     )
                 )

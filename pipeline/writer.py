@@ -24,7 +24,7 @@ from pipeline.packed import (
     pack_json,
     pack_texts,
 )
-from pipeline.queue import ClaimedJob
+from pipeline.queue.claims import ClaimedJob
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 

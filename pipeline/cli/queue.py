@@ -16,8 +16,8 @@ def status(
     Example: pipeline status
     """
     from pipeline.database import open_database, resolve_url, shown_url
+    from pipeline.queue.status import read_status
     from pipeline.settings import Settings
-    from pipeline.status import read_status
 
     settings = Settings.load()
     with open_database(settings) as connection:
@@ -50,8 +50,8 @@ def failures(
     Example: pipeline failures --rows --limit 20
     """
     from pipeline.database import open_database
-    from pipeline.failures import grouped, row_by_row
     from pipeline.ingest import find_space
+    from pipeline.queue.failures import grouped, row_by_row
     from pipeline.settings import Settings
 
     with open_database(Settings.load()) as connection:
@@ -92,10 +92,10 @@ def retry(
 
     Example: pipeline retry --code timeout
     """
-    from pipeline import queue
     from pipeline.database import open_database
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
     from pipeline.ingest import find_space
+    from pipeline.queue import claims
     from pipeline.settings import Settings
 
     if code is not None and code not in ROW_ERROR_CODES:
@@ -104,5 +104,5 @@ def retry(
         )
     with open_database(Settings.load()) as connection:
         found = find_space(connection, space)
-        count = queue.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
+        count = claims.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
     print(f"{count} {'row' if count == 1 else 'rows'} back in the queue")

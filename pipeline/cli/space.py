@@ -152,12 +152,13 @@ def activate(
 @app.command()
 def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> None:
     """Make the space active again that was active before. Example: pipeline space rollback"""
-    from pipeline import queue, spaces
+    from pipeline import spaces
     from pipeline.database import open_database
+    from pipeline.queue import claims
 
     with open_database(Settings.load()) as connection:
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
-        pending = queue.counts(connection, space.id).pending
+        pending = claims.counts(connection, space.id).pending
     print(f"{space.name} is active")
     if pending:
         note(f"{pending} source rows changed meanwhile: run `pipeline ingest --once`")

@@ -53,9 +53,10 @@ def show_space(name: Name, as_json: AsJson = False) -> None:
 
 
 def _summary(connection: Any, space: "Space") -> dict[str, Any]:
-    from pipeline import queue, spaces
+    from pipeline import spaces
+    from pipeline.queue import claims
 
-    counts = queue.counts(connection, space.id)
+    counts = claims.counts(connection, space.id)
     return {
         "name": space.name,
         "state": space.state,

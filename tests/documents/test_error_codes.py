@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cures import CURES
 from pipeline.errors import ROW_ERROR_CODES, PermanentRowError, TransientRowError
+from pipeline.queue.cures import CURES
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `(\w+)` \| (permanent|transient) \| \S.* \| (\S.*) \|$", re.MULTILINE)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from pipeline import cli, intake, queue, worker, writer
+from pipeline import cli, intake, worker, writer
 from pipeline.errors import ModelError
 from tests.helpers.fakes import FakeEmbedder
 

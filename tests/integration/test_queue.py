@@ -3,10 +3,11 @@
 import psycopg
 import pytest
 
-from pipeline import queue, spaces
+from pipeline import spaces
 from pipeline.database import Connection
 from pipeline.errors import PermanentRowError
-from pipeline.queue import Backoff, QueueCounts
+from pipeline.queue import claims
+from pipeline.queue.claims import Backoff, QueueCounts
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
 
@@ -15,12 +16,12 @@ def test_a_claim_gives_the_content_and_counts_the_attempt(
     connection: Connection, space: Space
 ) -> None:
     add_texts(connection, ["one", "two", "three"])
-    jobs = queue.claim(connection, space.id, "w", 2, 60)
+    jobs = claims.claim(connection, space.id, "w", 2, 60)
     assert [(job.content_ref, job.modality, job.attempts) for job in jobs] == [
         ("one", "text", 1),
         ("two", "text", 1),
     ]
-    assert queue.counts(connection, space.id) == QueueCounts(1, 1, 2, 0)
+    assert claims.counts(connection, space.id) == QueueCounts(1, 1, 2, 0)
     row = connection.execute(
         "SELECT DISTINCT worker, leased_until - now() BETWEEN '55 s' AND '60 s' FROM ingest_jobs "
         "WHERE state = 'running'"
@@ -40,17 +41,17 @@ def test_jobs_are_claimed_in_the_order_in_which_they_became_due(
         """
     )
     order = []
-    while jobs := queue.claim(connection, space.id, "w", 1, 60):
+    while jobs := claims.claim(connection, space.id, "w", 1, 60):
         order.append(jobs[0].content_ref)
     assert order == ["soon", "late"]
-    assert not queue.is_due(connection, space.id)
+    assert not claims.is_due(connection, space.id)
 
 
 def test_a_release_gives_the_attempt_back(connection: Connection, space: Space) -> None:
     add_texts(connection, ["one", "two"])
-    jobs = queue.claim(connection, space.id, "w", 2, 60)
-    assert queue.release(connection, space.id, "w", [jobs[0].source_id]) == 1
-    assert queue.release(connection, space.id, "w") == 1
+    jobs = claims.claim(connection, space.id, "w", 2, 60)
+    assert claims.release(connection, space.id, "w", [jobs[0].source_id]) == 1
+    assert claims.release(connection, space.id, "w") == 1
     rows = connection.execute("SELECT state, attempts, worker FROM ingest_jobs").fetchall()
     assert rows == [("pending", 0, None)] * 2
 
@@ -60,9 +61,9 @@ def test_lapsed_leases_keep_their_place_in_the_queue(connection: Connection, spa
     connection.execute("UPDATE ingest_jobs SET run_after = now() - interval '1 h'")
     query = "SELECT source_id, run_after FROM ingest_jobs ORDER BY 1"
     before = connection.execute(query).fetchall()
-    queue.claim(connection, space.id, "w", 2, 60)
+    claims.claim(connection, space.id, "w", 2, 60)
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    assert queue.sweep(connection, 5) == 2
+    assert claims.sweep(connection, 5) == 2
     assert connection.execute(query).fetchall() == before
 
 
@@ -70,10 +71,10 @@ def test_an_error_is_stored_bounded_and_without_what_postgresql_refuses(
     connection: Connection, space: Space
 ) -> None:
     add_texts(connection, ["one"])
-    (job,) = queue.claim(connection, space.id, "w", 1, 60)
+    (job,) = claims.claim(connection, space.id, "w", 1, 60)
     error = PermanentRowError("corrupt", "a NUL \x00, a surrogate \ud800, and " + "x" * 10_000)
-    queue.fail(connection, space.id, "w", [(job, error)], max_attempts=5, backoff=Backoff(1, 2))
-    (failure,) = queue.failed_rows(connection, space.id, 10)
+    claims.fail(connection, space.id, "w", [(job, error)], max_attempts=5, backoff=Backoff(1, 2))
+    (failure,) = claims.failed_rows(connection, space.id, 10)
     assert len(failure.error) == 500
     assert failure.error.startswith("a NUL \N{REPLACEMENT CHARACTER}, a surrogate ?, and xx")
 
@@ -81,13 +82,13 @@ def test_an_error_is_stored_bounded_and_without_what_postgresql_refuses(
 def test_jobs_of_one_space_are_not_those_of_another(connection: Connection, space: Space) -> None:
     other = spaces.create(connection, "other", FakeEmbedder(16).description)
     add_texts(connection, ["one"])
-    assert len(queue.claim(connection, space.id, "w", 10, 60)) == 1
-    assert queue.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)
-    assert queue.release(connection, other.id, "w") == 0
+    assert len(claims.claim(connection, space.id, "w", 10, 60)) == 1
+    assert claims.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)
+    assert claims.release(connection, other.id, "w") == 0
 
 
 def test_worker_ids_are_unique_per_start() -> None:
-    assert len({queue.new_worker_id() for _ in range(100)}) == 100
+    assert len({claims.new_worker_id() for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import migrate, queue, spaces
+from pipeline import migrate, spaces
 from pipeline.database import connect, shown_url
 from pipeline.embedded import EmbeddedServer
 from pipeline.errors import DatabaseError
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -30,7 +31,7 @@ def test_an_ordinary_role_migrates_ingests_and_searches(port: int) -> None:
         add_texts(connection, ["one", "two", "three"])
         report = Worker(url, space, FakeEmbedder(), None, None, settings).run()  # type: ignore[arg-type]
         assert (report.done, report.failed) == (3, 0)
-        assert queue.counts(connection, space.id).pending == 0
+        assert claims.counts(connection, space.id).pending == 0
         nearest = connection.execute(
             """
             SELECT content_ref FROM multimodal_items ORDER BY embedding <=>

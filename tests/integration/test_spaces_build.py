@@ -7,11 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline import queue, recall, spaces, transfer
+from pipeline import recall, spaces, transfer
 from pipeline.build import Build, BuildListener
 from pipeline.database import Connection, connect
 from pipeline.errors import SpaceError
 from pipeline.projection import project
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -71,7 +72,7 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
     assert report.stopped
     assert 0 < report.coverage.done < ROWS
     assert spaces.missing_indexes(connection, second) == ["text", "image"]
-    assert queue.counts(connection, second.id).running == 0
+    assert claims.counts(connection, second.id).running == 0
     resumed = FakeEmbedder(12)
     report = Build(settings, "second", run_ingest=fake_ingest(resumed)).run()
     assert report.coverage.share == 1.0
@@ -81,7 +82,7 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
 def test_a_build_waits_for_the_rows_that_another_worker_holds(
     settings: Settings, connection: Connection, second: Space
 ) -> None:
-    held = queue.claim(connection, second.id, "other", 20, 60)
+    held = claims.claim(connection, second.id, "other", 20, 60)
     waiting = threading.Event()
     report = []
     building = Build(
@@ -94,7 +95,7 @@ def test_a_build_waits_for_the_rows_that_another_worker_holds(
     thread.start()
     assert waiting.wait(60)
     assert spaces.missing_indexes(connection, second) == ["text", "image"]
-    assert queue.release(connection, second.id, "other") == len(held) == 20
+    assert claims.release(connection, second.id, "other") == len(held) == 20
     thread.join(60)
     assert report[0].coverage.share == 1.0
 

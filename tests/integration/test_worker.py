@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import queue
 from pipeline import worker as worker_module
 from pipeline.database import Connection
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import Worker
@@ -76,7 +76,7 @@ def test_every_pending_row_becomes_one_item_with_its_own_vector(
     assert sorted(stored) == sorted(texts)
     for text in texts:
         np.testing.assert_allclose(stored[text], vector_of(text.encode()), atol=1e-3)
-    assert queue.counts(connection, space.id) == queue.QueueCounts(0, 0, 0, 0)
+    assert claims.counts(connection, space.id) == claims.QueueCounts(0, 0, 0, 0)
 
 
 def test_a_second_run_changes_no_row(
@@ -113,7 +113,7 @@ def test_one_bad_row_fails_alone_and_says_why(
     add_texts(connection, [f"good {n}" for n in range(63)] + ["  "])
     report = work(settings, space)
     assert (report.done, report.failed) == (63, 1)
-    (failure,) = queue.failures(connection, space.id)
+    (failure,) = claims.failures(connection, space.id)
     assert (failure.code, failure.count) == ("empty_text", 1)
 
 
@@ -147,7 +147,7 @@ def test_a_nan_vector_fails_its_own_row_only(
     add_texts(connection, ["good", "nan"])
     report = work(settings, space, Broken())
     assert (report.done, report.failed) == (1, 1)
-    assert queue.failures(connection, space.id)[0].code == "bad_vector"
+    assert claims.failures(connection, space.id)[0].code == "bad_vector"
 
 
 def test_a_long_text_becomes_parts_and_a_shorter_one_loses_them(
@@ -320,4 +320,4 @@ def test_limit_bounds_the_rows_of_a_run(
 ) -> None:
     add_texts(connection, [f"text {n}" for n in range(30)])
     assert work(settings, space, limit=7).done == 7
-    assert queue.counts(connection, space.id).pending == 23
+    assert claims.counts(connection, space.id).pending == 23

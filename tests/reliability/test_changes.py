@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import queue
 from pipeline.database import Connection
 from pipeline.errors import TransientRowError
-from pipeline.queue import ClaimedJob
+from pipeline.queue import claims
+from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.writer import EmbeddedItem, FinishedJob, Writer, Written
@@ -74,29 +74,29 @@ def test_a_claim_that_no_longer_holds_touches_no_row(
     connection: Connection, space: Space, lost_by: str
 ) -> None:
     add_texts(connection, ["content"])
-    (job,) = queue.claim(connection, space.id, "me", 1, 60)
+    (job,) = claims.claim(connection, space.id, "me", 1, 60)
     match lost_by:
         case "update":
             connection.execute("UPDATE source_items SET content_ref = 'new content'")
         case "sweep":
             connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-            queue.sweep(connection, 5)
+            claims.sweep(connection, 5)
         case "release":
-            queue.release(connection, space.id, "me")
+            claims.release(connection, space.id, "me")
         case _:
             connection.execute(
                 "UPDATE ingest_jobs SET state = 'failed', error_code = 'timeout', worker = NULL,"
                 " leased_until = NULL"
             )
-            queue.retry(connection)
-    (other,) = queue.claim(connection, space.id, "other", 1, 60)
+            claims.retry(connection)
+    (other,) = claims.claim(connection, space.id, "other", 1, 60)
     before = connection.execute("SELECT ctid, * FROM ingest_jobs").fetchall()
     assert Writer(space).finish(connection, "me", [finished(job)]) == Written(0, 0)
-    assert queue.heartbeat(connection, space.id, "me", [job.source_id], 60) == 0
-    assert queue.release(connection, space.id, "me", [job.source_id]) == 0
+    assert claims.heartbeat(connection, space.id, "me", [job.source_id], 60) == 0
+    assert claims.release(connection, space.id, "me", [job.source_id]) == 0
     failure = (job, TransientRowError("timeout", "no answer"))
-    states = queue.fail(
-        connection, space.id, "me", [failure], max_attempts=5, backoff=queue.Backoff(1, 2)
+    states = claims.fail(
+        connection, space.id, "me", [failure], max_attempts=5, backoff=claims.Backoff(1, 2)
     )
     assert states == {}
     assert connection.execute("SELECT ctid, * FROM ingest_jobs").fetchall() == before
@@ -109,15 +109,15 @@ def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
 ) -> None:
     """The same worker, the same version: the attempt alone tells the two claims apart."""
     add_texts(connection, ["content"])
-    (lapsed,) = queue.claim(connection, space.id, "me", 1, 60)
+    (lapsed,) = claims.claim(connection, space.id, "me", 1, 60)
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    queue.sweep(connection, 5)
-    (good,) = queue.claim(connection, space.id, "me", 1, 60)
+    claims.sweep(connection, 5)
+    (good,) = claims.claim(connection, space.id, "me", 1, 60)
     assert (good.version, good.attempts) == (lapsed.version, lapsed.attempts + 1)
     failure = (lapsed, TransientRowError("timeout", "no answer"))
     assert (
-        queue.fail(
-            connection, space.id, "me", [failure], max_attempts=5, backoff=queue.Backoff(1, 2)
+        claims.fail(
+            connection, space.id, "me", [failure], max_attempts=5, backoff=claims.Backoff(1, 2)
         )
         == {}
     )
@@ -130,9 +130,9 @@ def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
 ) -> None:
     """One worker may hold a row twice: as it was, and as it is since an update."""
     add_texts(connection, ["old and long"])
-    (stale,) = queue.claim(connection, space.id, "me", 1, 60)
+    (stale,) = claims.claim(connection, space.id, "me", 1, 60)
     connection.execute("UPDATE source_items SET content_ref = 'new'")
-    (good,) = queue.claim(connection, space.id, "me", 1, 60)
+    (good,) = claims.claim(connection, space.id, "me", 1, 60)
     assert good.attempts == stale.attempts  # the version alone tells them apart
     both = [finished(stale, parts=3), finished(good)]
     assert Writer(space).finish(connection, "me", both) == Written(1, 1)
@@ -208,7 +208,7 @@ def test_a_job_without_its_source_item_goes_at_the_claim(
     connection: Connection, space: Space
 ) -> None:
     connection.execute("INSERT INTO ingest_jobs (space_id, source_id) VALUES (%s, 77)", (space.id,))
-    assert queue.claim(connection, space.id, "w", 10, 60) == []
+    assert claims.claim(connection, space.id, "w", 10, 60) == []
     assert connection.execute("SELECT * FROM ingest_jobs").fetchall() == []
 
 

@@ -10,8 +10,8 @@ from typing import Any, LiteralString
 import numpy as np
 import pytest
 
-from pipeline import queue
 from pipeline.database import Connection
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FAKE_DIMENSIONS, FakeEmbedder
@@ -138,11 +138,11 @@ def test_a_claim_reads_only_what_it_takes_of_a_long_queue(
     )
     connection.execute("ANALYZE ingest_jobs")
     for suspects in (False, True):
-        bounds = queue._SUSPECTS if suspects else queue._OTHERS
+        bounds = claims._SUSPECTS if suspects else claims._OTHERS
         given = {"space": space.id, "worker": "w", "limit": 100, "lease": 60, **bounds}
         with connection.transaction(force_rollback=True):
             rows = connection.execute(
-                "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, FORMAT JSON) " + queue._CLAIM, given
+                "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, FORMAT JSON) " + claims._CLAIM, given
             ).fetchone()
         assert rows is not None
         plan = str(rows[0])

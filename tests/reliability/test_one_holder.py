@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from pipeline import queue
 from pipeline.database import Connection, connect
+from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -96,9 +96,9 @@ def test_claims_at_the_same_moment_share_the_rows(
 
     def claim_all(mine: list[int]) -> None:
         with connect(url) as own:
-            worker = queue.new_worker_id()
+            worker = claims.new_worker_id()
             gate.wait()
-            while jobs := queue.claim(own, space.id, worker, 10, 60):
+            while jobs := claims.claim(own, space.id, worker, 10, 60):
                 mine.extend(job.source_id for job in jobs)
 
     threads = [threading.Thread(target=claim_all, args=(mine,)) for mine in claimed]
@@ -125,4 +125,4 @@ def test_a_claim_takes_no_more_than_its_batch_under_a_nested_loop(
     for kind in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
         connection.execute(f"SET enable_{kind} = off")
     for limit in (1, 5, 64):
-        assert len(queue.claim(connection, space.id, "w", limit, 60)) == limit
+        assert len(claims.claim(connection, space.id, "w", limit, 60)) == limit

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import queue
 from pipeline.database import Connection
 from pipeline.embed_batches import embed_isolating
 from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, TransientRowError
-from pipeline.queue import Backoff
+from pipeline.queue import claims
+from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -39,10 +39,10 @@ def test_one_bad_row_among_64_fails_alone_after_its_attempts(
         row = connection.execute("SELECT attempts, error_code FROM ingest_jobs").fetchone()
         assert row == (attempts, "embed_failed")
     assert (report.failed, report.retrying) == (1, 0)
-    (failure,) = queue.failed_rows(connection, space.id, 10)
+    (failure,) = claims.failed_rows(connection, space.id, 10)
     assert (failure.code, failure.attempts) == ("embed_failed", 3)
     assert "the kernel says no" in failure.error
-    assert queue.retry(connection) == 1
+    assert claims.retry(connection) == 1
     assert work(settings, space).done == 1
     assert_embedded_once(connection, [*good, "poison"])
 
@@ -76,9 +76,11 @@ def test_the_back_off_doubles_up_to_its_largest_with_jitter() -> None:
 
 def test_a_row_waits_as_long_as_its_host_asks(connection: Connection, space: Space) -> None:
     add_texts(connection, ["one"])
-    jobs = queue.claim(connection, space.id, "w", 1, 60)
+    jobs = claims.claim(connection, space.id, "w", 1, 60)
     error = TransientRowError("busy", "429", retry_after=120.0)
-    queue.fail(connection, space.id, "w", [(jobs[0], error)], max_attempts=5, backoff=Backoff(1, 2))
+    claims.fail(
+        connection, space.id, "w", [(jobs[0], error)], max_attempts=5, backoff=Backoff(1, 2)
+    )
     row = connection.execute(
         "SELECT run_after - now() > interval '100 s' FROM ingest_jobs"
     ).fetchone()
@@ -108,7 +110,7 @@ def test_a_row_that_kills_its_workers_fails_alone(
             "UPDATE ingest_jobs SET leased_until = now() - interval '1 s' WHERE state = 'running'"
         )
     assert kills == 2  # among the others, and alone
-    (failure,) = queue.failed_rows(connection, space.id, 10)
+    (failure,) = claims.failed_rows(connection, space.id, 10)
     assert (failure.code, failure.attempts) == ("worker_lost", 2)
     assert "if the row kills it" in failure.error
     connection.execute("DELETE FROM source_items WHERE content_ref = 'killer'")
@@ -121,20 +123,20 @@ def test_rows_lost_with_their_worker_are_not_blamed_unless_they_were_alone(
 ) -> None:
     add_texts(connection, [f"text {n}" for n in range(5)])
     for _ in range(max(1, min(2, max_attempts))):
-        assert len(queue.claim(connection, space.id, "w", 5, 60)) == 5
-        assert queue.claim(connection, space.id, "w", 5, 60, suspects=True) == []
+        assert len(claims.claim(connection, space.id, "w", 5, 60)) == 5
+        assert claims.claim(connection, space.id, "w", 5, 60, suspects=True) == []
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-        assert queue.sweep(connection, max_attempts) == 5
-        assert queue.counts(connection, space.id).pending == 5
-    assert queue.claim(connection, space.id, "w", 5, 60) == []
-    assert queue.is_due(connection, space.id, suspects=True)
-    while not queue.counts(connection, space.id).failed:
-        assert len(queue.claim(connection, space.id, "w", 1, 60, suspects=True)) == 1
+        assert claims.sweep(connection, max_attempts) == 5
+        assert claims.counts(connection, space.id).pending == 5
+    assert claims.claim(connection, space.id, "w", 5, 60) == []
+    assert claims.is_due(connection, space.id, suspects=True)
+    while not claims.counts(connection, space.id).failed:
+        assert len(claims.claim(connection, space.id, "w", 1, 60, suspects=True)) == 1
         connection.execute(
             "UPDATE ingest_jobs SET leased_until = now() - interval '1 s' WHERE state = 'running'"
         )
-        queue.sweep(connection, max_attempts)
-    found = queue.counts(connection, space.id)
+        claims.sweep(connection, max_attempts)
+    found = claims.counts(connection, space.id)
     assert (found.pending, found.failed) == (4, 1)
 
 
@@ -143,12 +145,12 @@ def test_a_suspect_is_no_suspect_any_more_once_its_source_item_changes(
 ) -> None:
     add_texts(connection, ["killer"])
     for _ in range(2):
-        queue.claim(connection, space.id, "w", 1, 60)
+        claims.claim(connection, space.id, "w", 1, 60)
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-        queue.sweep(connection, 5)
+        claims.sweep(connection, 5)
     connection.execute("UPDATE source_items SET content_ref = 'harmless'")
-    assert not queue.is_due(connection, space.id, suspects=True)
-    assert len(queue.claim(connection, space.id, "w", 1, 60)) == 1
+    assert not claims.is_due(connection, space.id, suspects=True)
+    assert len(claims.claim(connection, space.id, "w", 1, 60)) == 1
 
 
 def test_many_failures_write_few_lines(
@@ -170,21 +172,21 @@ def test_failures_are_grouped_by_code_and_come_back_by_code_or_by_row(
     connection: Connection, space: Space
 ) -> None:
     add_texts(connection, [f"text {n}" for n in range(6)])
-    jobs = queue.claim(connection, space.id, "w", 6, 60)
+    jobs = claims.claim(connection, space.id, "w", 6, 60)
     errors = [PermanentRowError("not_found", "there is no file")] * 4
     errors += [PermanentRowError("truncated", "the file ends early")] * 2
     failed = list(zip(jobs, errors, strict=True))
-    queue.fail(connection, space.id, "w", failed, max_attempts=5, backoff=Backoff(1, 2))
-    groups = queue.failures(connection, space.id)
+    claims.fail(connection, space.id, "w", failed, max_attempts=5, backoff=Backoff(1, 2))
+    groups = claims.failures(connection, space.id)
     assert [(g.code, g.count, g.source_id) for g in groups] == [
         ("not_found", 4, jobs[0].source_id),
         ("truncated", 2, jobs[4].source_id),
     ]
-    assert queue.retry(connection, code="truncated") == 2
-    assert queue.retry(connection, source_ids=[jobs[0].source_id]) == 1
-    assert queue.retry(connection, code="not_found", source_ids=[jobs[5].source_id]) == 0
-    assert queue.counts(connection, space.id) == queue.QueueCounts(3, 3, 0, 3)
-    assert {job.attempts for job in queue.claim(connection, space.id, "w", 9, 60)} == {1}
+    assert claims.retry(connection, code="truncated") == 2
+    assert claims.retry(connection, source_ids=[jobs[0].source_id]) == 1
+    assert claims.retry(connection, code="not_found", source_ids=[jobs[5].source_id]) == 0
+    assert claims.counts(connection, space.id) == claims.QueueCounts(3, 3, 0, 3)
+    assert {job.attempts for job in claims.claim(connection, space.id, "w", 9, 60)} == {1}
 
 
 # the model
@@ -227,8 +229,8 @@ def test_a_device_side_assert_ends_the_process_and_the_leases_return_the_rows(
     rows = connection.execute("SELECT DISTINCT state, attempts FROM ingest_jobs").fetchall()
     assert rows == [("running", 1)]  # the attempt counts: else such a row would go on for ever
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    queue.sweep(connection, 5)
-    assert queue.counts(connection, space.id).due == 3
+    claims.sweep(connection, 5)
+    assert claims.counts(connection, space.id).due == 3
 
 
 @pytest.mark.parametrize("output", [np.nan, 0.0, np.inf, 3.0])
@@ -244,7 +246,7 @@ def test_a_vector_of_no_use_fails_its_own_row_only(
     add_texts(connection, ["one", "bad", "two"])
     report = work(settings, space, Broken())
     assert (report.done, report.failed) == (2, 1)
-    (failure,) = queue.failures(connection, space.id)
+    (failure,) = claims.failures(connection, space.id)
     assert failure.code == "bad_vector"
 
 

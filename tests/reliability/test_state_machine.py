@@ -22,10 +22,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pipeline import queue, spaces
+from pipeline import spaces
 from pipeline.database import Connection, connect
 from pipeline.errors import PermanentRowError, TransientRowError
-from pipeline.queue import Backoff, ClaimedJob
+from pipeline.queue import claims
+from pipeline.queue.claims import Backoff, ClaimedJob
 from pipeline.writer import Writer, Written
 from tests.reliability.test_changes import finished
 
@@ -99,7 +100,7 @@ class QueueMachine(RuleBasedStateMachine):
         alone=st.sampled_from([False, False, True]),
     )
     def claim(self, worker: str, limit: int, alone: bool) -> Any:
-        jobs = queue.claim(
+        jobs = claims.claim(
             self.connection, self.space.id, worker, 1 if alone else limit, 60, suspects=alone
         )
         assert len(jobs) <= limit
@@ -117,7 +118,7 @@ class QueueMachine(RuleBasedStateMachine):
     def heartbeat(self, claim: Claim) -> None:
         worker, job = claim
         held_by_worker = self.holders.get(job.source_id, ("", None))[0] == worker
-        count = queue.heartbeat(self.connection, self.space.id, worker, [job.source_id], 60)
+        count = claims.heartbeat(self.connection, self.space.id, worker, [job.source_id], 60)
         assert count == int(held_by_worker)
 
     @rule(
@@ -148,7 +149,7 @@ class QueueMachine(RuleBasedStateMachine):
         error = (
             PermanentRowError("truncated", "x") if permanent else TransientRowError("timeout", "x")
         )
-        states = queue.fail(
+        states = claims.fail(
             self.connection,
             self.space.id,
             worker,
@@ -167,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _release(self, claim: Claim) -> None:
         worker, job = claim
-        count = queue.release(self.connection, self.space.id, worker, [job.source_id])
+        count = claims.release(self.connection, self.space.id, worker, [job.source_id])
         # By worker, not by claim: a worker releases what it holds of a row, whichever claim it is.
         held = self.holders.get(job.source_id)
         assert count == int(held is not None and held[0] == worker)
@@ -187,7 +188,7 @@ class QueueMachine(RuleBasedStateMachine):
             (worker,),
         )
         lost = [source_id for source_id, held in self.holders.items() if held[0] == worker]
-        assert queue.sweep(self.connection, MAX_ATTEMPTS) == len(lost)
+        assert claims.sweep(self.connection, MAX_ATTEMPTS) == len(lost)
         for source_id in lost:
             del self.holders[source_id]
         rows = self.connection.execute(
@@ -196,7 +197,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.failed |= {row[0] for row in rows if row[0] in lost}
 
     def _retry(self) -> None:
-        assert queue.retry(self.connection) == len(self.failed)
+        assert claims.retry(self.connection) == len(self.failed)
         self.failed.clear()
 
     # what is true at any time

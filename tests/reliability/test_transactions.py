@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import queue, sources
+from pipeline import sources
 from pipeline.database import Connection, connect
 from pipeline.errors import TransientRowError
-from pipeline.queue import Backoff
+from pipeline.queue import claims
+from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings
 from pipeline.sources import AddReport, NewSource
 from pipeline.spaces import Space
@@ -105,14 +106,14 @@ def add(own: Connection, space: Space, mine: random.Random, keys: list[str]) -> 
 
 
 def write(own: Connection, space: Space, mine: random.Random, keys: list[str]) -> None:
-    worker = queue.new_worker_id()
-    jobs = queue.claim(own, space.id, worker, 40, 60)
+    worker = claims.new_worker_id()
+    jobs = claims.claim(own, space.id, worker, 40, 60)
     mine.shuffle(jobs)
-    queue.heartbeat(own, space.id, worker, [job.source_id for job in jobs], 60)
+    claims.heartbeat(own, space.id, worker, [job.source_id for job in jobs], 60)
     Writer(space).finish(own, worker, [finished(job) for job in jobs[:30]])
     failures = [(job, TransientRowError("timeout", "x")) for job in jobs[30:35]]
-    queue.fail(own, space.id, worker, failures, max_attempts=1, backoff=Backoff(0, 0))
-    queue.release(own, space.id, worker)
+    claims.fail(own, space.id, worker, failures, max_attempts=1, backoff=Backoff(0, 0))
+    claims.release(own, space.id, worker)
 
 
 def write_what_others_hold(
@@ -126,7 +127,7 @@ def write_what_others_hold(
     mine.shuffle(held)
     for worker in {row[0] for row in held}:
         jobs = [
-            queue.ClaimedJob(space.id, row[1], row[2], row[3], "text", "stolen", "{}")
+            claims.ClaimedJob(space.id, row[1], row[2], row[3], "text", "stolen", "{}")
             for row in held
             if row[0] == worker
         ]
@@ -153,8 +154,8 @@ def keep_house(own: Connection, space: Space, mine: random.Random, keys: list[st
              ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED LIMIT 5)
         """
     )
-    queue.sweep(own, 100)
-    queue.retry(own)
+    claims.sweep(own, 100)
+    claims.retry(own)
 
 
 ACTIONS: dict[str, Callable[[Connection, Space, random.Random, list[str]], Any]] = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.assembly import WaitingInput
 from pipeline.intake import PreparedPart
-from pipeline.queue import ClaimedJob
+from pipeline.queue.claims import ClaimedJob
 
 JOB = ClaimedJob(1, 1, 1, 1, "image", "x.png", "{}")
 

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import queue
-from pipeline.cures import CURES
 from pipeline.database import Connection
-from pipeline.queue import Failure, FailureGroup
+from pipeline.queue import claims
+from pipeline.queue.claims import Failure, FailureGroup
+from pipeline.queue.cures import CURES
 from pipeline.texts import redact
 
 
 def grouped(connection: Connection, space_id: int) -> list[dict[str, Any]]:
     """Per error code how many failed, with one of them as an example; most first."""
-    return _explained(connection, queue.failures(connection, space_id))
+    return _explained(connection, claims.failures(connection, space_id))
 
 
 def row_by_row(connection: Connection, space_id: int, limit: int) -> list[dict[str, Any]]:
     """The first ``limit`` rows that failed."""
-    return _explained(connection, queue.failed_rows(connection, space_id, limit))
+    return _explained(connection, claims.failed_rows(connection, space_id, limit))
 
 
 def _explained(
