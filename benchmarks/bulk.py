@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness import FreeEmbedder, add_items, captions, database, make_space, say
 from benchmarks.plumbing import work
 from pipeline import spaces
-from pipeline.database import connect
+from pipeline.postgres.connections import connect
 
 
 def measure(rows: int) -> dict[str, Any]:

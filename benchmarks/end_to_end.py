@@ -27,8 +27,8 @@ from safetensors.torch import save_file
 from benchmarks.embedder import ARCHITECTURE, BATCH, plain_texts
 from benchmarks.harness import add_items, captions, database, ingest_command, say
 from pipeline import probes, spaces
-from pipeline.database import connect
 from pipeline.embedder import embedder_of_new_space
+from pipeline.postgres.connections import connect
 
 
 def photographs(folder: Path, count: int) -> list[Path]:

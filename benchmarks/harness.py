@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline import migrate, spaces
-from pipeline.database import connect
+from pipeline import spaces
 from pipeline.description import ModelDescription
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.windows import TextWindow

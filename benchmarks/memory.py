@@ -33,7 +33,7 @@ from benchmarks.harness import (
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import demo, spaces
 from pipeline.allocator import keep_freed_memory
-from pipeline.database import connect
+from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 from pipeline.vectors import Vectors
 from pipeline.worker import Worker

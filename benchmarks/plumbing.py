@@ -25,7 +25,7 @@ from benchmarks.harness import (
     no_loading,
     say,
 )
-from pipeline.database import connect
+from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors

@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline import migrate
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
 from pipeline.embedder import MultimodalEmbedder
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.serve import QueryServer
 from pipeline.vectors import Vectors
 from tests.helpers.demo_pairs import ndcg, store_demo_pairs

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import migrate, spaces
-from pipeline.database import connect
+from pipeline import spaces
 from pipeline.description import ModelDescription
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import unit_rows

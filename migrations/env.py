@@ -6,9 +6,9 @@ from alembic import context
 from sqlalchemy import Connection, pool
 from sqlalchemy.sql.schema import SchemaItem
 
-from pipeline.database import resolve_url
-from pipeline.engines import create_engine
 from pipeline.models import Base
+from pipeline.postgres.connections import resolve_url
+from pipeline.postgres.engines import create_engine
 from pipeline.settings import Settings
 
 # Tables and indexes that belong to one space are made by pipeline/spaces.py, not by migrations.

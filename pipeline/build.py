@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline import spaces
-from pipeline.database import Connection, open_database
 from pipeline.errors import SpaceError
 from pipeline.indexing import Indexing, ignore
 from pipeline.ingest import IngestListener, ingest
+from pipeline.postgres.connections import Connection, open_database
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space

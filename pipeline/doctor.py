@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline import migrate, probes, spaces
-from pipeline.database import Connection, check_server, connect, resolve_url
+from pipeline import probes, spaces
 from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, check_server, connect, resolve_url
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
 from pipeline.metrics import (
     Groups,
@@ -23,6 +22,7 @@ from pipeline.metrics import (
     recall_at,
 )
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.writer import unpack_vector

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pipeline import probes, spaces
-from pipeline.database import Connection, advisory_lock
+from pipeline.postgres.connections import Connection, advisory_lock
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline import evaluate, recall, spaces
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 
 SAMPLE = 50  # queries per modality: a recall of 0.95 is known to about 0.01 then

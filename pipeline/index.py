@@ -15,11 +15,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import sources, spaces
-from pipeline.database import Connection, errors_of_ours, open_database
 from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
 from pipeline.modalities import RANKINGS
+from pipeline.postgres.connections import Connection, errors_of_ours, open_database
 from pipeline.queue.claims import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings

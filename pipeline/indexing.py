@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 
 from pipeline import spaces
-from pipeline.database import Connection, open_database
 from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import Connection, open_database
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from pipeline import load_first, sources, spaces
-from pipeline.database import Connection, open_database, resolve_url
 from pipeline.indexing import Indexing, ignore
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection, open_database, resolve_url
 from pipeline.queue import claims
 from pipeline.report import IngestReport
 from pipeline.settings import Settings

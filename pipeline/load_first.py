@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 import psycopg
 
 from pipeline import spaces
-from pipeline.database import Connection, open_database
 from pipeline.errors import PipelineError
+from pipeline.postgres.connections import Connection, open_database
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

@@ -17,9 +17,9 @@ import numpy as np
 import psycopg
 from PIL import Image, ImageDraw
 
-from pipeline.database import Connection
 from pipeline.description import ModelDescription
 from pipeline.errors import ModelError
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 

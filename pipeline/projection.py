@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.metrics import centred
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.writer import unpack_vector

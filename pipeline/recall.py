@@ -6,9 +6,9 @@ neighbours are near at all.
 
 from collections.abc import Callable, Sequence
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.searches import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.database import Connection
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.postgres.connections import Connection
 from pipeline.writer import FOUND
 
 # What identifies a version of an object, as far as its store tells.

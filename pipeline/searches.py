@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 
 # The share of rows that a filter lets through; independent of the vectors, so the hard case.

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline import spaces
-from pipeline.database import Connection
 from pipeline.embed_batches import embed_isolating
 from pipeline.errors import PermanentRowError, RowError
-from pipeline.reconnect import Outage, ReconnectingConnection, Stopped
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.spaces import Space
 from pipeline.texts import clean_text
 from pipeline.vectors import Vectors

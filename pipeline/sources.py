@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
 from pipeline.tables import TABLE_SUFFIXES, USUAL, Columns, missing_columns, records
 from pipeline.texts import redact
 

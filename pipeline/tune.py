@@ -7,9 +7,9 @@ for, and need more candidates: text queries for images more than image queries.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.searches import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
 

@@ -19,14 +19,14 @@ import psycopg
 
 from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
 from pipeline.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
-from pipeline.database import Connection
 from pipeline.embed_batches import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
 from pipeline.intake import Content, Embedder, Intake, Picture, PreparedPart
 from pipeline.known_vectors import KnownVectors
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff, ClaimedJob
-from pipeline.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space

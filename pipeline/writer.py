@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.modalities import MODALITIES
-from pipeline.packed import (
+from pipeline.postgres.arrays import (
     PackedArray,
     allow_packed,
     head,
@@ -24,6 +23,7 @@ from pipeline.packed import (
     pack_json,
     pack_texts,
 )
+from pipeline.postgres.connections import Connection
 from pipeline.queue.claims import ClaimedJob
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors

@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipeline import migrate, spaces
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
+from pipeline import spaces
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.command import demo, run

@@ -16,7 +16,7 @@ file cannot be changed after a release without a migration that brings the chang
 from alembic import op
 from sqlalchemy import text
 
-from pipeline.migrate import carried
+from pipeline.postgres.migrate import carried
 
 revision = "0009"
 down_revision = "0008"

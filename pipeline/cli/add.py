@@ -51,8 +51,8 @@ def add(
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
     from pipeline import sources
-    from pipeline.database import open_database
     from pipeline.demo.notice import warn_of_demo_model
+    from pipeline.postgres.connections import open_database
     from pipeline.settings import Settings
     from pipeline.tables import Columns
 

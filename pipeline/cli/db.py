@@ -14,10 +14,10 @@ from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import EmbeddedServerError
 from pipeline.settings import Settings
 
-# pipeline.embedded and pipeline.database are imported by the commands that need them: they take
+# pipeline.postgres.embedded and pipeline.postgres.connections are imported by the commands that need them: they take
 # 0.2 s, which `pipeline --help` would pay otherwise.
 if TYPE_CHECKING:
-    from pipeline.embedded import EmbeddedServer
+    from pipeline.postgres.embedded import EmbeddedServer
 
 app = typer.Typer(
     help="Start, stop and reach the embedded PostgreSQL.",
@@ -69,7 +69,7 @@ def status(
 @app.command()
 def url() -> None:
     """Print the URL of the database in use, without its password. Example: pipeline db url"""
-    from pipeline.database import without_password
+    from pipeline.postgres.connections import without_password
 
     print(without_password(_database_url())[0])
 
@@ -80,7 +80,7 @@ def psql(context: typer.Context) -> None:
 
     Options and arguments go to psql. Example: pipeline db psql -c 'SELECT version()'
     """
-    from pipeline.database import without_password
+    from pipeline.postgres.connections import without_password
 
     configured = Settings.load().database_url
     target = _database_url() if configured else _server().start(_progress())
@@ -91,7 +91,7 @@ def psql(context: typer.Context) -> None:
 
 
 def _server() -> "EmbeddedServer":
-    from pipeline.embedded import EmbeddedServer
+    from pipeline.postgres.embedded import EmbeddedServer
 
     return EmbeddedServer(Settings.load().home)
 

@@ -10,9 +10,9 @@ from pipeline.cli.output import note, progress_bar
 from pipeline.errors import PipelineError, SpaceError
 
 if TYPE_CHECKING:
-    from pipeline.database import Connection
     from pipeline.demo.progress import Progress
     from pipeline.demo.tour import Answer
+    from pipeline.postgres.connections import Connection
     from pipeline.settings import Settings
     from pipeline.spaces import Space
 
@@ -29,16 +29,17 @@ def demo(
 
     Example: pipeline demo --sheet /tmp/sheet.html
     """
-    from pipeline import migrate, sources
-    from pipeline.database import connect, resolve_url, shown_url
+    from pipeline import sources
     from pipeline.demo import MODEL, SAMPLES, source_rows
     from pipeline.demo.contact_sheet import check_place, write
     from pipeline.demo.next_steps import next_steps
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.demo.progress import progress
     from pipeline.demo.tour import take_tour
-    from pipeline.embedded import EmbeddedServer
     from pipeline.index import UnifiedIndex
+    from pipeline.postgres import migrate
+    from pipeline.postgres.connections import connect, resolve_url, shown_url
+    from pipeline.postgres.embedded import EmbeddedServer
     from pipeline.settings import Settings
 
     check_place(sheet)

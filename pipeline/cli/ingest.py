@@ -80,11 +80,11 @@ def _run(
 ) -> "IngestReport | None":
     """The run's report; None if another exclusive run is going."""
     # Late, as in every command: --help loads neither a driver nor numpy.
-    from pipeline.database import open_database
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.errors import DatabaseError
     from pipeline.ingest import ingest as run_ingest
-    from pipeline.reconnect import is_temporary
+    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.reconnect import is_temporary
     from pipeline.settings import Settings
 
     settings = Settings.load()
@@ -181,7 +181,7 @@ def _exclusive_lock(settings: "Settings") -> Iterator[bool]:
     A courtesy, not a safeguard: runs may overlap, and a lock that goes with a lost connection
     costs nothing.
     """
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     with contextlib.closing(open_database(settings, role="pipeline exclusive")) as connection:
         row = connection.execute(

@@ -27,9 +27,9 @@ def migrate(
     Example: pipeline migrate --model demo
     """
     # Late, as in every command: --help loads neither SQLAlchemy nor torch.
-    from pipeline import migrate as migrations
-    from pipeline.database import connect, resolve_url
     from pipeline.errors import ConfigurationError
+    from pipeline.postgres import migrate as migrations
+    from pipeline.postgres.connections import connect, resolve_url
     from pipeline.settings import Settings
 
     settings = Settings.load(model=model)

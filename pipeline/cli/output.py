@@ -34,7 +34,7 @@ def refusal(exc: Exception) -> str | None:
     psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
     if psycopg is None or not isinstance(exc, psycopg.Error):
         return None
-    from pipeline.database import explain
+    from pipeline.postgres.connections import explain
 
     return f"the database refuses: {explain(exc)}"
 

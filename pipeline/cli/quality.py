@@ -52,8 +52,8 @@ def eval_recall(
     Example: pipeline eval recall -k 10 --sample 50
     """
     from pipeline import recall
-    from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
     from pipeline.searches import CONDITIONS
 
     with open_database(Settings.load()) as connection, progress_bar() as bar:
@@ -90,8 +90,8 @@ def eval_retrieval(
     Example: pipeline eval retrieval --pairs pair
     """
     from pipeline import evaluate
-    from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
 
     names: Sequence[str | None] = space or [None]
     with open_database(Settings.load()) as connection:
@@ -124,8 +124,8 @@ def tune(
     Example: pipeline tune --target-recall 0.95
     """
     from pipeline import tune as tuning
-    from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
 
     if plot is not None:
         from pipeline import plots  # matplotlib takes a second to load, and may be missing
@@ -172,8 +172,8 @@ def map_items(
     is taken off. Example: pipeline map map.png
     """
     from pipeline import plots  # matplotlib takes a second to load, and may be missing
-    from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
     from pipeline.projection import project
 
     plots.check_target(output, plots.MAP_SUFFIXES)

@@ -15,7 +15,7 @@ def status(
 
     Example: pipeline status
     """
-    from pipeline.database import open_database, resolve_url, shown_url
+    from pipeline.postgres.connections import open_database, resolve_url, shown_url
     from pipeline.queue.status import read_status
     from pipeline.settings import Settings
 
@@ -49,8 +49,8 @@ def failures(
 
     Example: pipeline failures --rows --limit 20
     """
-    from pipeline.database import open_database
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
     from pipeline.queue.failures import grouped, row_by_row
     from pipeline.settings import Settings
 
@@ -92,9 +92,9 @@ def retry(
 
     Example: pipeline retry --code timeout
     """
-    from pipeline.database import open_database
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
     from pipeline.ingest import find_space
+    from pipeline.postgres.connections import open_database
     from pipeline.queue import claims
     from pipeline.settings import Settings
 

@@ -19,8 +19,8 @@ def rescan(
     Exits 75 when some could not be reached. Example: pipeline rescan --source files
     """
     from pipeline import sources
-    from pipeline.database import open_database
     from pipeline.loaders import Loader
+    from pipeline.postgres.connections import open_database
     from pipeline.rescan import count_pictures
     from pipeline.rescan import rescan as run_rescan
     from pipeline.settings import Settings

@@ -35,7 +35,7 @@ def serve(
     Example: pipeline serve --cache-size 50000
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
-    from pipeline.database import open_database, resolve_url
+    from pipeline.postgres.connections import open_database, resolve_url
     from pipeline.serve import QueryServer
     from pipeline.settings import Settings
 
@@ -68,8 +68,8 @@ def _load(space: "Space", settings: "Settings") -> "QueryEmbedder":
 def _configure_loopback(url: str) -> None:
     from psycopg.conninfo import conninfo_to_dict
 
-    from pipeline.database import connect, libpq_url
     from pipeline.errors import ConfigurationError
+    from pipeline.postgres.connections import connect, libpq_url
     from pipeline.serve import configure_loopback
 
     password = conninfo_to_dict(libpq_url(url)).get("password")

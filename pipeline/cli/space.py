@@ -61,7 +61,7 @@ def create(
     Example: pipeline space create new --model demo --precision float32
     """
     from pipeline import probes, spaces
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
@@ -123,8 +123,8 @@ def activate(
     Example: pipeline space activate new --pairs pair
     """
     from pipeline import spaces
-    from pipeline.database import open_database
     from pipeline.gate import Gate, pass_gate
+    from pipeline.postgres.connections import open_database
 
     with open_database(Settings.load()) as connection:
         space = spaces.get_space(connection, name)
@@ -153,7 +153,7 @@ def activate(
 def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> None:
     """Make the space active again that was active before. Example: pipeline space rollback"""
     from pipeline import spaces
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
     from pipeline.queue import claims
 
     with open_database(Settings.load()) as connection:
@@ -174,7 +174,7 @@ def drop(
     Example: pipeline space drop old --yes
     """
     from pipeline import spaces
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     with open_database(Settings.load()) as connection:
         space = spaces.get_space(connection, name)

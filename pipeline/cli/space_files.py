@@ -43,7 +43,7 @@ def import_(
     Example: pipeline space import new vectors.parquet --column source_key=sku
     """
     from pipeline import spaces, transfer
-    from pipeline.database import connect, open_database, resolve_url
+    from pipeline.postgres.connections import connect, open_database, resolve_url
 
     settings = Settings.load()
     renamed = _columns(column or [])
@@ -87,7 +87,7 @@ def export(
     Example: pipeline space export demo items.parquet --no-vectors
     """
     from pipeline import spaces, transfer
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     if file.suffix.lower() != ".parquet":
         raise ConfigurationError(f"{file}: the file's name must end with .parquet")

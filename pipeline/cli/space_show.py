@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_spaces(as_json: AsJson = False) -> None:
     """List the spaces with their states, oldest first. Example: pipeline space list --json"""
     from pipeline import spaces
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     with open_database(Settings.load()) as connection:
         found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
@@ -41,7 +41,7 @@ def show_space(name: Name, as_json: AsJson = False) -> None:
     Example: pipeline space show demo
     """
     from pipeline import spaces
-    from pipeline.database import open_database
+    from pipeline.postgres.connections import open_database
 
     with open_database(Settings.load()) as connection:
         space = spaces.get_space(connection, name)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pipeline.database import Connection
 from pipeline.demo import MODEL, SOURCE
+from pipeline.postgres.connections import Connection
 from pipeline.settings import DEFAULT_MODEL
 
 _WAITING = """

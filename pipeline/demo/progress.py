@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from pipeline.database import Connection
 from pipeline.demo import SOURCE
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.database import Connection
 from pipeline.demo import SAMPLES, SOURCE, samples
 from pipeline.documents import Neighbour
 from pipeline.index import UnifiedIndex
+from pipeline.postgres.connections import Connection
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from pipeline.database import Connection
 from pipeline.errors import RowError
-from pipeline.packed import allow_packed, pack_integers
+from pipeline.postgres.arrays import allow_packed, pack_integers
+from pipeline.postgres.connections import Connection
 from pipeline.texts import redact
 
 CHANNEL = "ingest_jobs"

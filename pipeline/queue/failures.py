@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.queue.claims import Failure, FailureGroup
 from pipeline.queue.cures import CURES

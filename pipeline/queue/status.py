@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import list_spaces
 
 

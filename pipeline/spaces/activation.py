@@ -20,9 +20,9 @@ import time
 import psycopg
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces.coverage import coverage
 from pipeline.spaces.indexes import build_indexes, missing_indexes
 from pipeline.spaces.parent_index import PARENT_INDEX, PATIENCE_MS, create_parent_index

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.spaces.space import Space
 
 # Of a node in the graph while it is built, beside its vector and its neighbours (pgvector 0.8's

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.database import Connection
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces.space import Space, find_active
 
 

@@ -5,10 +5,10 @@ import json
 import psycopg
 from psycopg import sql
 
-from pipeline.database import Connection, short_lock_timeout
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 

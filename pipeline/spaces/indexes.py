@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from psycopg import pq, sql
 
-from pipeline.database import Connection
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces.build_resources import build_resources
 from pipeline.spaces.parent_index import adopt_indexes
 from pipeline.spaces.space import Space, get_space

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from pipeline.database import Connection, short_lock_timeout
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.spaces.space import Space
 from pipeline.spaces.tables import is_empty
 

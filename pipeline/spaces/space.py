@@ -8,9 +8,9 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.database import Connection
 from pipeline.description import ModelDescription
 from pipeline.errors import ModelError, SpaceError
+from pipeline.postgres.connections import Connection
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 

@@ -2,8 +2,8 @@
 
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.

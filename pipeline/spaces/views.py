@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import SpaceError
+from pipeline.postgres.connections import Connection
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.transfer.readers import CLAIM, pyarrow_parquet
 from pipeline.writer import unpack_vector

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from pgvector import HalfVector, Vector
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, PermanentRowError
 from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.texts import clean_text, redact
 from pipeline.vectors import unit_rows

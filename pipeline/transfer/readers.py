@@ -10,8 +10,8 @@ import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
 from pipeline.transfer.importing import ForeignItem
 
 if TYPE_CHECKING:

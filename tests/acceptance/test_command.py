@@ -11,7 +11,7 @@ from PIL import Image
 from typer.main import get_command
 
 from pipeline.cli import app
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Run, pipeline
 
 # What takes long to import, and is of no use to a command with nothing to embed.
@@ -174,7 +174,7 @@ def test_a_revision_that_does_not_exist_is_one_line(run: Run) -> None:
 
 
 def test_what_the_database_or_the_system_refuses_is_one_line(run: Run, empty_url: str) -> None:
-    from pipeline.database import connect
+    from pipeline.postgres.connections import connect
 
     run("migrate", "--model", "demo")
     with connect(empty_url) as connection:
@@ -194,7 +194,7 @@ def test_what_the_database_or_the_system_refuses_is_one_line(run: Run, empty_url
 def run_space(url: str) -> str:
     """The name of the active space."""
     from pipeline import spaces
-    from pipeline.database import connect
+    from pipeline.postgres.connections import connect
 
     with connect(url) as connection:
         return spaces.active_space(connection).name
@@ -302,7 +302,7 @@ def test_failures_show_no_secret_of_a_url(run: Run) -> None:
 def test_add_gives_texts_their_metadata_and_says_what_it_left(
     run: Run, tmp_path: Path, empty_url: str
 ) -> None:
-    from pipeline.database import connect
+    from pipeline.postgres.connections import connect
 
     run("migrate", "--model", "demo")
     (tmp_path / "photos").mkdir()
@@ -322,7 +322,7 @@ def test_add_gives_texts_their_metadata_and_says_what_it_left(
 
 
 def test_an_unmodified_insert_is_picked_up_and_found(run: Run, empty_url: str) -> None:
-    from pipeline.database import connect
+    from pipeline.postgres.connections import connect
 
     run("migrate", "--model", "demo")
     with connect(empty_url) as connection:

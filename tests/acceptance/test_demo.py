@@ -13,9 +13,9 @@ from textwrap import indent
 
 import pytest
 
-from pipeline.database import connect
 from pipeline.demo.next_steps import NEAREST_PICTURES
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.connections import connect
+from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Demo, Run, pipeline
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.database import Connection, connect, libpq_url
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.connections import Connection, connect, libpq_url
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.serve import QueryServer
 from pipeline.vectors import Vectors
 from tests.helpers.two_cones import cones, cones_url

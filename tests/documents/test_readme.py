@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import app
-from pipeline.database import connect
+from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 from tests.helpers.command import Demo
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from pipeline.database import connect
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.connections import connect
+from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.databases import database_url
 
 Done = subprocess.CompletedProcess[str]

@@ -9,8 +9,8 @@ from PIL import Image
 
 import pipeline.demo
 from pipeline import spaces
-from pipeline.database import Connection
 from pipeline.embedder import MultimodalEmbedder
+from pipeline.postgres.connections import Connection
 from tests.helpers.two_cones import FIRST_IMAGE, store, store_queries
 
 SAMPLES = Path(pipeline.demo.__file__).parent / "samples"

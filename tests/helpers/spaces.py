@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
+from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import IngestReport, Worker

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.embedded import EmbeddedServer
 
 PASSWORD = "a password with %/@: in it"
 _URL = (

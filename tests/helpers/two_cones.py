@@ -14,8 +14,8 @@ import numpy as np
 from psycopg import sql
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
-from pipeline.packed import allow_packed
+from pipeline.postgres.arrays import allow_packed
+from pipeline.postgres.connections import Connection, connect
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.writer import pack_vectors

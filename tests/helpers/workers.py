@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.worker import IngestReport, Worker

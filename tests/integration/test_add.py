@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline import sources
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
 from pipeline.sources import AddReport
 from pipeline.tables import Columns
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
+from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.build_resources import _count, build_resources

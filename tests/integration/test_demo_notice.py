@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from pipeline import spaces
-from pipeline.database import Connection
 from pipeline.demo import MODEL, SOURCE
 from pipeline.demo.next_steps import psql_line
 from pipeline.demo.notice import warn_of_demo_model
 from pipeline.demo.progress import Progress, progress
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder
 

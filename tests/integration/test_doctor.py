@@ -3,10 +3,11 @@
 import pytest
 from psycopg import sql
 
-from pipeline import migrate, probes, spaces
-from pipeline.database import Connection, connect
+from pipeline import probes, spaces
 from pipeline.doctor import Check, examine
 from pipeline.embedder import MultimodalEmbedder
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts

@@ -21,17 +21,17 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from pipeline.embedded import EmbeddedServer
-from pipeline.embedded import home as embedded_home
-from pipeline.embedded import locks as embedded_locks
-from pipeline.embedded import server as embedded
-from pipeline.embedded.home import SERVER_ACCOUNT, installed_programs
-from pipeline.embedded.processes import find_postmaster, server_processes
 from pipeline.errors import EmbeddedServerError
+from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.embedded import home as embedded_home
+from pipeline.postgres.embedded import locks as embedded_locks
+from pipeline.postgres.embedded import server as embedded
+from pipeline.postgres.embedded.home import SERVER_ACCOUNT, installed_programs
+from pipeline.postgres.embedded.processes import find_postmaster, server_processes
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="is about what happens as root")
-START = "import sys; from pipeline.embedded import *; from pathlib import Path; "
+START = "import sys; from pipeline.postgres.embedded import *; from pathlib import Path; "
 START += "print(EmbeddedServer(Path(sys.argv[1])).start())"
 
 
@@ -517,7 +517,7 @@ def test_an_index_is_built_in_parallel_where_dev_shm_is_as_small_as_dockers() ->
     if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount a small file system")
     code = (
-        "import sys, psycopg; from pipeline.embedded import *; from pathlib import Path\n"
+        "import sys, psycopg; from pipeline.postgres.embedded import *; from pathlib import Path\n"
         "server = EmbeddedServer(Path(sys.argv[1])); server.start()\n"
         "connection = psycopg.connect(server.url(), autocommit=True)\n"
         "print(connection.execute('SHOW dynamic_shared_memory_type').fetchone())\n"
@@ -680,12 +680,15 @@ def test_an_ordinary_user_can_do_it_all(base: Path) -> None:
     os.chown(home.parent, nobody.pw_uid, nobody.pw_gid)
     prefix = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
     code = (
-        "import sys, psycopg; from pipeline.embedded import *; from pathlib import Path\n"
+        "import sys, psycopg; from pipeline.postgres.embedded import *; from pathlib import Path\n"
         "server = EmbeddedServer(Path(sys.argv[1])); server.start()\n"
         "print(psycopg.connect(server.url()).execute('SELECT 1').fetchone())\n"
         "print(server.status().state); server.stop(); print(server.status().state)"
     )
-    if "Error" in python("import pipeline.embedded", prefix=prefix).communicate(timeout=60)[1]:
+    if (
+        "Error"
+        in python("import pipeline.postgres.embedded", prefix=prefix).communicate(timeout=60)[1]
+    ):
         pytest.skip("an ordinary user cannot read this checkout and its environment")
     output, error = python(code, home, prefix=prefix).communicate(timeout=60)
     assert (output, error) == ("(1,)\nrunning\nstopped\n", "")

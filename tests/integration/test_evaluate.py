@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline import evaluate, recall, searches, spaces, tune
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.gate import Gate, pass_gate
 from pipeline.metrics import first_ranks, group_numbers, median_rank, ndcg_at, recall_at
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import Vectors, unit_rows

@@ -5,7 +5,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 
 UNIT = [1.0] + [0.0] * 7

@@ -7,11 +7,11 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline import load_first, probes, spaces
-from pipeline.database import Connection, connect
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
 from pipeline.indexing import Indexing
 from pipeline.ingest import IngestListener, ingest
+from pipeline.postgres.connections import Connection, connect
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space

@@ -10,10 +10,11 @@ import pytest
 from alembic import command
 from sqlalchemy import pool
 
-from pipeline import migrate, spaces
-from pipeline.database import Connection, connect
-from pipeline.engines import create_engine
+from pipeline import spaces
 from pipeline.errors import DatabaseError
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.engines import create_engine
 from tests.helpers.fakes import FakeEmbedder
 
 ROOT = Path(__file__).parents[2]

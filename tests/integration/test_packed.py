@@ -4,8 +4,7 @@ import hashlib
 
 import pytest
 
-from pipeline.database import Connection
-from pipeline.packed import (
+from pipeline.postgres.arrays import (
     PackedArray,
     allow_packed,
     pack_bytes,
@@ -13,6 +12,7 @@ from pipeline.packed import (
     pack_json,
     pack_texts,
 )
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.writer import Writer
 from tests.helpers.fakes import vector_of

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from pipeline import plots, spaces
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError, SpaceError
+from pipeline.postgres.connections import Connection
 from pipeline.projection import principal_components, project
 from pipeline.searches import Recall
 from pipeline.spaces import Space

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from pipeline import probes, spaces
-from pipeline.database import Connection
 from pipeline.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,

@@ -4,8 +4,8 @@ import psycopg
 import pytest
 
 from pipeline import spaces
-from pipeline.database import Connection
 from pipeline.errors import PermanentRowError
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff, QueueCounts
 from pipeline.spaces import Space

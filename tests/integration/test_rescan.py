@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.database import Connection
 from pipeline.errors import TransientRowError
 from pipeline.images import ImageDecoder
 from pipeline.loaders import Loader
+from pipeline.postgres.connections import Connection
 from pipeline.rescan import RescanReport, count_pictures, rescan
 from pipeline.settings import Settings
 from pipeline.spaces import Space

@@ -19,10 +19,10 @@ from pipeline import (
     retrieve_cross_modal,
     similar_to,
 )
-from pipeline.database import Connection
-from pipeline.engines import create_engine
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.index import UnifiedIndex
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.engines import create_engine
 from pipeline.search import distance_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space

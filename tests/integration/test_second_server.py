@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import migrate, spaces
-from pipeline.database import connect, shown_url
-from pipeline.embedded import EmbeddedServer
+from pipeline import spaces
 from pipeline.errors import DatabaseError
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import connect, shown_url
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.worker import Worker

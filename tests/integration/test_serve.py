@@ -13,10 +13,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from pipeline import migrate, spaces
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
+from pipeline import spaces
 from pipeline.embedder import MultimodalEmbedder
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.serve import QueryServer, configure_loopback
 from pipeline.writer import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of

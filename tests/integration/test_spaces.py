@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
 from pipeline.errors import ConfigurationError, ModelError, SpaceError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, Space
@@ -212,7 +212,7 @@ def test_building_an_index_again_changes_nothing(connection: Connection, second:
 def test_the_first_space_of_a_database_needs_no_coverage(
     empty_url: str, new_database: Callable[..., str]
 ) -> None:
-    from pipeline import migrate
+    from pipeline.postgres import migrate
 
     migrate.upgrade(empty_url)
     with connect(empty_url) as connection:

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy.orm import Session
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
-from pipeline.engines import create_engine
 from pipeline.errors import SpaceError
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.engines import create_engine
 from pipeline.search import similar_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space, activation

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline import recall, spaces, transfer
 from pipeline.build import Build, BuildListener
-from pipeline.database import Connection, connect
 from pipeline.errors import SpaceError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.projection import project
 from pipeline.queue import claims
 from pipeline.settings import Settings

@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from pipeline import spaces
 from pipeline.cli import quality, space
-from pipeline.database import Connection, connect
 from pipeline.demo import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.sources import AddReport, add, register_roots
 from tests.helpers.checkpoints import save_unbearable
 from tests.helpers.fakes import add_texts

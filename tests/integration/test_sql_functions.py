@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pipeline import spaces
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from pipeline.writer import unpack_vector

@@ -4,8 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from pipeline import migrate
-from pipeline.database import Connection, connect
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = sorted((ROOT / "sql" / "functions").glob("*.sql"))

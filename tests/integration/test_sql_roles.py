@@ -9,8 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from pipeline import migrate
-from pipeline.database import Connection, connect
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows

@@ -10,8 +10,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from pipeline import spaces, transfer
-from pipeline.database import Connection, connect
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

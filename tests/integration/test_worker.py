@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pipeline import worker as worker_module
-from pipeline.database import Connection
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

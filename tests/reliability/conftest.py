@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pipeline import probes, spaces
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.databases import database_url
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.processes import Pipeline

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.database import Connection
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts

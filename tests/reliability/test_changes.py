@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.database import Connection
 from pipeline.errors import TransientRowError
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings

@@ -15,12 +15,13 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from pipeline import migrate, spaces
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
-from pipeline.embedded.processes import find_postmaster, send_signal, server_processes
+from pipeline import spaces
 from pipeline.errors import DatabaseError
-from pipeline.reconnect import Outage, ReconnectingConnection, Stopped, is_temporary
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.embedded.processes import find_postmaster, send_signal, server_processes
+from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped, is_temporary
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.databases import database_url

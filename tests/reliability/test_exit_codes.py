@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from tests.helpers.fakes import add_texts
 from tests.helpers.processes import Pipeline
 

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import numpy as np
 import pytest
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

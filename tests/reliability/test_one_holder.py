@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from pipeline.database import Connection, connect
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space

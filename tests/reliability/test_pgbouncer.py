@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline import load_first, spaces
-from pipeline.database import Connection, connect
-from pipeline.embedded import EmbeddedServer
 from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.database import Connection
 from pipeline.embed_batches import embed_isolating
 from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, TransientRowError
+from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings

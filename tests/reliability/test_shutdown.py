@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.database import Connection
+from pipeline.postgres.connections import Connection
 from tests.helpers.fakes import add_texts
 from tests.helpers.processes import Pipeline, wait_until
 from tests.helpers.workers import assert_embedded_once

@@ -23,8 +23,8 @@ from hypothesis.stateful import (
 )
 
 from pipeline import spaces
-from pipeline.database import Connection, connect
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff, ClaimedJob
 from pipeline.writer import Writer, Written

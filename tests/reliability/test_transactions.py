@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from pipeline import sources
-from pipeline.database import Connection, connect
 from pipeline.errors import TransientRowError
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pipeline.database import connect, libpq_url, shown_url, without_password
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.connections import connect, libpq_url, shown_url, without_password
 
 SECRET = re.compile("s3|cr3t")
 

@@ -8,8 +8,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import db
-from pipeline.embedded import EmbeddedServer
 from pipeline.errors import ConfigurationError, EmbeddedServerError
+from pipeline.postgres.embedded import EmbeddedServer
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.embedded import config as embedded_config
-from pipeline.embedded.config import memory_bytes, start_options, write_config
-from pipeline.embedded.home import Account, Home
+from pipeline.postgres.embedded import config as embedded_config
+from pipeline.postgres.embedded.config import memory_bytes, start_options, write_config
+from pipeline.postgres.embedded.home import Account, Home
 
 NOBODY = Account(os.geteuid(), os.getegid(), 'an "odd" name')
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.embedded import processes as embedded_processes
-from pipeline.embedded.processes import ServerProcess, find_postmaster, server_processes
+from pipeline.postgres.embedded import processes as embedded_processes
+from pipeline.postgres.embedded.processes import ServerProcess, find_postmaster, server_processes
 
 
 def process(pid: int, parent: int, *, titled: bool) -> ServerProcess:

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from pipeline.packed import pack_bytes, pack_integers, pack_json, pack_texts
+from pipeline.postgres.arrays import pack_bytes, pack_integers, pack_json, pack_texts
 
 
 def test_an_array_has_its_element_type_and_length() -> None:

@@ -24,8 +24,9 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import pq, sql
 
-from pipeline.embedded.config import DATABASE, SUPERUSER, start_options, write_config
-from pipeline.embedded.home import (
+from pipeline.errors import EmbeddedServerError
+from pipeline.postgres.embedded.config import DATABASE, SUPERUSER, start_options, write_config
+from pipeline.postgres.embedded.home import (
     SOCKET_NAME,
     Account,
     Home,
@@ -34,15 +35,14 @@ from pipeline.embedded.home import (
     server_environment,
     unusable,
 )
-from pipeline.embedded.locks import command_lock, server_lock
-from pipeline.embedded.processes import (
+from pipeline.postgres.embedded.locks import command_lock, server_lock
+from pipeline.postgres.embedded.processes import (
     ServerProcess,
     find_postmaster,
     is_running,
     send_signal,
     wait_for_exit,
 )
-from pipeline.errors import EmbeddedServerError
 
 __all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
 

@@ -29,8 +29,8 @@ from typing import Any
 
 import platformdirs
 
-from pipeline.embedded.processes import as_user
 from pipeline.errors import EmbeddedServerError
+from pipeline.postgres.embedded.processes import as_user
 
 NAME = "pgvector-crossmodal-pipeline"
 SERVER_ACCOUNT = "pgvector-pipeline"

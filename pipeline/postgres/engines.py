@@ -1,11 +1,11 @@
-"""SQLAlchemy engines, for applications and migrations; the worker has ``pipeline.database``."""
+"""SQLAlchemy engines, for applications and migrations; the worker has ``pipeline.postgres.connections``."""
 
 from typing import Any
 
 from sqlalchemy import Engine, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 
-from pipeline.database import APPLICATION, KEEPALIVE, libpq_url
+from pipeline.postgres.connections import APPLICATION, KEEPALIVE, libpq_url
 
 
 def create_engine(url: str, **options: Any) -> Engine:

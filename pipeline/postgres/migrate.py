@@ -12,9 +12,9 @@ from psycopg import Error
 from sqlalchemy import pool
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database import check_server, connect, explain
-from pipeline.engines import create_engine
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.connections import check_server, connect, explain
+from pipeline.postgres.engines import create_engine
 
 # Any two of ours may run at once (several containers start together); one waits for the other.
 MIGRATION_LOCK = 0x70697065

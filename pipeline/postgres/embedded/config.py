@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.embedded.home import Account, Home
+from pipeline.postgres.embedded.home import Account, Home
 
 DATABASE = "pipeline"
 SUPERUSER = "postgres"

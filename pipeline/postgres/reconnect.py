@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import psycopg
 
-from pipeline.database import Connection, connect
 from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import Connection, connect
 
 logger = logging.getLogger(__name__)
 

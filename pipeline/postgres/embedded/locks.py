@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.embedded.home import Home, unusable
-from pipeline.embedded.processes import send_signal, server_processes
 from pipeline.errors import EmbeddedServerError
+from pipeline.postgres.embedded.home import Home, unusable
+from pipeline.postgres.embedded.processes import send_signal, server_processes
 
 _log = logging.getLogger(__name__)
 

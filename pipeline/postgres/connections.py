@@ -1,7 +1,7 @@
 """Connections to the database and the checks that come before them.
 
 Plain psycopg, since the worker's statements are few, hot and binary. The other door to the same
-database, SQLAlchemy's engines for applications and migrations, is ``pipeline.engines``: it takes
+database, SQLAlchemy's engines for applications and migrations, is ``pipeline.postgres.engines``: it takes
 half a second to import, which a run with nothing to do must not pay for.
 """
 
@@ -17,8 +17,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 
-from pipeline.embedded import EmbeddedServer
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.settings import Settings
 
 logger = logging.getLogger(__name__)
