@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.end_to_end import photographs
 from benchmarks.harness import say
-from pipeline.decoding.fitting import Fit
 from pipeline.embedder import DTYPES, MultimodalEmbedder
-from pipeline.images import ImageDecoder
+from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.modalities.image.fitting import Fit
 from pipeline.settings import Settings
 
 # Dense bfloat16 TFLOP/s of NVIDIA's data sheets.

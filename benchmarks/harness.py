@@ -16,12 +16,12 @@ from PIL import Image
 
 from pipeline import spaces
 from pipeline.description import ModelDescription
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.windows import TextWindow
 
 DIMENSIONS = 512
 WORDS = (  # noqa: SIM905

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 
 from pipeline.description import ModelDescription
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.openclip.checkpoints import Checkpoint, sha256_of
 from pipeline.openclip.image_towers import tokens_of_a_picture
 from pipeline.openclip.int8 import use_int8
@@ -43,7 +44,6 @@ from pipeline.openclip.text_towers import causal_text_tower, is_causal
 from pipeline.openclip.tokens import Tokens
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.windows import TextWindow
 
 __all__ = [
     "ModelDescription",

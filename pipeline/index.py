@@ -19,12 +19,12 @@ from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
 from pipeline.modalities import RANKINGS
+from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.postgres.connections import Connection, errors_of_ours, open_database
 from pipeline.queue.claims import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.texts import clean_text, redact
 from pipeline.vectors import unit_rows
 
 Query = str | Path | Image.Image | npt.NDArray[Any] | Sequence[float] | int
@@ -222,8 +222,8 @@ def read_image(path: Path, settings: Settings) -> Image.Image:
     Raises:
         ConfigurationError: naming the file and what is wrong with it.
     """
-    from pipeline.images import ImageDecoder
     from pipeline.loaders import Loader
+    from pipeline.modalities.image.decoder import ImageDecoder
 
     path = path.expanduser().absolute()
     try:

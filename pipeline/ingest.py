@@ -106,10 +106,10 @@ def _work(
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
     from pipeline import probes
-    from pipeline.decoding.fitting import Fit
     from pipeline.embedder import MultimodalEmbedder
-    from pipeline.images import ImageDecoder
     from pipeline.loaders import Loader
+    from pipeline.modalities.image.decoder import ImageDecoder
+    from pipeline.modalities.image.fitting import Fit
     from pipeline.worker import Worker
 
     embedder = MultimodalEmbedder(

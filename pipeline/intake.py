@@ -12,11 +12,11 @@ from PIL import Image
 
 from pipeline.errors import RowError
 from pipeline.known_vectors import LookUp
+from pipeline.modalities.text.cleaning import clean_text, redact
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings
-from pipeline.texts import clean_text, redact
 from pipeline.vectors import Vectors
-from pipeline.windows import TextWindow
 
 
 class Embedder(Protocol):
@@ -41,7 +41,7 @@ class Content(Protocol):
 
 
 class Picture(Protocol):
-    """A decoded picture (``pipeline.images.PreparedPicture``)."""
+    """A decoded picture (``pipeline.modalities.image.decoder.PreparedPicture``)."""
 
     @property
     def image(self) -> Image.Image: ...

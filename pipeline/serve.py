@@ -17,10 +17,10 @@ from typing import Protocol
 from pipeline import spaces
 from pipeline.embed_batches import embed_isolating
 from pipeline.errors import PermanentRowError, RowError
+from pipeline.modalities.text.cleaning import clean_text
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.spaces import Space
-from pipeline.texts import clean_text
 from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import ConfigurationError
+from pipeline.modalities.text.cleaning import redact
 from pipeline.postgres.connections import Connection
 from pipeline.tables import TABLE_SUFFIXES, USUAL, Columns, missing_columns, records
-from pipeline.texts import redact
 
 IMAGE_SUFFIXES = frozenset(
     f".{name}"

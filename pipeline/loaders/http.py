@@ -24,8 +24,8 @@ from pipeline.errors import PermanentRowError, RowError, TransientRowError
 from pipeline.loaders.connections import CheckedBackend, HostGates
 from pipeline.loaders.content import Deadline, too_large
 from pipeline.loaders.urls import Url, parse_url
+from pipeline.modalities.text.cleaning import redact
 from pipeline.settings import Settings
-from pipeline.texts import redact
 
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 3600.0

@@ -22,8 +22,8 @@ from pipeline.errors import (
     TransientRowError,
 )
 from pipeline.loaders.content import Deadline, too_large
+from pipeline.modalities.text.cleaning import redact_message
 from pipeline.settings import Settings
-from pipeline.texts import redact_message
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store

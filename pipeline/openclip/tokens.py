@@ -17,7 +17,7 @@ import numpy.typing as npt
 import regex  # type: ignore[import-untyped]  # what OpenCLIP's own pattern is written in
 
 from pipeline.errors import PermanentRowError
-from pipeline.windows import TextWindow, split_text
+from pipeline.modalities.text.windows import TextWindow, split_text
 
 Tokens = npt.NDArray[np.int32]
 
@@ -70,7 +70,7 @@ class Tokenizer:
             return np.asarray(self._tokenizer(list(texts)).numpy(), dtype=np.int32)
 
     def split(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
-        """Windows of ``text`` that each fit, see ``pipeline.windows.split_text``.
+        """Windows of ``text`` that each fit, see ``pipeline.modalities.text.windows.split_text``.
 
         Raises:
             PermanentRowError: ``empty_text`` when nothing of the text reaches the model,

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from pipeline.errors import RowError
+from pipeline.modalities.text.cleaning import redact
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
-from pipeline.texts import redact
 
 CHANNEL = "ingest_jobs"
 

@@ -17,9 +17,9 @@ from psycopg import sql
 
 from pipeline.errors import ConfigurationError, PermanentRowError
 from pipeline.modalities import MODALITIES
+from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
-from pipeline.texts import clean_text, redact
 from pipeline.vectors import unit_rows
 
 BATCH = 2_000  # rows checked and copied at a time

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.description import ModelDescription
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.windows import TextWindow
 
 FAKE_DIMENSIONS = 8
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import TransientRowError
-from pipeline.images import ImageDecoder
 from pipeline.loaders import Loader
+from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.postgres.connections import Connection
 from pipeline.rescan import RescanReport, count_pictures, rescan
 from pipeline.settings import Settings

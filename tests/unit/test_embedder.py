@@ -595,7 +595,7 @@ def test_precision_is_part_of_the_fingerprint(clip: MultimodalEmbedder, clip_fol
 
 def test_importing_the_package_or_a_description_loads_no_torch() -> None:
     code = (
-        "import sys, pipeline, pipeline.description, pipeline.windows, "
+        "import sys, pipeline, pipeline.description, pipeline.modalities.text.windows, "
         "pipeline.openclip.checkpoints, "
         "pipeline.vectors, pipeline.openclip.hub, pipeline.openclip.prefixes; "
         "sys.exit(bool({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"

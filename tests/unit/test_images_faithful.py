@@ -9,7 +9,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from pipeline.errors import PermanentRowError
-from pipeline.images import ImageDecoder, PreparedPicture
+from pipeline.modalities.image.decoder import ImageDecoder, PreparedPicture
 from pipeline.settings import Settings
 from tests.helpers.images import (
     ADOBE_RGB,
@@ -505,7 +505,7 @@ def test_heic_is_decoded_upright_where_the_extra_is_installed(decoder: ImageDeco
 
 
 def test_heic_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.decoding import rendering
+    from pipeline.modalities.image import rendering
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # render sets it
     monkeypatch.setitem(rendering._PLUGINS, "HEIF", ("pillow_heif_missing", "HeifImageFile"))

@@ -9,8 +9,8 @@ import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from pipeline.decoding.fitting import Fit
-from pipeline.images import ImageDecoder
+from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.modalities.image.fitting import Fit
 from pipeline.settings import Settings
 from tests.helpers.images import difference, encode, sample
 

@@ -25,7 +25,7 @@ from pipeline.errors import (
     RowError,
     TransientRowError,
 )
-from pipeline.images import ImageDecoder
+from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.settings import Settings
 from tests.helpers.corpus import Malformed, good_pictures, handmade, mutated, truncated
 from tests.helpers.images import ADOBE_RGB, difference, encode, png_chunk, rgb_profile, sample
@@ -295,7 +295,7 @@ def test_a_process_killed_from_outside_costs_no_row(decoder: ImageDecoder) -> No
 
 def children() -> list[psutil.Process]:
     found = psutil.Process().children()
-    return [c for c in found if "pipeline.decoding" in " ".join(c.cmdline() or [""])]
+    return [c for c in found if "pipeline.modalities.image" in " ".join(c.cmdline() or [""])]
 
 
 def test_decoder_processes_are_light_and_know_no_secrets(

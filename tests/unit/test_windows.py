@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
 from pipeline.errors import PermanentRowError
+from pipeline.modalities.text.windows import TextWindow, split_text
 from pipeline.openclip.tokens import Tokenizer
-from pipeline.windows import TextWindow, split_text
 
 CLIP_TOKENIZER = Tokenizer(SimpleTokenizer(context_length=77), 77)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.decoding.child import Prepare
-from pipeline.decoding.process import DecoderProcess, ProcessGone
 from pipeline.errors import (
     ConfigurationError,
     PermanentRowError,
     RowError,
     TransientRowError,
 )
+from pipeline.modalities.image.child import Prepare
+from pipeline.modalities.image.process import DecoderProcess, ProcessGone
 from pipeline.settings import Settings
 
 

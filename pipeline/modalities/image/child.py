@@ -22,8 +22,8 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline.decoding.rendering import Limits, render
 from pipeline.errors import RowError
+from pipeline.modalities.image.rendering import Limits, render
 
 Prepare = Callable[[Image.Image], Image.Image]
 

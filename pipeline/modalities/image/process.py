@@ -41,7 +41,7 @@ class DecoderProcess:
         # The path goes along as it is, so that a script, a test or a zip finds the same modules.
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            "from pipeline.decoding import child; child.serve()"
+            "from pipeline.modalities.image import child; child.serve()"
         )
         environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -72,7 +72,7 @@ class DecoderProcess:
             raise TransientRowError(
                 "internal",
                 f"no decoder process starts ({exc}); "
-                "see `python -c 'import pipeline.decoding.child'`",
+                "see `python -c 'import pipeline.modalities.image.child'`",
             ) from exc
         except BaseException:
             self.end()

@@ -13,11 +13,11 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from pipeline.decoding import damage
-from pipeline.decoding.colours import Notes, to_rgb
-from pipeline.decoding.frames import count_gif_frames, count_tiff_pages
-from pipeline.decoding.sniff import EXPECTED, HEIF, sniff
 from pipeline.errors import PermanentRowError, RowError
+from pipeline.modalities.image import damage
+from pipeline.modalities.image.colours import Notes, to_rgb
+from pipeline.modalities.image.frames import count_gif_frames, count_tiff_pages
+from pipeline.modalities.image.sniff import EXPECTED, HEIF, sniff
 
 _ORIENTATION = 0x0112
 
