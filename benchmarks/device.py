@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.end_to_end import photographs
 from benchmarks.harness import say
-from pipeline.embedder import DTYPES, MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import DTYPES, MultimodalEmbedder
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.modalities.image.fitting import Fit
 from pipeline.settings import Settings

@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.harness import captions, prompts
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 
 ARCHITECTURE = "ViT-B-32"
 BATCH = 32

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import spaces
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.modalities.text.windows import TextWindow
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect

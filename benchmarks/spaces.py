@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import spaces
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.documents import ModalityType, MultimodalDocument
-    from pipeline.embedder import MultimodalEmbedder
+    from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.index import UnifiedIndex, build_unified_index, retrieve_cross_modal
     from pipeline.models import MultimodalItem, SourceItem
     from pipeline.search import nearest_to, similar_to
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ModalityType": "pipeline.documents",
     "MultimodalDocument": "pipeline.documents",
-    "MultimodalEmbedder": "pipeline.embedder",
+    "MultimodalEmbedder": "pipeline.embedders.openclip.embedder",
     "MultimodalItem": "pipeline.models",
     "SourceItem": "pipeline.models",
     "UnifiedIndex": "pipeline.index",

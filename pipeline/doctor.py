@@ -262,7 +262,11 @@ def _dead_rows(connection: Connection, space: Space) -> Iterator[Check]:
 
 def _model(connection: Connection, space: Space, settings: Settings) -> Iterator[Check]:
     """Whether the model gives the space's vectors on this machine, in a precision it bears."""
-    from pipeline.embedder import PRECISION_FLOOR, MultimodalEmbedder, precision_cosine  # torch
+    from pipeline.embedders.openclip.embedder import (  # torch
+        PRECISION_FLOOR,
+        MultimodalEmbedder,
+        precision_cosine,
+    )
 
     anew = f"pipeline space create NAME --model {space.model}"
     try:

@@ -35,7 +35,7 @@ def _first_space(
     active = spaces.find_active(connection)
     if active is not None:
         return active, False
-    from pipeline.embedder import embedder_of_new_space  # loads torch
+    from pipeline.embedders.openclip.embedder import embedder_of_new_space  # loads torch
 
     note(f"loading the model {settings.model}")
     embedder = embedder_of_new_space(

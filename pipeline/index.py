@@ -191,7 +191,7 @@ class UnifiedIndex:
     def embedder(self) -> Any:
         """The active space's model, loaded at the first use."""
         if self._embedder is None:
-            from pipeline.embedder import MultimodalEmbedder  # loads torch
+            from pipeline.embedders.openclip.embedder import MultimodalEmbedder  # loads torch
 
             space = self.space
             self._embedder = MultimodalEmbedder(

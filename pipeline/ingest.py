@@ -106,7 +106,7 @@ def _work(
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
     from pipeline import probes
-    from pipeline.embedder import MultimodalEmbedder
+    from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.loaders import Loader
     from pipeline.modalities.image.decoder import ImageDecoder
     from pipeline.modalities.image.fitting import Fit

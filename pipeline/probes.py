@@ -17,7 +17,7 @@ import numpy as np
 import psycopg
 from PIL import Image, ImageDraw
 
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline import spaces
-from pipeline.embed_batches import embed_isolating
+from pipeline.embedders.isolation import embed_isolating
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.modalities.text.cleaning import clean_text
 from pipeline.postgres.connections import Connection

@@ -19,7 +19,7 @@ import psycopg
 
 from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
 from pipeline.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
-from pipeline.embed_batches import Result, embed_isolating
+from pipeline.embedders.isolation import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
 from pipeline.intake import Content, Embedder, Intake, Picture, PreparedPart
 from pipeline.known_vectors import KnownVectors

@@ -26,8 +26,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from pipeline.openclip.blocks import use_self_attention
-from pipeline.openclip.int8 import use_int8
+from pipeline.embedders.openclip.blocks import use_self_attention
+from pipeline.embedders.openclip.int8 import use_int8
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "pipeline" / "demo"

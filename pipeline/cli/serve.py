@@ -58,7 +58,7 @@ def serve(
 
 def _load(space: "Space", settings: "Settings") -> "QueryEmbedder":
     from pipeline import spaces
-    from pipeline.embedder import MultimodalEmbedder
+    from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 
     embedder = MultimodalEmbedder(space.model, device=settings.device, precision=space.precision)
     spaces.check_model(space, embedder.description)

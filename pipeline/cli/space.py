@@ -68,7 +68,7 @@ def create(
     )
     with open_database(settings) as connection:
         spaces.check_may_create(connection, name)
-        from pipeline.embedder import embedder_of_new_space  # loads torch
+        from pipeline.embedders.openclip.embedder import embedder_of_new_space  # loads torch
 
         note(f"loading the model {settings.model}")
         embedder = embedder_of_new_space(

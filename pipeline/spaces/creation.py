@@ -5,7 +5,7 @@ import json
 import psycopg
 from psycopg import sql
 
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, short_lock_timeout

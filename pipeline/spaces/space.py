@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.errors import ModelError, SpaceError
 from pipeline.postgres.connections import Connection
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import pipeline.demo
 from pipeline import spaces
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres.connections import Connection
 from tests.helpers.two_cones import FIRST_IMAGE, store, store_queries
 

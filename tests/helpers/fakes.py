@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.description import ModelDescription
+from pipeline.embedders.description import ModelDescription
 from pipeline.modalities.text.windows import TextWindow
 from pipeline.vectors import Vectors, unit_rows
 

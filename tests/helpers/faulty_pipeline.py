@@ -84,9 +84,9 @@ def load_model(*_: Any, batch_size: int, **__: Any) -> FakeEmbedder:
 
 
 def main() -> None:
-    module = ModuleType("pipeline.embedder")
+    module = ModuleType("pipeline.embedders.openclip.embedder")
     module.MultimodalEmbedder = load_model  # type: ignore[attr-defined]
-    sys.modules["pipeline.embedder"] = module
+    sys.modules["pipeline.embedders.openclip.embedder"] = module
     match FAULTS.get("kill_at"):
         case "after_claim":
             die_after(queue, "claim")

@@ -5,7 +5,7 @@ from psycopg import sql
 
 from pipeline import probes, spaces
 from pipeline.doctor import Check, examine
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings

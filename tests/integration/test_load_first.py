@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline import load_first, probes, spaces
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
 from pipeline.indexing import Indexing
 from pipeline.ingest import IngestListener, ingest

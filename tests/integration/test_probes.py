@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline import probes, spaces
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space

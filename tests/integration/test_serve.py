@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pipeline import spaces
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.embed_batches import embed_isolating
+from pipeline.embedders.isolation import embed_isolating
 from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, TransientRowError
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims

@@ -16,12 +16,16 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from pipeline import embedder as embedder_module
-from pipeline.embedder import ModelDescription, MultimodalEmbedder, precision_cosine
+from pipeline.embedders.openclip import embedder as embedder_module
+from pipeline.embedders.openclip.blocks import LastBlock
+from pipeline.embedders.openclip.embedder import (
+    ModelDescription,
+    MultimodalEmbedder,
+    precision_cosine,
+)
+from pipeline.embedders.openclip.image_towers import tokens_of_a_picture
+from pipeline.embedders.openclip.loading import _build
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.openclip.blocks import LastBlock
-from pipeline.openclip.image_towers import tokens_of_a_picture
-from pipeline.openclip.loading import _build
 from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
@@ -595,9 +599,9 @@ def test_precision_is_part_of_the_fingerprint(clip: MultimodalEmbedder, clip_fol
 
 def test_importing_the_package_or_a_description_loads_no_torch() -> None:
     code = (
-        "import sys, pipeline, pipeline.description, pipeline.modalities.text.windows, "
-        "pipeline.openclip.checkpoints, "
-        "pipeline.vectors, pipeline.openclip.hub, pipeline.openclip.prefixes; "
+        "import sys, pipeline, pipeline.embedders.description, pipeline.modalities.text.windows, "
+        "pipeline.embedders.openclip.checkpoints, "
+        "pipeline.vectors, pipeline.embedders.openclip.hub, pipeline.embedders.openclip.prefixes; "
         "sys.exit(bool({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

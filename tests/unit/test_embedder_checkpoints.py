@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import pipeline
-from pipeline.embedder import MultimodalEmbedder
+from pipeline.embedders.openclip import checkpoints
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
-from pipeline.openclip import checkpoints
 from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,

@@ -16,17 +16,21 @@ from open_clip.transformer import ResidualAttentionBlock
 from timm.models.eva import Eva
 from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
 
-from pipeline.embedder import MultimodalEmbedder, embedder_of_new_space, precision_cosine
-from pipeline.errors import ConfigurationError, ModelError
-from pipeline.openclip import int8
-from pipeline.openclip.blocks import SelfAttention, use_self_attention
-from pipeline.openclip.int8 import (
+from pipeline.embedders.openclip import int8
+from pipeline.embedders.openclip.blocks import SelfAttention, use_self_attention
+from pipeline.embedders.openclip.embedder import (
+    MultimodalEmbedder,
+    embedder_of_new_space,
+    precision_cosine,
+)
+from pipeline.embedders.openclip.int8 import (
     Int8Linear,
     Int8Patches,
     Int8SelfAttention,
     has_exact_products,
     use_int8,
 )
+from pipeline.errors import ConfigurationError, ModelError
 from tests.helpers.checkpoints import TINY_CLIP, model_of, save_checkpoint, save_unbearable
 
 
@@ -199,7 +203,7 @@ def test_only_towers_with_such_blocks_get_8_bit_patches(
 )
 def test_whether_products_are_exact_is_found_by_trying() -> None:
     """oneDNN held to AVX2 overflows, whatever the processor has."""
-    script = "from pipeline.openclip.int8 import *; print(has_exact_products())"
+    script = "from pipeline.embedders.openclip.int8 import *; print(has_exact_products())"
 
     def found(held: dict[str, str]) -> str:
         free = {k: v for k, v in os.environ.items() if k != "ONEDNN_MAX_CPU_ISA"}

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.openclip.prefixes import PrefixTree
+from pipeline.embedders.openclip.prefixes import PrefixTree
 
 
 @st.composite

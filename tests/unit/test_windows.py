@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.tokenizer import SimpleTokenizer
 
+from pipeline.embedders.openclip.tokens import Tokenizer
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.text.windows import TextWindow, split_text
-from pipeline.openclip.tokens import Tokenizer
 
 CLIP_TOKENIZER = Tokenizer(SimpleTokenizer(context_length=77), 77)
 

@@ -1,4 +1,4 @@
-"""Linear layers on 8-bit weights, for CPUs. Imports torch, for ``pipeline.embedder`` alone.
+"""Linear layers on 8-bit weights, for CPUs. Imports torch, for ``pipeline.embedders.openclip.embedder`` alone.
 
 Weights are rounded to 8 bits per output channel; activations on the fly, each row by its own
 range, so that a vector does not depend on what else is in its batch. To 8 bits where the processor
@@ -18,7 +18,7 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.models.vision_transformer import Block
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 
-from pipeline.openclip.blocks import SelfAttention
+from pipeline.embedders.openclip.blocks import SelfAttention
 
 logger = logging.getLogger(__name__)
 

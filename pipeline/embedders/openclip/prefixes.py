@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.openclip.tokens import Tokens
+from pipeline.embedders.openclip.tokens import Tokens
 
 Positions = npt.NDArray[np.int64]
 

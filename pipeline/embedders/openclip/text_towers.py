@@ -1,6 +1,6 @@
 """How texts go through OpenCLIP's towers, faster than OpenCLIP sends them and just as exactly.
 
-Imports torch, for ``pipeline.embedder`` alone.
+Imports torch, for ``pipeline.embedders.openclip.embedder`` alone.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from open_clip.transformer import TextTransformer, Transformer, text_global_pool
 from torch.nn import functional
 
-from pipeline.openclip.blocks import block_at, is_plain_block
-from pipeline.openclip.prefixes import PrefixTree
-from pipeline.openclip.tokens import Tokens
+from pipeline.embedders.openclip.blocks import block_at, is_plain_block
+from pipeline.embedders.openclip.prefixes import PrefixTree
+from pipeline.embedders.openclip.tokens import Tokens
 
 
 class CausalTextTower:

@@ -1,6 +1,6 @@
 """OpenCLIP models: find, build, fill with exactly the weights of one checkpoint.
 
-Imported, with torch, by ``pipeline.embedder`` alone.
+Imported, with torch, by ``pipeline.embedders.openclip.embedder`` alone.
 
 OpenCLIP's own ``create_model`` is not used because it can return random or partly random weights
 (no tag, no file in a folder), interpolates position tables of another image size silently, and
@@ -24,9 +24,8 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pipeline.errors import ModelError
-from pipeline.openclip.blocks import cut_last_block, use_self_attention
-from pipeline.openclip.checkpoints import (
+from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
+from pipeline.embedders.openclip.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
     ModelSpec,
@@ -35,8 +34,14 @@ from pipeline.openclip.checkpoints import (
     read_config,
     read_folder,
 )
-from pipeline.openclip.hub import TOKENIZER_FILES, fetch_config, fetch_tokenizer, fetch_weights
-from pipeline.openclip.tokens import Tokenizer
+from pipeline.embedders.openclip.hub import (
+    TOKENIZER_FILES,
+    fetch_config,
+    fetch_tokenizer,
+    fetch_weights,
+)
+from pipeline.embedders.openclip.tokens import Tokenizer
+from pipeline.errors import ModelError
 
 logger = logging.getLogger(__name__)
 

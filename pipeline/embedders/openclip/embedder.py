@@ -1,6 +1,6 @@
 """The model: texts and images in, unit vectors of one embedding space out.
 
-The only door to torch and OpenCLIP; the parts behind it are in ``pipeline.openclip``.
+The only door to torch and OpenCLIP; the parts behind it are in ``pipeline.embedders.openclip``.
 Importing it takes seconds, so commands that need no model do not import it, and ``import
 pipeline`` never does.
 
@@ -27,21 +27,21 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
 
-from pipeline.description import ModelDescription
-from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
-from pipeline.modalities.text.windows import TextWindow
-from pipeline.openclip.checkpoints import Checkpoint, sha256_of
-from pipeline.openclip.image_towers import tokens_of_a_picture
-from pipeline.openclip.int8 import use_int8
-from pipeline.openclip.loading import (
+from pipeline.embedders.description import ModelDescription
+from pipeline.embedders.openclip.checkpoints import Checkpoint, sha256_of
+from pipeline.embedders.openclip.image_towers import tokens_of_a_picture
+from pipeline.embedders.openclip.int8 import use_int8
+from pipeline.embedders.openclip.loading import (
     architecture_name,
     find_checkpoint,
     load_model,
     load_tokenizer,
     preprocess_config,
 )
-from pipeline.openclip.text_towers import causal_text_tower, is_causal
-from pipeline.openclip.tokens import Tokens
+from pipeline.embedders.openclip.text_towers import causal_text_tower, is_causal
+from pipeline.embedders.openclip.tokens import Tokens
+from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows
 
@@ -75,7 +75,7 @@ class MultimodalEmbedder:
     ``split_text`` may run in many threads beside it.
 
     Args:
-        model: a spec, see ``pipeline.openclip.checkpoints``; None: the settings' default.
+        model: a spec, see ``pipeline.embedders.openclip.checkpoints``; None: the settings' default.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto, float32, bfloat16, float16, or int8 (CPU only). ``auto`` takes the fastest
             of the floating ones that keeps a cosine of 0.999 to float32 with this model on this

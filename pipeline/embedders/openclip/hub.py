@@ -14,8 +14,8 @@ import httpx
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
+from pipeline.embedders.openclip.checkpoints import CONFIG_NAME, WEIGHTS_NAMES
 from pipeline.errors import ModelError
-from pipeline.openclip.checkpoints import CONFIG_NAME, WEIGHTS_NAMES
 
 TOKENIZER_FILES = (
     "tokenizer.json",
