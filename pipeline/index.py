@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline import sources, spaces
+from pipeline import spaces
 from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest import ingest
@@ -24,6 +24,7 @@ from pipeline.postgres.connections import Connection, errors_of_ours, open_datab
 from pipeline.queue.claims import failed_rows
 from pipeline.search import Modality, check_modality
 from pipeline.settings import Settings
+from pipeline.sources import source_items
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows
 
@@ -256,17 +257,17 @@ def build_unified_index(
     """
     settings = settings or Settings.load()
     with open_database(settings) as connection:
-        report = sources.AddReport()
-        sources.add(connection, _text_rows(text_docs, source), report)
+        report = source_items.AddReport()
+        source_items.add(connection, _text_rows(text_docs, source), report)
         images = [str(path) for path in image_paths]
         local = [Path(path).expanduser().absolute() for path in images if "://" not in path]
-        sources.register_roots(connection, {path.parent for path in local})
+        source_items.register_roots(connection, {path.parent for path in local})
         rows = (
-            sources.NewSource(source, reference, "image", reference)
+            source_items.NewSource(source, reference, "image", reference)
             for path in images
             for reference in [path if "://" in path else str(Path(path).expanduser().absolute())]
         )
-        sources.add(connection, rows, report)
+        source_items.add(connection, rows, report)
     ingest(settings)
     index = UnifiedIndex(settings)
     with open_database(settings) as connection:
@@ -278,17 +279,19 @@ def build_unified_index(
     return index
 
 
-def _text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterable[sources.NewSource]:
+def _text_rows(
+    docs: Iterable[str | Mapping[str, Any]], source: str
+) -> Iterable[source_items.NewSource]:
     for doc in docs:
         if isinstance(doc, str):
-            yield sources.text_row(doc, source)
+            yield source_items.text_row(doc, source)
             continue
         if not isinstance(doc.get("text"), str):
             raise ConfigurationError(f"a text document needs a 'text'; this one has {list(doc)}")
-        row = sources.text_row(doc["text"], source)
+        row = source_items.text_row(doc["text"], source)
         metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}
         key = str(doc.get("id", row.source_key))
-        yield sources.NewSource(source, key, "text", row.content_ref, metadata)
+        yield source_items.NewSource(source, key, "text", row.content_ref, metadata)
 
 
 def retrieve_cross_modal(

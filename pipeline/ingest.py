@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import load_first, sources, spaces
+from pipeline import load_first, spaces
 from pipeline.indexing import Indexing, ignore
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, open_database, resolve_url
 from pipeline.queue import claims
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
+from pipeline.sources import source_items
 from pipeline.spaces import IndexProgress, Space
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _work(
     with open_database(settings) as connection:
         spaces.check_model(space, embedder.description)
         probes.verify(connection, space, embedder)
-        roots = sources.media_roots(connection)
+        roots = source_items.media_roots(connection)
     settings = settings.model_copy(update={"batch_size": embedder.batch_size})
     size = embedder.description
     # The decoders resize as well: small pictures in the queues instead of whole ones.

@@ -50,11 +50,11 @@ def add(
 
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
-    from pipeline import sources
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.postgres.connections import open_database
     from pipeline.settings import Settings
-    from pipeline.tables import Columns
+    from pipeline.sources import source_items
+    from pipeline.sources.records import Columns
 
     if not paths and not text:
         raise typer.BadParameter("name files or folders, or give a --text", param_hint="PATHS")
@@ -69,20 +69,24 @@ def add(
         image_column,
         None if metadata_columns is None else tuple(metadata_columns.split(",")),
     )
-    home = source or sources.SOURCE
-    elsewhere = [path for path in paths or [] if sources.is_reference(path)]
-    report = sources.AddReport()
+    home = source or source_items.SOURCE
+    elsewhere = [path for path in paths or [] if source_items.is_reference(path)]
+    report = source_items.AddReport()
     settings = Settings.load()
     with open_database(settings) as connection:
-        sources.add(connection, [sources.text_row(t, home, common) for t in text or []], report)
-        sources.add(connection, sources.reference_rows(elsewhere, home, common, report), report)
-        files = sources.expand([path for path in paths or [] if path not in elsewhere], report)
-        sources.add(
+        source_items.add(
+            connection, [source_items.text_row(t, home, common) for t in text or []], report
+        )
+        source_items.add(
+            connection, source_items.reference_rows(elsewhere, home, common, report), report
+        )
+        files = source_items.expand([path for path in paths or [] if path not in elsewhere], report)
+        source_items.add(
             connection,
-            (r for f in files for r in sources.rows_of(f, source, columns, common, report)),
+            (r for f in files for r in source_items.rows_of(f, source, columns, common, report)),
             report,
         )
-        allowed = sources.register_roots(connection, dict.fromkeys(report.roots))
+        allowed = source_items.register_roots(connection, dict.fromkeys(report.roots))
         warn_of_demo_model(connection, note)
     for folder in allowed:
         note(f"allowed from now on for file references: {folder}")

@@ -29,7 +29,6 @@ def demo(
 
     Example: pipeline demo --sheet /tmp/sheet.html
     """
-    from pipeline import sources
     from pipeline.demo import MODEL, SAMPLES, source_rows
     from pipeline.demo.contact_sheet import check_place, write
     from pipeline.demo.next_steps import next_steps
@@ -41,6 +40,7 @@ def demo(
     from pipeline.postgres.connections import connect, resolve_url, shown_url
     from pipeline.postgres.embedded import EmbeddedServer
     from pipeline.settings import Settings
+    from pipeline.sources import source_items
 
     check_place(sheet)
     settings = Settings.load(model=MODEL)
@@ -52,9 +52,9 @@ def demo(
     with connect(url) as connection:
         space = _ensure_demo_space(connection, settings)
         note("2. the sample data")
-        report = sources.AddReport()
-        sources.add(connection, source_rows(), report)
-        sources.register_roots(connection, [SAMPLES])
+        report = source_items.AddReport()
+        source_items.add(connection, source_rows(), report)
+        source_items.register_roots(connection, [SAMPLES])
         print(
             f"source items  {report.added} added, {report.changed} changed, "
             f"{report.unchanged} unchanged"

@@ -18,17 +18,17 @@ def rescan(
 
     Exits 75 when some could not be reached. Example: pipeline rescan --source files
     """
-    from pipeline import sources
     from pipeline.loaders import Loader
     from pipeline.postgres.connections import open_database
-    from pipeline.rescan import count_pictures
-    from pipeline.rescan import rescan as run_rescan
     from pipeline.settings import Settings
+    from pipeline.sources import source_items
+    from pipeline.sources.rescan import count_pictures
+    from pipeline.sources.rescan import rescan as run_rescan
 
     settings = Settings.load()
     with open_database(settings) as connection, progress_bar() as bar:
         task = bar.add_task("asking", total=count_pictures(connection, source), rate="")
-        with Loader(settings, sources.media_roots(connection)) as loader:
+        with Loader(settings, source_items.media_roots(connection)) as loader:
             report = run_rescan(
                 connection,
                 loader.stat,

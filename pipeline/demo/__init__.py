@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigurationError
-from pipeline.sources import NewSource
+from pipeline.sources.source_items import NewSource
 
 SOURCE = "demo"
 MODEL = "demo"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline import sources
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
-from pipeline.sources import AddReport
-from pipeline.tables import Columns
+from pipeline.sources import source_items
+from pipeline.sources.records import Columns
+from pipeline.sources.source_items import AddReport
 
 Rows = list[tuple[Any, ...]]
 Add = Callable[..., AddReport]
@@ -27,13 +27,13 @@ def add(connection: Connection) -> Add:
         **metadata: Any,
     ) -> AddReport:
         report = AddReport()
-        files = sources.expand([str(argument) for argument in arguments], report)
+        files = source_items.expand([str(argument) for argument in arguments], report)
         rows = (
             row
             for file in files
-            for row in sources.rows_of(file, source, columns or Columns(), metadata, report)
+            for row in source_items.rows_of(file, source, columns or Columns(), metadata, report)
         )
-        return sources.add(connection, rows, report)
+        return source_items.add(connection, rows, report)
 
     return add
 
@@ -243,8 +243,10 @@ def test_pictures_elsewhere_are_their_own_keys(
 ) -> None:
     report = AddReport()
     references = ["https://example.org/a.jpg?v=1", "s3://b/x.jpg", "ftp://h/x.jpg", "s3://b/t.csv"]
-    assert all(map(sources.is_reference, references))
-    sources.add(connection, sources.reference_rows(references, "test", {"n": 1}, report), report)
+    assert all(map(source_items.is_reference, references))
+    source_items.add(
+        connection, source_items.reference_rows(references, "test", {"n": 1}, report), report
+    )
     assert rows() == [(ref, "image", ref, {"n": 1}) for ref in references[:2]]
     assert report.errors == [
         "ftp://h/x.jpg: pictures can be at http://, https://, s3://, gs://, az:// or in files",
@@ -266,20 +268,20 @@ def test_a_missing_file_is_named_and_the_others_are_added(add: Add, picture: Pat
 
 
 def test_a_given_text_is_its_own_key(connection: Connection) -> None:
-    rows = [sources.text_row("a red bicycle", "cli", {"n": 1})] * 2
+    rows = [source_items.text_row("a red bicycle", "cli", {"n": 1})] * 2
     assert rows[0].metadata == {"n": 1}
-    report = sources.add(connection, rows, AddReport())
+    report = source_items.add(connection, rows, AddReport())
     assert (report.added, report.unchanged) == (1, 1)
     with pytest.raises(ConfigurationError, match="UTF-8"):
-        sources.text_row("\udcff", "cli")
+        source_items.text_row("\udcff", "cli")
 
 
 def test_a_folder_is_registered_once_and_covers_what_is_below(
     connection: Connection, tmp_path: Path
 ) -> None:
     (tmp_path / "below").mkdir()
-    assert sources.register_roots(connection, [tmp_path]) == [tmp_path.resolve()]
-    assert sources.register_roots(connection, [tmp_path, tmp_path / "below"]) == []
+    assert source_items.register_roots(connection, [tmp_path]) == [tmp_path.resolve()]
+    assert source_items.register_roots(connection, [tmp_path, tmp_path / "below"]) == []
     beside = tmp_path.with_name(tmp_path.name + "-beside")
-    assert sources.register_roots(connection, [beside]) == [beside.resolve()]
-    assert sorted(sources.media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]
+    assert source_items.register_roots(connection, [beside]) == [beside.resolve()]
+    assert sorted(source_items.media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]

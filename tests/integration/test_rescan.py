@@ -11,8 +11,8 @@ from pipeline.errors import TransientRowError
 from pipeline.loaders import Loader
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.postgres.connections import Connection
-from pipeline.rescan import RescanReport, count_pictures, rescan
 from pipeline.settings import Settings
+from pipeline.sources.rescan import RescanReport, count_pictures, rescan
 from pipeline.spaces import Space
 from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder

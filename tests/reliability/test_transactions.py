@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline import sources
 from pipeline.errors import TransientRowError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings
-from pipeline.sources import AddReport, NewSource
+from pipeline.sources import source_items
+from pipeline.sources.source_items import AddReport, NewSource
 from pipeline.spaces import Space
 from pipeline.writer import Writer
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -102,7 +102,7 @@ def deadlocks(connection: Connection) -> int:
 def add(own: Connection, space: Space, mine: random.Random, keys: list[str]) -> None:
     some = mine.sample(keys, 30)
     rows = [NewSource("t", key, "text", f"{key} {mine.random()}") for key in some]
-    sources.add(own, rows, AddReport())
+    source_items.add(own, rows, AddReport())
 
 
 def write(own: Connection, space: Space, mine: random.Random, keys: list[str]) -> None:

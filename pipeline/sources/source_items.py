@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import ConfigurationError
 from pipeline.modalities.text.cleaning import redact
 from pipeline.postgres.connections import Connection
-from pipeline.tables import TABLE_SUFFIXES, USUAL, Columns, missing_columns, records
+from pipeline.sources.records import TABLE_SUFFIXES, USUAL, Columns, missing_columns, records
 
 IMAGE_SUFFIXES = frozenset(
     f".{name}"
