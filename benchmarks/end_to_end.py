@@ -26,9 +26,10 @@ from safetensors.torch import save_file
 
 from benchmarks.embedder import ARCHITECTURE, BATCH, plain_texts
 from benchmarks.harness import add_items, captions, database, ingest_command, say
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.embedders.openclip.embedder import embedder_of_new_space
 from pipeline.postgres.connections import connect
+from pipeline.spaces import probes
 
 
 def photographs(folder: Path, count: int) -> list[Path]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.errors import RowError
 from pipeline.intake import PreparedPart
 from pipeline.queue.claims import ClaimedJob
-from pipeline.writer import EmbeddedItem, FinishedJob
+from pipeline.spaces.items import EmbeddedItem, FinishedJob
 
 Result = npt.NDArray[np.float32] | RowError
 

@@ -13,12 +13,12 @@ from typing import Protocol
 
 from pipeline import spaces
 from pipeline.errors import SpaceError
-from pipeline.indexing import Indexing, ignore
 from pipeline.ingest import IngestListener, ingest
 from pipeline.postgres.connections import Connection, open_database
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
+from pipeline.spaces.index.watched import Indexing, ignore
 from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)

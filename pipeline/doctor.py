@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, check_server, connect, resolve_url
 from pipeline.queue import claims
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import Space, probes
 
 # Statistics are stale when so large a share of the items came or went since they were taken.
 STALE = 0.2

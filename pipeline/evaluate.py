@@ -24,8 +24,8 @@ from pipeline.metrics import (
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors
-from pipeline.writer import unpack_vector
 
 KS = (1, 5, 10)
 NDCG_K = 10

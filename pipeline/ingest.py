@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from pipeline import load_first, spaces
-from pipeline.indexing import Indexing, ignore
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, open_database, resolve_url
 from pipeline.queue import claims
@@ -15,6 +14,7 @@ from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.spaces import IndexProgress, Space
+from pipeline.spaces.index.watched import Indexing, ignore
 
 if TYPE_CHECKING:
     from pipeline.worker import Worker
@@ -106,11 +106,11 @@ def _work(
 ) -> IngestReport:
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
-    from pipeline import probes
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.loaders import Loader
     from pipeline.modalities.image.decoder import ImageDecoder
     from pipeline.modalities.image.fitting import Fit
+    from pipeline.spaces import probes
     from pipeline.worker import Worker
 
     embedder = MultimodalEmbedder(

@@ -11,8 +11,8 @@ from pipeline.metrics import centred
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors
-from pipeline.writer import unpack_vector
 
 Points = npt.NDArray[np.float64]
 

@@ -30,7 +30,7 @@ from pipeline.queue.claims import Backoff, ClaimedJob
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.writer import FinishedJob, Writer, Written
+from pipeline.spaces.items import FinishedJob, Writer, Written
 
 __all__ = ["IngestReport", "Worker"]
 

@@ -79,7 +79,7 @@ def demo(
 
 def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space":
     from pipeline.demo import MODEL
-    from pipeline.first_space import ensure_space
+    from pipeline.spaces.opening import ensure_space
 
     space, created = ensure_space(connection, settings, note)
     if space.model != MODEL:

@@ -25,9 +25,9 @@ from pipeline.cli.output import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from pipeline.indexing import Indexing
     from pipeline.ingest import IngestListener
     from pipeline.settings import Settings
+    from pipeline.spaces.index.watched import Indexing
     from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)

@@ -53,7 +53,7 @@ def migrate(
     print(f"schema: {'up to date' if not applied else 'migrated'} at revision {at}")
     if revision not in {"head", head} or not space:
         return
-    from pipeline.first_space import ensure_space
+    from pipeline.spaces.opening import ensure_space
 
     with connect(url) as connection:
         found, created = ensure_space(connection, settings, note)

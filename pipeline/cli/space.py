@@ -60,8 +60,9 @@ def create(
 
     Example: pipeline space create new --model demo --precision float32
     """
-    from pipeline import probes, spaces
+    from pipeline import spaces
     from pipeline.postgres.connections import open_database
+    from pipeline.spaces import probes
 
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)

@@ -8,7 +8,7 @@ until ``leased_until``, prolonged by heartbeats. Three values fence every later 
 Locks are taken in one order everywhere, so that nothing here can deadlock: first the source items
 (as TRUNCATE on them does), then jobs by ascending key, then items.
 
-Finishing a job is part of writing its items: see ``pipeline/writer.py``.
+Finishing a job is part of writing its items: see ``pipeline/spaces/items.py``.
 """
 
 import os

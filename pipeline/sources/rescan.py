@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.postgres.connections import Connection
-from pipeline.writer import FOUND
+from pipeline.spaces.items import FOUND
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")

@@ -8,14 +8,14 @@ same queue. Changing the model is one short transaction that swaps partitions, s
 from pipeline.spaces.activation import activate, check_coverage, rollback
 from pipeline.spaces.coverage import Coverage, coverage
 from pipeline.spaces.creation import check_may_create, create, drop
-from pipeline.spaces.indexes import (
+from pipeline.spaces.index.build import (
     IndexProgress,
     build_indexes,
     index_is_valid,
     index_progress,
     missing_indexes,
 )
-from pipeline.spaces.parent_index import has_whole_index, owns_tables, take_off_indexes
+from pipeline.spaces.index.parent import has_whole_index, owns_tables, take_off_indexes
 from pipeline.spaces.space import (
     Space,
     active_space,

@@ -24,8 +24,8 @@ from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.spaces.coverage import coverage
-from pipeline.spaces.indexes import build_indexes, missing_indexes
-from pipeline.spaces.parent_index import PARENT_INDEX, PATIENCE_MS, create_parent_index
+from pipeline.spaces.index.build import build_indexes, missing_indexes
+from pipeline.spaces.index.parent import PARENT_INDEX, PATIENCE_MS, create_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
 from pipeline.spaces.views import (

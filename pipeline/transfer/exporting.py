@@ -11,8 +11,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.transfer.readers import CLAIM, pyarrow_parquet
-from pipeline.writer import unpack_vector
 
 BATCH = 5_000  # rows a row group
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from pipeline import cli, intake, worker, writer
+from pipeline import cli, intake, worker
 from pipeline.errors import ModelError
+from pipeline.spaces import items
 from tests.helpers.fakes import FakeEmbedder
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("FAULTS", "{}"))
@@ -44,15 +45,15 @@ def die_after(owner: Any, name: str) -> None:
 
 
 def die_in_the_write() -> None:
-    original = writer.Writer.finish
+    original = items.Writer.finish
 
-    def dying(self: writer.Writer, connection: Any, *arguments: Any) -> Any:
+    def dying(self: items.Writer, connection: Any, *arguments: Any) -> Any:
         with connection.transaction():
             result = original(self, connection, *arguments)
             die()
         return result
 
-    writer.Writer.finish = dying  # type: ignore[method-assign]
+    items.Writer.finish = dying  # type: ignore[method-assign]
 
 
 def before(contents: Any) -> None:
@@ -97,7 +98,7 @@ def main() -> None:
         case "in_write":
             die_in_the_write()
         case "after_commit":
-            die_after(writer.Writer, "finish")
+            die_after(items.Writer, "finish")
     cli.main()
 
 

@@ -17,8 +17,8 @@ from pipeline import spaces
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection, connect
 from pipeline.spaces import Space
+from pipeline.spaces.items import pack_vectors
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.writer import pack_vectors
 from tests.helpers.fakes import FakeEmbedder
 
 CATEGORIES = ("bicycles", "boats", "cats", "houses", "trees")

@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.worker import IngestReport, Worker
-from pipeline.writer import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of
 
 

@@ -9,7 +9,7 @@ from pipeline import spaces
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.spaces.build_resources import _count, build_resources
+from pipeline.spaces.index.resources import _count, build_resources
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.spaces import fill, second_space
 

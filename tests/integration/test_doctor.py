@@ -3,13 +3,13 @@
 import pytest
 from psycopg import sql
 
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.doctor import Check, examine
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import Space, probes
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.spaces import fill
 

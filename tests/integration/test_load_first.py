@@ -6,15 +6,15 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
-from pipeline import load_first, probes, spaces
+from pipeline import load_first, spaces
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
-from pipeline.indexing import Indexing
 from pipeline.ingest import IngestListener, ingest
 from pipeline.postgres.connections import Connection, connect
 from pipeline.report import IngestReport
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import Space, probes
+from pipeline.spaces.index.watched import Indexing
 from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.processes import wait_until

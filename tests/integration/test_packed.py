@@ -14,7 +14,7 @@ from pipeline.postgres.arrays import (
 )
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
-from pipeline.writer import Writer
+from pipeline.spaces.items import Writer
 from tests.helpers.fakes import vector_of
 
 

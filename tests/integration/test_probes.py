@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
-from pipeline.spaces import Space
+from pipeline.spaces import Space, probes
 from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,

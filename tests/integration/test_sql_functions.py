@@ -10,8 +10,8 @@ import pytest
 from pipeline import spaces
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors, unit_rows
-from pipeline.writer import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.two_cones import FIRST_IMAGE, store
 

@@ -15,9 +15,9 @@ from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.transfer import ForeignItem
 from pipeline.vectors import unit_rows
-from pipeline.writer import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.spaces import fill
 

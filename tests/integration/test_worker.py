@@ -16,8 +16,8 @@ from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.spaces.items import unpack_vector
 from pipeline.worker import Worker
-from pipeline.writer import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 

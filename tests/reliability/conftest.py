@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.spaces import probes
 from tests.helpers.databases import database_url
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.processes import Pipeline

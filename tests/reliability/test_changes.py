@@ -14,7 +14,7 @@ from pipeline.queue import claims
 from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.writer import EmbeddedItem, FinishedJob, Writer, Written
+from pipeline.spaces.items import EmbeddedItem, FinishedJob, Writer, Written
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.processes import Pipeline, wait_until
 from tests.helpers.workers import assert_embedded_once, make_worker, running

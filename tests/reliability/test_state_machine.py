@@ -27,7 +27,7 @@ from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff, ClaimedJob
-from pipeline.writer import Writer, Written
+from pipeline.spaces.items import Writer, Written
 from tests.reliability.test_changes import finished
 
 WORKERS = ("ann", "bob", "eve")

@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.sources.source_items import AddReport, NewSource
 from pipeline.spaces import Space
-from pipeline.writer import Writer
+from pipeline.spaces.items import Writer
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.workers import make_worker, running
 from tests.reliability.test_changes import finished

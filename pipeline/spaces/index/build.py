@@ -11,8 +11,8 @@ from psycopg import pq, sql
 
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
-from pipeline.spaces.build_resources import build_resources
-from pipeline.spaces.parent_index import adopt_indexes
+from pipeline.spaces.index.parent import adopt_indexes
+from pipeline.spaces.index.resources import build_resources
 from pipeline.spaces.space import Space, get_space
 from pipeline.spaces.tables import is_empty
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from pipeline import probes, spaces
+from pipeline import spaces
 from pipeline.postgres.connections import Connection, advisory_lock
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import Space, probes
 
 FIRST_SPACE_LOCK = 0x70697066
 
