@@ -33,10 +33,10 @@ from benchmarks.harness import (
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import demo, spaces
 from pipeline.allocator import keep_freed_memory
+from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 from pipeline.vectors import Vectors
-from pipeline.worker import Worker
 
 # How often the sizes of the command's processes are read.
 SAMPLE_SECONDS = 0.05

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.harness import FreeEmbedder, add_items, database, make_space, say
+from pipeline.ingest.worker import Worker
 from pipeline.settings import Settings
 from pipeline.vectors import Vectors
-from pipeline.worker import Worker
 
 LOAD_SECONDS, EMBED_SECONDS, BATCH = 0.1, 0.02, 32
 

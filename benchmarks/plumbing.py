@@ -25,11 +25,11 @@ from benchmarks.harness import (
     no_loading,
     say,
 )
+from pipeline.ingest.worker import IngestReport, Worker
 from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
-from pipeline.worker import IngestReport, Worker
 
 BLOCK = 1 << 20
 

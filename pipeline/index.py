@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline import spaces
 from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
-from pipeline.ingest import ingest
+from pipeline.ingest.run import ingest
 from pipeline.modalities import RANKINGS
 from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.postgres.connections import Connection, errors_of_ours, open_database

@@ -97,7 +97,7 @@ def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space
 
 def _ingest(settings: "Settings") -> float:
     """How long it took, in seconds."""
-    from pipeline.ingest import IngestListener, ingest
+    from pipeline.ingest.run import IngestListener, ingest
 
     with progress_bar() as bar:
         task = bar.add_task("embedding", total=None, rate="")

@@ -25,10 +25,10 @@ from pipeline.cli.output import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from pipeline.ingest import IngestListener
+    from pipeline.ingest.run import IngestListener
+    from pipeline.ingest.worker import IngestReport, Worker
     from pipeline.settings import Settings
     from pipeline.spaces.index.watched import Indexing
-    from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _run(
     # Late, as in every command: --help loads neither a driver nor numpy.
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.errors import DatabaseError
-    from pipeline.ingest import ingest as run_ingest
+    from pipeline.ingest.run import ingest as run_ingest
     from pipeline.postgres.connections import open_database
     from pipeline.postgres.reconnect import is_temporary
     from pipeline.settings import Settings
@@ -113,7 +113,7 @@ def _run(
 
 def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListener":
     """Two tasks of the bar: rows, and where it is built after them, the index."""
-    from pipeline.ingest import IngestListener
+    from pipeline.ingest.run import IngestListener
 
     rows = bar.add_task("loading the model", total=None, rate="")
     index = bar.add_task("indexing", total=None, rate="", visible=False)

@@ -52,7 +52,7 @@ def eval_recall(
     Example: pipeline eval recall -k 10 --sample 50
     """
     from pipeline import recall
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
     from pipeline.searches import CONDITIONS
 
@@ -90,7 +90,7 @@ def eval_retrieval(
     Example: pipeline eval retrieval --pairs pair
     """
     from pipeline import evaluate
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
 
     names: Sequence[str | None] = space or [None]
@@ -124,7 +124,7 @@ def tune(
     Example: pipeline tune --target-recall 0.95
     """
     from pipeline import tune as tuning
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
 
     if plot is not None:
@@ -172,7 +172,7 @@ def map_items(
     is taken off. Example: pipeline map map.png
     """
     from pipeline import plots  # matplotlib takes a second to load, and may be missing
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
     from pipeline.projection import project
 

@@ -49,7 +49,7 @@ def failures(
 
     Example: pipeline failures --rows --limit 20
     """
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
     from pipeline.queue.failures import grouped, row_by_row
     from pipeline.settings import Settings
@@ -93,7 +93,7 @@ def retry(
     Example: pipeline retry --code timeout
     """
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
-    from pipeline.ingest import find_space
+    from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
     from pipeline.queue import claims
     from pipeline.settings import Settings

@@ -15,8 +15,8 @@ from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from pipeline.build import Build, BuildListener, BuildReport
-    from pipeline.worker import IngestReport
+    from pipeline.ingest.build import Build, BuildListener, BuildReport
+    from pipeline.ingest.worker import IngestReport
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
     Example: pipeline space build new --memory 2GB
     """
     # Late: it loads the database driver, and torch if there is something to embed.
-    from pipeline.build import Build
+    from pipeline.ingest.build import Build
     from pipeline.settings import Settings
 
     with progress_bar() as bar:
@@ -86,7 +86,7 @@ def _print(report: "BuildReport") -> None:
 
 def _show(bar: "Progress") -> "BuildListener":
     """Two tasks of the bar: rows, then the index."""
-    from pipeline.build import BuildListener
+    from pipeline.ingest.build import BuildListener
 
     rows = bar.add_task("loading the model", total=None, rate="")
     index = bar.add_task("indexing", total=None, rate="", visible=False)

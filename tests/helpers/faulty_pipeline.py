@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from pipeline import cli, intake, worker
+from pipeline import cli
 from pipeline.errors import ModelError
+from pipeline.ingest import intake, worker
 from pipeline.spaces import items
 from tests.helpers.fakes import FakeEmbedder
 

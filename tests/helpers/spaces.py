@@ -9,10 +9,10 @@ from typing import Any
 from PIL import Image
 
 from pipeline import spaces
+from pipeline.ingest.worker import IngestReport, Worker
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.worker import IngestReport, Worker
 from tests.helpers.fakes import FakeEmbedder
 
 
@@ -41,7 +41,7 @@ def fill(settings: Settings, space: Space, embedder: FakeEmbedder) -> IngestRepo
 
 
 def fake_ingest(embedder: FakeEmbedder) -> Any:
-    """What ``pipeline.ingest.ingest`` does, with this embedder."""
+    """What ``pipeline.ingest.run.ingest`` does, with this embedder."""
 
     def run(settings: Settings, **options: Any) -> IngestReport:
         assert settings.database_url is not None

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.ingest.worker import IngestReport, Worker
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import unpack_vector
-from pipeline.worker import IngestReport, Worker
 from tests.helpers.fakes import FakeEmbedder, vector_of
 
 

@@ -6,16 +6,17 @@ from urllib.parse import quote
 import pytest
 from pydantic import SecretStr
 
-from pipeline import load_first, spaces
+from pipeline import spaces
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
-from pipeline.ingest import IngestListener, ingest
+from pipeline.ingest import load_first
+from pipeline.ingest.report import IngestReport
+from pipeline.ingest.run import IngestListener, ingest
+from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection, connect
-from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space, probes
 from pipeline.spaces.index.watched import Indexing
-from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.processes import wait_until
 from tests.helpers.spaces import fill, second_space

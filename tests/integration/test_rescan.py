@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import TransientRowError
+from pipeline.ingest.worker import Worker
 from pipeline.loaders import Loader
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.sources.rescan import RescanReport, count_pictures, rescan
 from pipeline.spaces import Space
-from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder
 
 

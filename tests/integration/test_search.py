@@ -21,12 +21,12 @@ from pipeline import (
 )
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.index import UnifiedIndex
+from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.engines import create_engine
 from pipeline.search import distance_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 WORDS = ["ant", "bee", "cat", "dog", "eel", "fox"]

@@ -6,12 +6,12 @@ import pytest
 
 from pipeline import spaces
 from pipeline.errors import DatabaseError
+from pipeline.ingest.worker import Worker
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect, shown_url
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.queue import claims
 from pipeline.settings import Settings
-from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 

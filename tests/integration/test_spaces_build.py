@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from pipeline import recall, spaces, transfer
-from pipeline.build import Build, BuildListener
 from pipeline.errors import SpaceError
+from pipeline.ingest.build import Build, BuildListener
 from pipeline.postgres.connections import Connection, connect
 from pipeline.projection import project
 from pipeline.queue import claims

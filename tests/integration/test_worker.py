@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import worker as worker_module
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.ingest import worker as worker_module
+from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import unpack_vector
-from pipeline.worker import Worker
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 

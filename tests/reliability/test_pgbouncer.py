@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from pipeline import load_first, spaces
+from pipeline import spaces
 from pipeline.errors import DatabaseError
+from pipeline.ingest import load_first
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.settings import Settings

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 
-from pipeline.assembly import WaitingInput
-from pipeline.intake import PreparedPart
+from pipeline.ingest.assembly import WaitingInput
+from pipeline.ingest.intake import PreparedPart
 from pipeline.queue.claims import ClaimedJob
 
 JOB = ClaimedJob(1, 1, 1, 1, "image", "x.png", "{}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.claim_size import SECONDS, ClaimSize
+from pipeline.ingest.claim_size import SECONDS, ClaimSize
 
 
 class Clock:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline.known_vectors import Found, KnownVectors
+from pipeline.ingest.known_vectors import Found, KnownVectors
 
 
 def digest(number: int) -> bytes:

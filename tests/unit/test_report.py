@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.report import IngestReport
+from pipeline.ingest.report import IngestReport
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline.errors import RowError
-from pipeline.known_vectors import LookUp
+from pipeline.ingest.known_vectors import LookUp
 from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.modalities.text.windows import TextWindow
 from pipeline.queue.claims import ClaimedJob

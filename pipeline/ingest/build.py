@@ -13,13 +13,13 @@ from typing import Protocol
 
 from pipeline import spaces
 from pipeline.errors import SpaceError
-from pipeline.ingest import IngestListener, ingest
+from pipeline.ingest.run import IngestListener, ingest
+from pipeline.ingest.worker import IngestReport, Worker
 from pipeline.postgres.connections import Connection, open_database
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
 from pipeline.spaces.index.watched import Indexing, ignore
-from pipeline.worker import IngestReport, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ POLL_SECONDS = 0.5
 
 
 class Ingest(Protocol):
-    """``pipeline.ingest.ingest``, or what stands in for it in a test."""
+    """``pipeline.ingest.run.ingest``, or what stands in for it in a test."""
 
     def __call__(
         self, settings: Settings, *, space_name: str | None, once: bool, listener: IngestListener

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RowError
-from pipeline.intake import PreparedPart
+from pipeline.ingest.intake import PreparedPart
 from pipeline.queue.claims import ClaimedJob
 from pipeline.spaces.items import EmbeddedItem, FinishedJob
 

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from pipeline.assembly import Assembly, InFlight, Outcome, WaitingInput
-from pipeline.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.embedders.isolation import Result, embed_isolating
 from pipeline.errors import DatabaseError, PipelineError, RowError, TransientRowError
-from pipeline.intake import Content, Embedder, Intake, Picture, PreparedPart
-from pipeline.known_vectors import KnownVectors
+from pipeline.ingest.assembly import Assembly, InFlight, Outcome, WaitingInput
+from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
+from pipeline.ingest.intake import Content, Embedder, Intake, Picture, PreparedPart
+from pipeline.ingest.known_vectors import KnownVectors
+from pipeline.ingest.report import IngestReport
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.queue import claims
 from pipeline.queue.claims import Backoff, ClaimedJob
-from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import FinishedJob, Writer, Written

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import load_first, spaces
+from pipeline import spaces
+from pipeline.ingest import load_first
+from pipeline.ingest.report import IngestReport
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, open_database, resolve_url
 from pipeline.queue import claims
-from pipeline.report import IngestReport
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.spaces import IndexProgress, Space
 from pipeline.spaces.index.watched import Indexing, ignore
 
 if TYPE_CHECKING:
-    from pipeline.worker import Worker
+    from pipeline.ingest.worker import Worker
 
 
 def find_space(connection: Connection, name: str | None) -> Space:
@@ -55,7 +56,7 @@ def ingest(
     """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
 
     A large backlog for an empty active space is loaded before the space's index is built, see
-    ``pipeline.load_first``.
+    ``pipeline.ingest.load_first``.
 
     Args:
         space_name: the space to fill; None: the active one.
@@ -107,11 +108,11 @@ def _work(
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
+    from pipeline.ingest.worker import Worker
     from pipeline.loaders import Loader
     from pipeline.modalities.image.decoder import ImageDecoder
     from pipeline.modalities.image.fitting import Fit
     from pipeline.spaces import probes
-    from pipeline.worker import Worker
 
     embedder = MultimodalEmbedder(
         space.model,
