@@ -22,7 +22,7 @@ from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
-from pipeline.serve import QueryServer
+from pipeline.search.serve import QueryServer
 from pipeline.vectors import Vectors
 from tests.helpers.demo_pairs import ndcg, store_demo_pairs
 from tests.helpers.two_cones import FIRST_IMAGE, cones_url

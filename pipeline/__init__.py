@@ -8,25 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.documents import ModalityType, MultimodalDocument
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
-    from pipeline.index import UnifiedIndex, build_unified_index, retrieve_cross_modal
     from pipeline.models import MultimodalItem, SourceItem
-    from pipeline.search import nearest_to, similar_to
+    from pipeline.search.results import ModalityType, MultimodalDocument
+    from pipeline.search.select import nearest_to, similar_to
+    from pipeline.unified_index import UnifiedIndex, build_unified_index, retrieve_cross_modal
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ModalityType": "pipeline.documents",
-    "MultimodalDocument": "pipeline.documents",
+    "ModalityType": "pipeline.search.results",
+    "MultimodalDocument": "pipeline.search.results",
     "MultimodalEmbedder": "pipeline.embedders.openclip.embedder",
     "MultimodalItem": "pipeline.models",
     "SourceItem": "pipeline.models",
-    "UnifiedIndex": "pipeline.index",
-    "build_unified_index": "pipeline.index",
-    "nearest_to": "pipeline.search",
-    "retrieve_cross_modal": "pipeline.index",
-    "similar_to": "pipeline.search",
+    "UnifiedIndex": "pipeline.unified_index",
+    "build_unified_index": "pipeline.unified_index",
+    "nearest_to": "pipeline.search.select",
+    "retrieve_cross_modal": "pipeline.unified_index",
+    "similar_to": "pipeline.search.select",
 }
 
 __all__ = [

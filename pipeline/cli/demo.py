@@ -35,12 +35,12 @@ def demo(
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.demo.progress import progress
     from pipeline.demo.tour import take_tour
-    from pipeline.index import UnifiedIndex
     from pipeline.postgres import migrate
     from pipeline.postgres.connections import connect, resolve_url, shown_url
     from pipeline.postgres.embedded import EmbeddedServer
     from pipeline.settings import Settings
     from pipeline.sources import source_items
+    from pipeline.unified_index import UnifiedIndex
 
     check_place(sheet)
     settings = Settings.load(model=MODEL)

@@ -9,7 +9,7 @@ from pipeline.cli.output import note, print_json, print_table, shortened
 from pipeline.modalities import ModalityName, Ranking
 
 if TYPE_CHECKING:
-    from pipeline.documents import Neighbour
+    from pipeline.search.results import Neighbour
 
 
 def search(
@@ -35,7 +35,7 @@ def search(
     """
     if sum(given is not None for given in (query, image, item)) != 1:
         raise typer.BadParameter("give a text, or --image FILE, or --item ID", param_hint="QUERY")
-    from pipeline.index import UnifiedIndex
+    from pipeline.unified_index import UnifiedIndex
 
     chosen: str | Path | int | None = query if query is not None else image or item
     assert chosen is not None

@@ -10,7 +10,7 @@ import typer
 from pipeline.cli.output import note
 
 if TYPE_CHECKING:
-    from pipeline.serve import QueryEmbedder, QueryServer
+    from pipeline.search.serve import QueryEmbedder, QueryServer
     from pipeline.settings import Settings
     from pipeline.spaces import Space
 
@@ -36,7 +36,7 @@ def serve(
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
     from pipeline.postgres.connections import open_database, resolve_url
-    from pipeline.serve import QueryServer
+    from pipeline.search.serve import QueryServer
     from pipeline.settings import Settings
 
     settings = Settings.load(query_cache_size=cache_size)
@@ -70,7 +70,7 @@ def _configure_loopback(url: str) -> None:
 
     from pipeline.errors import ConfigurationError
     from pipeline.postgres.connections import connect, libpq_url
-    from pipeline.serve import configure_loopback
+    from pipeline.search.serve import configure_loopback
 
     password = conninfo_to_dict(libpq_url(url)).get("password")
     if not password:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.demo.progress import Progress
 from pipeline.demo.tour import MIXED_RANKING, Answer
-from pipeline.documents import Neighbour
 from pipeline.errors import ConfigurationError
+from pipeline.search.results import Neighbour
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.spaces import Space
 

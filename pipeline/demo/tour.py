@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.demo import SAMPLES, SOURCE, samples
-from pipeline.documents import Neighbour
-from pipeline.index import UnifiedIndex
 from pipeline.postgres.connections import Connection
+from pipeline.search.results import Neighbour
+from pipeline.unified_index import UnifiedIndex
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.postgres.connections import Connection, connect, libpq_url
 from pipeline.postgres.embedded import EmbeddedServer
-from pipeline.serve import QueryServer
+from pipeline.search.serve import QueryServer
 from pipeline.vectors import Vectors
 from tests.helpers.two_cones import cones, cones_url
 

@@ -20,13 +20,13 @@ from pipeline import (
     similar_to,
 )
 from pipeline.errors import ConfigurationError, DatabaseError
-from pipeline.index import UnifiedIndex
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.engines import create_engine
-from pipeline.search import distance_to
+from pipeline.search.select import distance_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.unified_index import UnifiedIndex
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 
 WORDS = ["ant", "bee", "cat", "dog", "eel", "fox"]

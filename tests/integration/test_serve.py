@@ -18,7 +18,7 @@ from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
-from pipeline.serve import QueryServer, configure_loopback
+from pipeline.search.serve import QueryServer, configure_loopback
 from pipeline.spaces.items import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url

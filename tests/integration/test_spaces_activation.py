@@ -16,7 +16,7 @@ from pipeline import spaces
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.engines import create_engine
-from pipeline.search import similar_to
+from pipeline.search.select import similar_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space, activation
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of

@@ -17,10 +17,10 @@ from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import ColumnElement, Double, Select, bindparam, cast, select
 from sqlalchemy.orm import aliased
 
-from pipeline.documents import ModalityType
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import MODALITIES
 from pipeline.models import MultimodalItem
+from pipeline.search.results import ModalityType
 
 Modality = ModalityType | str
 Vector = Sequence[float] | npt.NDArray[np.floating[Any]]

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import spaces
-from pipeline.documents import ModalityType, MultimodalDocument, Neighbour
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest.run import ingest
 from pipeline.modalities import RANKINGS
 from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.postgres.connections import Connection, errors_of_ours, open_database
 from pipeline.queue.claims import failed_rows
-from pipeline.search import Modality, check_modality
+from pipeline.search.results import ModalityType, MultimodalDocument, Neighbour
+from pipeline.search.select import Modality, check_modality
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.spaces import Space
