@@ -15,9 +15,9 @@ from pipeline.settings import Settings
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
 # `pipeline --help` does not pay for it.
 if TYPE_CHECKING:
-    from pipeline.evaluate import RetrievalReport
-    from pipeline.searches import Recall
-    from pipeline.tune import Tuning
+    from pipeline.quality.comparison import Recall
+    from pipeline.quality.retrieval import RetrievalReport
+    from pipeline.quality.tune import Tuning
 
 eval_app = typer.Typer(
     help="Measure recall of the index, and retrieval of the model.",
@@ -51,10 +51,10 @@ def eval_recall(
 
     Example: pipeline eval recall -k 10 --sample 50
     """
-    from pipeline import recall
     from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
-    from pipeline.searches import CONDITIONS
+    from pipeline.quality import recall
+    from pipeline.quality.comparison import CONDITIONS
 
     with open_database(Settings.load()) as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
@@ -89,17 +89,17 @@ def eval_retrieval(
 
     Example: pipeline eval retrieval --pairs pair
     """
-    from pipeline import evaluate
     from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
+    from pipeline.quality import retrieval
 
     names: Sequence[str | None] = space or [None]
     with open_database(Settings.load()) as connection:
         reports = []
         for name in names:
             found = find_space(connection, name)
-            reports.append(evaluate.retrieval(connection, found, pairs))
-            evaluate.record(connection, found, reports[-1])
+            reports.append(retrieval.retrieval(connection, found, pairs))
+            retrieval.record(connection, found, reports[-1])
     if as_json:
         print_json([dataclasses.asdict(report) for report in reports])
         return
@@ -123,12 +123,12 @@ def tune(
 
     Example: pipeline tune --target-recall 0.95
     """
-    from pipeline import tune as tuning
     from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
+    from pipeline.quality import tune as tuning
 
     if plot is not None:
-        from pipeline import plots  # matplotlib takes a second to load, and may be missing
+        from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
 
         plots.check_target(plot, plots.CURVE_SUFFIXES)
     with open_database(Settings.load()) as connection, progress_bar() as bar:
@@ -171,10 +171,10 @@ def map_items(
     Shows the modality gap: texts and images of CLIP models lie apart until each modality's mean
     is taken off. Example: pipeline map map.png
     """
-    from pipeline import plots  # matplotlib takes a second to load, and may be missing
     from pipeline.ingest.run import find_space
     from pipeline.postgres.connections import open_database
-    from pipeline.projection import project
+    from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
+    from pipeline.quality.projection import project
 
     plots.check_target(output, plots.MAP_SUFFIXES)
     with open_database(Settings.load()) as connection:

@@ -124,8 +124,8 @@ def activate(
     Example: pipeline space activate new --pairs pair
     """
     from pipeline import spaces
-    from pipeline.gate import Gate, pass_gate
     from pipeline.postgres.connections import open_database
+    from pipeline.quality.gate import Gate, pass_gate
 
     with open_database(Settings.load()) as connection:
         space = spaces.get_space(connection, name)

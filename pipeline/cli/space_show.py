@@ -73,8 +73,9 @@ def _summary(connection: Any, space: "Space") -> dict[str, Any]:
 
 
 def _details(connection: Any, space: "Space") -> dict[str, Any]:
-    from pipeline import recall, spaces
+    from pipeline import spaces
     from pipeline.modalities import MODALITIES
+    from pipeline.quality import recall
 
     coverage = spaces.coverage(connection, space)
     rows = connection.execute(

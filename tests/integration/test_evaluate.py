@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import evaluate, recall, searches, spaces, tune
+from pipeline import spaces
 from pipeline.errors import ConfigurationError, SpaceError
-from pipeline.gate import Gate, pass_gate
-from pipeline.metrics import first_ranks, group_numbers, median_rank, ndcg_at, recall_at
 from pipeline.postgres.connections import Connection
+from pipeline.quality import comparison, recall, retrieval, tune
+from pipeline.quality.gate import Gate, pass_gate
+from pipeline.quality.metrics import first_ranks, group_numbers, median_rank, ndcg_at, recall_at
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import Vectors, unit_rows
@@ -84,7 +85,7 @@ def test_ndcg_by_hand() -> None:
 def test_chunks_do_not_change_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, images = clip_like(50, 16)
     whole = first_ranks(texts, np.arange(50), images, np.arange(50))
-    monkeypatch.setattr("pipeline.metrics.CHUNK", 7)
+    monkeypatch.setattr("pipeline.quality.metrics.CHUNK", 7)
     assert (first_ranks(texts, np.arange(50), images, np.arange(50)) == whole).all()
 
 
@@ -155,7 +156,7 @@ def test_the_stored_space_gives_the_numbers_of_clip_benchmark(
 ) -> None:
     texts, images = clip_like(PAIRS, paired.dimensions)
     expected = by_clip_benchmark(texts, images, range(PAIRS))
-    report = evaluate.retrieval(connection, paired, "pair")
+    report = retrieval.retrieval(connection, paired, "pair")
     ours = {
         f"{d.item_modality}_retrieval_recall@{k}": value
         for d in report.directions
@@ -172,13 +173,13 @@ def test_the_stored_space_gives_the_numbers_of_clip_benchmark(
 def test_calibrated_ranking_beats_raw_over_both_modalities(
     connection: Connection, paired: Space
 ) -> None:
-    report = evaluate.retrieval(connection, paired, "pair")
+    report = retrieval.retrieval(connection, paired, "pair")
     assert report.ndcg_calibrated > report.ndcg_raw + 0.1
 
 
 def test_a_report_is_stored_with_its_time(connection: Connection, paired: Space) -> None:
-    report = evaluate.retrieval(connection, paired, "pair")
-    evaluate.record(connection, paired, report)
+    report = retrieval.retrieval(connection, paired, "pair")
+    retrieval.record(connection, paired, report)
     rows = connection.execute(
         "SELECT metric, query_modality, item_modality, condition, queries, value, "
         "measured_at > now() - interval '1 minute' FROM space_evaluations ORDER BY id"
@@ -199,18 +200,18 @@ def test_pairs_that_do_not_exist_are_named_with_the_keys_there_are(
     connection: Connection, paired: Space
 ) -> None:
     with pytest.raises(ConfigurationError, match="metadata key 'nothing'; keys there: pair"):
-        evaluate.retrieval(connection, paired, "nothing")
+        retrieval.retrieval(connection, paired, "nothing")
 
 
 def test_items_without_a_counterpart_are_left_out(connection: Connection, paired: Space) -> None:
-    before = evaluate.retrieval(connection, paired, "pair").directions
+    before = retrieval.retrieval(connection, paired, "pair").directions
     texts, _ = clip_like(30, paired.dimensions, seed=9)
     lonely = [
         ForeignItem(f"row {n}", f"lonely {n}", "text", "lonely", {"pair": f"lonely {n}"}, vector)
         for n, vector in enumerate(texts)
     ]
     import_items(connection, paired, "lonely", lonely)
-    assert evaluate.retrieval(connection, paired, "pair").directions == before
+    assert retrieval.retrieval(connection, paired, "pair").directions == before
 
 
 # recall
@@ -220,7 +221,7 @@ def test_a_whole_index_finds_nearly_everything_for_every_pair_and_filter(
     connection: Connection, space: Space
 ) -> None:
     fill(connection, space, *clip_like(1500, space.dimensions))
-    results = recall.measure(connection, space, sample=20, conditions=tuple(searches.CONDITIONS))
+    results = recall.measure(connection, space, sample=20, conditions=tuple(comparison.CONDITIONS))
     assert len(results) == 12
     assert {(r.query_modality, r.item_modality) for r in results} == {
         (a, b) for a in ("text", "image") for b in ("text", "image")
@@ -249,13 +250,13 @@ def test_the_truth_is_that_of_a_scan(connection: Connection, space: Space) -> No
     connection.execute("SET hnsw.ef_search = 1")
     connection.execute("SET hnsw.iterative_scan = off")
     connection.execute("SET enable_seqscan = off")
-    queries = searches.sample_queries(connection, space, "text", 20)
-    truth = searches.exact(connection, space, "image", queries, 10, "none")
+    queries = comparison.sample_queries(connection, space, "text", 20)
+    truth = comparison.exact(connection, space, "image", queries, 10, "none")
     asked = np.array([json.loads(query.vector) for query in queries])
     expected = np.sort(1 - asked @ images.T, axis=1)[:, 9]
     assert [t.rows for t in truth] == [10] * 20
     np.testing.assert_allclose([t.last for t in truth], expected, atol=2e-3)
-    few = searches.exact(connection, space, "image", queries, 10, "1 %")
+    few = comparison.exact(connection, space, "image", queries, 10, "1 %")
     assert all(0 < t.rows < 10 for t in few)
 
 
@@ -263,11 +264,11 @@ def test_recall_counts_what_the_index_misses(
     connection: Connection, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(connection, space, *clip_like(300, space.dimensions))
-    queries = searches.sample_queries(connection, space, "text", 10)
-    truth = searches.exact(connection, space, "image", queries, 10, "none")
+    queries = comparison.sample_queries(connection, space, "text", 10)
+    truth = comparison.exact(connection, space, "image", queries, 10, "none")
     # As if half of what exact search returns were nearer than anything the index finds.
-    half = [searches.Exact(2 * t.rows, t.last) for t in truth]
-    found = searches.search(connection, space, "text", "image", queries, half, 10, 200, "none")
+    half = [comparison.Exact(2 * t.rows, t.last) for t in truth]
+    found = comparison.search(connection, space, "text", "image", queries, half, 10, 200, "none")
     assert found.recall == pytest.approx(0.5)
     assert found.short == 10
 
@@ -281,10 +282,10 @@ def test_queries_of_the_log_are_used_for_half_of_the_texts(
         "LIMIT 1) FROM generate_series(1, 30) AS n",
         (paired.id,),
     )
-    queries = searches.sample_queries(connection, paired, "text", 20)
+    queries = comparison.sample_queries(connection, paired, "text", 20)
     assert sum(query.item == 0 for query in queries) == 10
-    assert searches.sample_queries(connection, paired, "text", 20) == queries
-    assert all(q.item for q in searches.sample_queries(connection, paired, "image", 20))
+    assert comparison.sample_queries(connection, paired, "text", 20) == queries
+    assert all(q.item for q in comparison.sample_queries(connection, paired, "image", 20))
 
 
 def test_a_space_that_is_not_active_is_measured_too(connection: Connection, paired: Space) -> None:

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import plots, spaces
+from pipeline import spaces
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection
-from pipeline.projection import principal_components, project
-from pipeline.searches import Recall
+from pipeline.quality import plots
+from pipeline.quality.comparison import Recall
+from pipeline.quality.projection import principal_components, project
+from pipeline.quality.tune import Tuning
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
-from pipeline.tune import Tuning
 from pipeline.vectors import unit_rows
 
 
@@ -110,7 +111,7 @@ def test_a_wrong_target_is_refused(tmp_path: Path) -> None:
 def test_without_matplotlib_it_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None\n"
-        "import pipeline.plots"
+        "import pipeline.quality.plots"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'pgvector-crossmodal-pipeline[plots]'" in done.stderr.splitlines()[-1]

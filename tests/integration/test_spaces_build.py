@@ -7,11 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline import recall, spaces, transfer
+from pipeline import spaces, transfer
 from pipeline.errors import SpaceError
 from pipeline.ingest.build import Build, BuildListener
 from pipeline.postgres.connections import Connection, connect
-from pipeline.projection import project
+from pipeline.quality import recall
+from pipeline.quality.projection import project
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space

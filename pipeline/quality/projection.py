@@ -7,9 +7,9 @@ import numpy.typing as npt
 from psycopg import sql
 
 from pipeline.errors import SpaceError
-from pipeline.metrics import centred
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
+from pipeline.quality.metrics import centred
 from pipeline.spaces import Space
 from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors

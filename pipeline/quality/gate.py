@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from pipeline import evaluate, recall, spaces
+from pipeline import spaces
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
+from pipeline.quality import recall, retrieval
 from pipeline.spaces import Space
 
 SAMPLE = 50  # queries per modality: a recall of 0.95 is known to about 0.01 then
@@ -61,9 +62,9 @@ def pass_gate(connection: Connection, space: Space, gate: Gate) -> list[str]:
 
 def _compare(connection: Connection, active: Space, space: Space, gate: Gate) -> str:
     assert gate.pairs is not None
-    before, after = (evaluate.retrieval(connection, s, gate.pairs) for s in (active, space))
+    before, after = (retrieval.retrieval(connection, s, gate.pairs) for s in (active, space))
     for measured_space, report in ((active, before), (space, after)):
-        evaluate.record(connection, measured_space, report)
+        retrieval.record(connection, measured_space, report)
     old, new = before.mean_recall(10), after.mean_recall(10)
     sentence = f"R@10 by {gate.pairs} is {new:.3f}, {old:.3f} in {active.name!r}"
     if new < old - gate.max_loss:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import ConfigurationError
-from pipeline.projection import Projection
-from pipeline.tune import Tuning
+from pipeline.quality.projection import Projection
+from pipeline.quality.tune import Tuning
 
 try:
     from matplotlib.figure import Figure

@@ -1,6 +1,6 @@
 """Recall@k: does the HNSW index find what exact search finds, per query and item modality?
 
-Not to be confused with retrieval R@k (``pipeline.evaluate``), which asks whether the right
+Not to be confused with retrieval R@k (``pipeline.quality.retrieval``), which asks whether the right
 neighbours are near at all.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
-from pipeline.searches import Recall, exact, sample_queries, search
+from pipeline.quality.comparison import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
 
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from psycopg import sql
 
 from pipeline.errors import ConfigurationError
-from pipeline.metrics import (
+from pipeline.modalities import MODALITIES
+from pipeline.postgres.connections import Connection
+from pipeline.quality.metrics import (
     Groups,
     centred,
     first_ranks,
@@ -21,8 +23,6 @@ from pipeline.metrics import (
     ndcg_at,
     recall_at,
 )
-from pipeline.modalities import MODALITIES
-from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.errors import SpaceError
 from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
-from pipeline.searches import Recall, exact, sample_queries, search
+from pipeline.quality.comparison import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
 
 STEPS = (10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)  # pgvector's limit is 1000
