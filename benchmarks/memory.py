@@ -32,7 +32,7 @@ from benchmarks.harness import (
 )
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import demo, spaces
-from pipeline.allocator import keep_freed_memory
+from pipeline.cli.allocator import keep_freed_memory
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import connect
 from pipeline.settings import Settings

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__
-from pipeline.allocator import keep_freed_memory
 from pipeline.cli import db, quality, space
 from pipeline.cli.add import add
+from pipeline.cli.allocator import keep_freed_memory
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate

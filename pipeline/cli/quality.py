@@ -193,7 +193,7 @@ def doctor(
 
     Exits 1 when something is wrong. Example: pipeline doctor --json
     """
-    from pipeline import doctor as checks
+    from pipeline.doctor import checks as checks
 
     results = checks.examine(Settings.load(), model=model)
     wrong = [check for check in results if not check.ok]
