@@ -14,8 +14,8 @@ from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import EmbeddedServerError
 from pipeline.settings import Settings
 
-# pipeline.postgres.embedded and pipeline.postgres.connections are imported by the commands that need them: they take
-# 0.2 s, which `pipeline --help` would pay otherwise.
+# The server and the connections are imported by the commands that need them: they take 0.2 s, which
+# `pipeline --help` would pay otherwise.
 if TYPE_CHECKING:
     from pipeline.postgres.embedded import EmbeddedServer
 

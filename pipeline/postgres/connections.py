@@ -1,8 +1,8 @@
 """Connections to the database and the checks that come before them.
 
 Plain psycopg, since the worker's statements are few, hot and binary. The other door to the same
-database, SQLAlchemy's engines for applications and migrations, is ``pipeline.postgres.engines``: it takes
-half a second to import, which a run with nothing to do must not pay for.
+database, SQLAlchemy's engines for applications and migrations, is in ``engines.py``: it takes half
+a second to import, which a run with nothing to do must not pay for.
 """
 
 import contextlib

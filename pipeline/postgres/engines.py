@@ -1,4 +1,4 @@
-"""SQLAlchemy engines, for applications and migrations; the worker has ``pipeline.postgres.connections``."""
+"""SQLAlchemy engines, for applications and migrations; the worker has ``connections.py``."""
 
 from typing import Any
 

@@ -25,7 +25,7 @@ def carried(name: str) -> Path:
     with as_file(files("pipeline") / f"_{name}") as packaged:
         if packaged.is_dir():
             return packaged
-    checkout = Path(__file__).resolve().parent.parent / name
+    checkout = Path(__file__).resolve().parents[2] / name
     if checkout.is_dir():
         return checkout
     raise ConfigurationError(f"this installation lacks its {name}; reinstall the package")

@@ -22,6 +22,7 @@ from typing import Any
 from pipeline import cli
 from pipeline.errors import ModelError
 from pipeline.ingest import intake, worker
+from pipeline.queue import claims
 from pipeline.spaces import items
 from tests.helpers.fakes import FakeEmbedder
 
@@ -91,7 +92,7 @@ def main() -> None:
     sys.modules["pipeline.embedders.openclip.embedder"] = module
     match FAULTS.get("kill_at"):
         case "after_claim":
-            die_after(queue, "claim")
+            die_after(claims, "claim")
         case "after_load":
             die_after(intake.Intake, "texts")
         case "after_embed":

@@ -1,4 +1,4 @@
-"""Behind ``pipeline.embedders.openclip.embedder``: find, fetch, check and build a model of OpenCLIP.
+"""OpenCLIP: find, fetch, check and build a model, and embed with it.
 
 ``loading``, ``blocks`` and ``text_towers`` import torch; the others do not.
 """

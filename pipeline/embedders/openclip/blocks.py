@@ -1,6 +1,6 @@
 """The blocks of OpenCLIP's transformers, on the same parameters and with the same results, faster.
 
-Imports torch, for ``pipeline.embedders.openclip.embedder`` alone, by way of the modules beside this one.
+Imports torch, by way of the modules beside this one.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What kind of image tower a model has. Imports torch, for ``pipeline.embedders.openclip.embedder`` alone."""
+"""What kind of image tower a model has. Imports torch."""
 
 from typing import Any
 

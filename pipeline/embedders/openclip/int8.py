@@ -1,4 +1,4 @@
-"""Linear layers on 8-bit weights, for CPUs. Imports torch, for ``pipeline.embedders.openclip.embedder`` alone.
+"""Linear layers on 8-bit weights, for CPUs. Imports torch.
 
 Weights are rounded to 8 bits per output channel; activations on the fly, each row by its own
 range, so that a vector does not depend on what else is in its batch. To 8 bits where the processor

@@ -1,5 +1,5 @@
 """Bytes -> the RGB picture a person would see, in a process of its own.
 
-``pipeline.modalities.image.decoder`` is the door; ``child`` runs in the decoder process, ``process`` holds it from
-outside. Nothing here imports more than Pillow, so that a child starts in a fraction of a second.
+``decoder`` is the door; ``child`` runs in the decoder process, ``process`` holds it from outside.
+Nothing here imports more than Pillow, so that a child starts in a fraction of a second.
 """

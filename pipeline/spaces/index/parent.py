@@ -1,7 +1,7 @@
 """The index of ``multimodal_items`` itself: a hull to which the partitions' indexes are attached.
 
 It holds no vector. But an index that is attached cannot be dropped alone, so a space that is to be
-loaded without one (``pipeline.ingest.load_first``) takes off the hull and all in it, and a space whose
+loaded without one (``ingest/load_first.py``) takes off the hull and all in it, and a space whose
 indexes were built while it was active gets a hull again.
 """
 
