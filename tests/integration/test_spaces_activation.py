@@ -218,7 +218,7 @@ KILLER = """
 import os, signal, sys
 import psycopg
 from pipeline import spaces
-from pipeline.database import connect
+from pipeline.postgres.connections import connect
 
 class Dying(psycopg.Connection):
     def execute(self, *args, **kwargs):

@@ -14,7 +14,7 @@ from pipeline import cli
 _SCRIPT = """
 import ctypes, resource, threading
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: a huge page would be one fault
-from pipeline.allocator import keep_freed_memory
+from pipeline.cli.allocator import keep_freed_memory
 {keep}
 def use():
     for _ in range(40):

@@ -368,7 +368,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 import psutil
-from pipeline.images import ImageDecoder
+from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.settings import Settings
 decoder = ImageDecoder(Settings(decode_processes=1))
 decoder.decode(Path(sys.argv[1]).read_bytes())
