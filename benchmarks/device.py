@@ -122,7 +122,7 @@ def from_files(embedder: MultimodalEmbedder, paths: list[Path]) -> tuple[float, 
     with ImageDecoder(settings, fit) as decoder, ThreadPoolExecutor(16) as pool:
 
         def prepare(path: Path) -> Any:
-            return embedder.prepare_image(decoder.decode(path.read_bytes()).image)
+            return embedder.prepare_image(decoder.decode(path.read_bytes()).content)
 
         list(pool.map(prepare, paths[:32]))
         began = time.perf_counter()

@@ -68,7 +68,7 @@ def activate(url: str, spec: str, precision: str = "auto") -> str:
     """
     embedder = embedder_of_new_space(spec, device="auto", precision=precision)
     with connect(url) as connection:
-        space = spaces.create(connection, "bench", embedder.description)
+        space = spaces.create(connection, "bench", embedder)
         probes.store(connection, space, embedder)
         spaces.activate(connection, space)
     return embedder.description.precision

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, pool
 from sqlalchemy.sql.schema import SchemaItem
 
 from pipeline.models import Base
-from pipeline.postgres.connections import resolve_url
+from pipeline.postgres.database import Database
 from pipeline.postgres.engines import create_engine
 from pipeline.settings import Settings
 
@@ -46,6 +46,6 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    engine = create_engine(resolve_url(Settings.load()), poolclass=pool.NullPool)
+    engine = create_engine(Database.of(Settings.load()).url, poolclass=pool.NullPool)
     with engine.connect() as own:
         run(own)

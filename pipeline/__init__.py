@@ -7,17 +7,18 @@ resolved on first use (PEP 562), so a web process pays only for what it touches.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pipeline.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
+    from pipeline.modalities.names import ModalityType
     from pipeline.models import MultimodalItem, SourceItem
-    from pipeline.search.results import ModalityType, MultimodalDocument
+    from pipeline.search.results import MultimodalDocument
     from pipeline.search.select import nearest_to, similar_to
     from pipeline.unified_index import UnifiedIndex, build_unified_index, retrieve_cross_modal
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "ModalityType": "pipeline.search.results",
+    "ModalityType": "pipeline.modalities.names",
     "MultimodalDocument": "pipeline.search.results",
     "MultimodalEmbedder": "pipeline.embedders.openclip.embedder",
     "MultimodalItem": "pipeline.models",

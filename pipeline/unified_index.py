@@ -4,8 +4,6 @@ index = build_unified_index(["a red bicycle", ...], ["photos/bike.jpg", ...])
 index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=ModalityType.IMAGE)
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,32 +12,29 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline import spaces
+from pipeline import modalities, spaces
+from pipeline.embedders import Embedder
 from pipeline.errors import ConfigurationError, RowError
 from pipeline.ingest.run import ingest
-from pipeline.modalities import RANKINGS
-from pipeline.modalities.text.cleaning import clean_text, redact
-from pipeline.postgres.connections import Connection, errors_of_ours, open_database
+from pipeline.loaders import Loader, LoadOptions
+from pipeline.modalities import IMAGE, TEXT, Decoded, ReadOptions
+from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
+from pipeline.postgres.database import Database
 from pipeline.queue.claims import failed_rows
-from pipeline.search.results import ModalityType, MultimodalDocument, Neighbour
+from pipeline.references import is_data, is_elsewhere, redact, scheme_of
+from pipeline.search import query_vectors, retrieve
+from pipeline.search.query_encoding import embed_query
+from pipeline.search.results import Neighbour
 from pipeline.search.select import Modality, check_modality
 from pipeline.settings import Settings
 from pipeline.sources import source_items
+from pipeline.sources.media_roots import register_roots
+from pipeline.sources.source_items import AddReport, NewSource
 from pipeline.spaces import Space
-from pipeline.vectors import unit_rows
+from pipeline.spaces.opening import open_model
+from pipeline.vectors import Vectors, unit_rows
 
 Query = str | Path | Image.Image | npt.NDArray[Any] | Sequence[float] | int
-
-_SEARCH = """
-SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score, {embedding}
-FROM search_items({query}, modality => %(modality)s::text[], k => %(k)s,
-    filter => %(filter)s::jsonb, min_similarity => %(least)s::real, ranking => %(ranking)s) AS found
-ORDER BY rank
-"""
-_EMBEDDING = """
-(SELECT i.embedding::real[] FROM multimodal_items AS i
- WHERE i.id = found.id AND i.modality = found.modality)
-"""
 
 
 class UnifiedIndex:
@@ -50,9 +45,10 @@ class UnifiedIndex:
         embedder: the active space's model, if the caller has it loaded already.
     """
 
-    def __init__(self, settings: Settings | None = None, embedder: Any | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, embedder: Embedder | None = None) -> None:
         self.settings = settings or Settings.load()
-        self._connection: Connection = open_database(self.settings, role="pipeline search")
+        self._database = Database.of(self.settings)
+        self._connection: Connection = self._database.open("pipeline search")
         self._embedder = embedder
         self.failures: list[str] = []
 
@@ -77,81 +73,43 @@ class UnifiedIndex:
         """The ``top_k`` items nearest to a query, best first.
 
         Args:
-            query: a text; a picture (an image, or a ``Path`` to one); a vector (D,); or the
-                number of a stored item.
-            filter_modality: text or image; None: both, ranked as ``ranking`` says.
+            query: a text; an image (or a ``Path`` to a file); a vector (D,); or the number of a
+                stored item.
+            filter_modality: only items of this modality; None: of all, ranked as ``ranking`` says.
             filter_metadata: what an item's metadata must contain.
-            ranking: over both modalities: calibrated, raw or quota.
+            ranking: over several modalities: calibrated, raw or quota.
             with_embeddings: whether each document has its ``embedding``: (D,), float32.
 
         Raises:
             ConfigurationError: an argument cannot be used as given.
             DatabaseError: the database is lost or refuses.
-            RowError: the picture or the text of the query cannot be embedded.
+            RowError: the image or the text of the query cannot be embedded.
         """
-        if not 1 <= top_k <= 10_000:
-            raise ConfigurationError(f"top_k is from 1 to 10000, not {top_k}")
-        if ranking not in RANKINGS:
-            raise ConfigurationError(
-                f"there is no ranking {ranking!r}; there are: {', '.join(RANKINGS)}"
-            )
-        name = check_modality(filter_modality)
-        values: dict[str, Any] = {
-            "modality": None if name is None else [name],
-            "k": top_k,
-            "filter": json.dumps(dict(filter_metadata or {})),
-            "least": min_similarity,
-            "ranking": ranking,
-        }
+        wanted = retrieve.Wanted(
+            k=top_k,
+            modality=check_modality(filter_modality),
+            metadata=filter_metadata or {},
+            min_similarity=min_similarity,
+            ranking=ranking,
+            with_embeddings=with_embeddings,
+        )
         if isinstance(query, int):
-            argument, values["query"] = "like_item => %(query)s::bigint", query
-        else:
-            argument = "embedding => %(query)s::halfvec"
-            vector, of = self._vector(query)
-            values["query"] = "[" + ",".join(map(repr, vector.tolist())) + "]"
-            if of is not None:
-                argument += ", query_modality => %(of)s"
-                values["of"] = of
-        search = _SEARCH.format(query=argument, embedding=_EMBEDDING if with_embeddings else "NULL")
-        rows = self._connection.execute(search, values).fetchall()
-        return [
-            Neighbour(
-                rank=rank,
-                document=MultimodalDocument(
-                    id=item_id,
-                    modality=ModalityType(modality),
-                    content_ref=content_ref,
-                    # Of a halfvec's components: its length is 1 to three digits only.
-                    embedding=None if embedding is None else unit_rows([embedding])[0],
-                    metadata=metadata,
-                ),
-                source_id=source_id,
-                part=part,
-                similarity=similarity,
-                score=score,
-            )
-            for (
-                rank,
-                item_id,
-                source_id,
-                part,
-                modality,
-                content_ref,
-                metadata,
-                similarity,
-                score,
-                embedding,
-            ) in rows
-        ]
+            return retrieve.like_item(self._connection, query, wanted)
+        vector, of_modality = self._vector(query)
+        return retrieve.like_vector(self._connection, vector, of_modality, wanted)
 
-    def _vector(self, query: Query) -> tuple[npt.NDArray[np.float32], str | None]:
+    def _vector(
+        self, query: str | Path | Image.Image | npt.NDArray[Any] | Sequence[float]
+    ) -> tuple[Vectors, str | None]:
         """The unit vector of a query, and its modality where it is known."""
         if isinstance(query, str):
-            return self.embed_query(query), "text"
+            return self.embed_query(query), TEXT.name
         if isinstance(query, Path):
-            return self.embedder.embed_images([read_image(query, self.settings)])[0], "image"
-        if isinstance(query, Image.Image):
-            return self.embedder.embed_images([query])[0], "image"
+            modality, decoded = self._read(query)
+            return embed_query(self.embedder, modality, decoded), modality.name
+        accepting = modalities.accepting(query)
+        if accepting is not None:
+            return embed_query(self.embedder, accepting, Decoded(query)), accepting.name
         vector = unit_rows(np.asarray(query, dtype=np.float32).reshape(1, -1))[0]
         if not np.isfinite(vector).all() or len(vector) != self.space.dimensions:
             raise ConfigurationError(
@@ -160,52 +118,48 @@ class UnifiedIndex:
             )
         return vector, None
 
+    def _read(self, path: Path) -> tuple[modalities.Modality, Decoded]:
+        """A file for a query, through the same safe intake as the rows of the source table.
+
+        Raises:
+            ConfigurationError: naming the file and what is wrong with it.
+        """
+        path = path.expanduser().absolute().resolve()
+        options = LoadOptions.of(self.settings)
+        try:
+            # The person at the keyboard names the file, so its folder is allowed for this once.
+            with Loader(options, [path.parent]) as loader:
+                data = loader.load(str(path)).data
+            modality = modalities.sniffed(data, self.space.modalities) or IMAGE
+            encoder = self.embedder.encoders[modality.name]
+            with modality.reader(encoder, ReadOptions.of(self.settings)) as reader:
+                return modality, reader.decode(data)
+        except RowError as exc:
+            raise ConfigurationError(f"{path}: {exc.message}") from exc
+
     @errors_of_ours()
-    def embed_query(self, text: str) -> npt.NDArray[np.float32]:
+    def embed_query(self, text: str) -> Vectors:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
-        space, clean = self.space, clean_text(text)
-        digest = hashlib.sha256(clean.encode()).digest()
-        row = self._connection.execute(
-            """
-            UPDATE query_embeddings SET last_used_at = now()
-            WHERE space_id = %s AND query_sha256 = %s AND embedding IS NOT NULL
-            RETURNING embedding::real[]
-            """,
-            (space.id, digest),
-        ).fetchone()
-        if row is not None:
-            cached: npt.NDArray[np.float32] = unit_rows([row[0]])[0]
+        space = self.space
+        cached = query_vectors.look_up(self._connection, space, text)
+        if cached is not None:
             return cached
-        vector: npt.NDArray[np.float32] = self.embedder.embed_text([clean])[0]
-        self._connection.execute(
-            """
-            INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at)
-            VALUES (%s, %s, %s, %s::real[]::halfvec, now())
-            ON CONFLICT (space_id, query_sha256) DO UPDATE
-                SET embedding = excluded.embedding, embedded_at = now(), last_used_at = now()
-            """,
-            (space.id, digest, clean, vector.tolist()),
-        )
+        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
+        vector = embed_query(self.embedder, TEXT, decoded)
+        query_vectors.keep(self._connection, space, text, vector)
         return vector
 
     @property
-    def embedder(self) -> Any:
+    def embedder(self) -> Embedder:
         """The active space's model, loaded at the first use."""
         if self._embedder is None:
-            from pipeline.embedders.openclip.embedder import MultimodalEmbedder  # loads torch
-
-            space = self.space
-            self._embedder = MultimodalEmbedder(
-                space.model, device=self.settings.device, precision=space.precision
-            )
-            spaces.check_model(space, self._embedder.description)
+            self._embedder = open_model(self._database, self.space, device=self.settings.device)
         return self._embedder
 
     @errors_of_ours()
     def __len__(self) -> int:
-        row = self._connection.execute("SELECT count(*) FROM multimodal_items").fetchone()
-        assert row is not None
-        return int(row[0])
+        (count,) = fetch_one(self._connection.execute("SELECT count(*) FROM multimodal_items"))
+        return int(count)
 
     def close(self) -> None:
         self._connection.close()
@@ -217,24 +171,6 @@ class UnifiedIndex:
         self.close()
 
 
-def read_image(path: Path, settings: Settings) -> Image.Image:
-    """A picture for a query, through the same safe intake as the rows of the source table.
-
-    Raises:
-        ConfigurationError: naming the file and what is wrong with it.
-    """
-    from pipeline.loaders import Loader
-    from pipeline.modalities.image.decoder import ImageDecoder
-
-    path = path.expanduser().absolute()
-    try:
-        # The person at the keyboard names the file, so its folder is allowed for this once.
-        with Loader(settings, [path.resolve().parent]) as loader, ImageDecoder(settings) as decoder:
-            return decoder.decode(loader.load(str(path.resolve())).data).image
-    except RowError as exc:
-        raise ConfigurationError(f"{path}: {exc.message}") from exc
-
-
 def build_unified_index(
     text_docs: Iterable[str | Mapping[str, Any]],
     image_paths: Iterable[str | Path],
@@ -242,35 +178,37 @@ def build_unified_index(
     source: str = "documents",
     settings: Settings | None = None,
 ) -> UnifiedIndex:
-    """Add texts and pictures, embed what is new, and return the index over everything stored.
+    """Add texts and images, embed what is new, and return the index over everything stored.
 
     Calling it again with the same arguments changes nothing.
 
     Args:
         text_docs: texts, or mappings with ``text`` and anything else as metadata (``id``, if
             given, is the key).
-        image_paths: paths or URIs of pictures.
+        image_paths: paths or URIs of images.
         source: the name under which the rows stand in ``source_items``.
 
     Returns:
         The index; ``index.failures`` names the rows that could not be embedded, and why.
     """
     settings = settings or Settings.load()
-    with open_database(settings) as connection:
-        report = source_items.AddReport()
+    database = Database.of(settings)
+    with database.open() as connection:
+        report = AddReport()
         source_items.add(connection, _text_rows(text_docs, source), report)
-        images = [str(path) for path in image_paths]
-        local = [Path(path).expanduser().absolute() for path in images if "://" not in path]
-        source_items.register_roots(connection, {path.parent for path in local})
-        rows = (
-            source_items.NewSource(source, reference, "image", reference)
-            for path in images
-            for reference in [path if "://" in path else str(Path(path).expanduser().absolute())]
-        )
+        references = [
+            given
+            if is_elsewhere(given) or is_data(given)
+            else str(Path(given).expanduser().absolute())
+            for given in map(str, image_paths)
+        ]
+        files = [Path(reference) for reference in references if scheme_of(reference) is None]
+        register_roots(connection, {file.parent for file in files})
+        rows = (NewSource(source, r, IMAGE.name, r) for r in references)
         source_items.add(connection, rows, report)
-    ingest(settings)
+    ingest(settings, database=database)
     index = UnifiedIndex(settings)
-    with open_database(settings) as connection:
+    with database.open() as connection:
         index.failures = [
             f"{redact(row.source_key)}: {row.code}: {row.error}"
             for row in failed_rows(connection, index.space.id, 10_000)
@@ -279,9 +217,7 @@ def build_unified_index(
     return index
 
 
-def _text_rows(
-    docs: Iterable[str | Mapping[str, Any]], source: str
-) -> Iterable[source_items.NewSource]:
+def _text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterable[NewSource]:
     for doc in docs:
         if isinstance(doc, str):
             yield source_items.text_row(doc, source)
@@ -291,7 +227,7 @@ def _text_rows(
         row = source_items.text_row(doc["text"], source)
         metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}
         key = str(doc.get("id", row.source_key))
-        yield source_items.NewSource(source, key, "text", row.content_ref, metadata)
+        yield NewSource(source, key, row.modality, row.content_ref, metadata)
 
 
 def retrieve_cross_modal(

@@ -53,7 +53,7 @@ def template(server: EmbeddedServer) -> str:
     url = database_url(server.url(), "template_migrated")
     migrate.upgrade(url)
     with connect(url) as connection:
-        space = spaces.create(connection, "fake", FakeEmbedder().description)
+        space = spaces.create(connection, "fake", FakeEmbedder())
         spaces.activate(connection, space)
     return "template_migrated"
 

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import __version__
 from pipeline.cli import db, quality, space
 from pipeline.cli.add import add
 from pipeline.cli.allocator import keep_freed_memory
@@ -27,6 +26,7 @@ from pipeline.cli.search import search
 from pipeline.cli.serve import serve
 from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import PipelineError
+from pipeline.version import __version__
 
 app = typer.Typer(
     name="pipeline",

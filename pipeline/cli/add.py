@@ -1,6 +1,7 @@
 """``pipeline add``: files, folders, lines and tables become source items."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,50 +11,60 @@ from pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
+    from pipeline.sources.records import Columns
+    from pipeline.sources.source_items import AddReport
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Images, folders, globs, .txt (by line), .jsonl, .csv, .parquet; or images as "
+        "http(s)://, s3://, gs:// or az://."
+    ),
+]
+SourceName = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the rows come from; a table's keys are unique in it. "
+        "Left out: files, where they are unique in their table.",
+        show_default=False,
+    ),
+]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option(help="Column with the image's URI, or its path from the table's folder."),
+]
+MoreColumns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="MODALITY=COLUMN, for any modality; may be repeated."),
+]
+MetadataColumns = Annotated[
+    str | None, typer.Option(help="Columns to keep as metadata, comma between; default: all.")
+]
+Metadata = Annotated[
+    str, typer.Option(help="A JSON object that every row gets as metadata.", show_default=False)
+]
 
 
 def add(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Pictures, folders, globs, .txt (by line), .jsonl, .csv, .parquet; or pictures as "
-            "http(s)://, s3://, gs:// or az://."
-        ),
-    ] = None,
+    paths: Paths = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", help="A text to add; may be repeated.")
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the rows come from; a table's keys are unique in it. "
-            "Left out: files, where they are unique in their table.",
-            show_default=False,
-        ),
-    ] = None,
+    source: SourceName = None,
     key_column: Annotated[str | None, typer.Option(help="Column with the row's key.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
-    image_column: Annotated[
-        str | None,
-        typer.Option(help="Column with the picture's URI, or its path from the table's folder."),
-    ] = None,
-    metadata_columns: Annotated[
-        str | None, typer.Option(help="Columns to keep as metadata, comma between; default: all.")
-    ] = None,
-    metadata: Annotated[
-        str,
-        typer.Option(help="A JSON object that every row gets as metadata.", show_default=False),
-    ] = "{}",
+    image_column: ImageColumn = None,
+    column: MoreColumns = None,
+    metadata_columns: MetadataColumns = None,
+    metadata: Metadata = "{}",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Add pictures and texts to the source table; adding the same again changes nothing.
+    """Add images and texts to the source table; adding the same again changes nothing.
 
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
-    from pipeline.demo.notice import warn_of_demo_model
-    from pipeline.postgres.connections import open_database
+    from pipeline.modalities import IMAGE, TEXT
     from pipeline.settings import Settings
-    from pipeline.sources import source_items
     from pipeline.sources.records import Columns
 
     if not paths and not text:
@@ -63,34 +74,55 @@ def add(
     if source is not None and not source.strip():
         raise typer.BadParameter("the name is empty", param_hint="--source")
     common = _metadata(metadata)
+    content = {TEXT.name: text_column, IMAGE.name: image_column} | _more_columns(column or [])
     columns = Columns(
         key_column,
-        text_column,
-        image_column,
+        {name: given for name, given in content.items() if given is not None},
         None if metadata_columns is None else tuple(metadata_columns.split(",")),
     )
-    home = source or source_items.SOURCE
-    elsewhere = [path for path in paths or [] if source_items.is_reference(path)]
-    report = source_items.AddReport()
-    settings = Settings.load()
-    with open_database(settings) as connection:
-        source_items.add(
-            connection, [source_items.text_row(t, home, common) for t in text or []], report
-        )
-        source_items.add(
-            connection, source_items.reference_rows(elsewhere, home, common, report), report
-        )
-        files = source_items.expand([path for path in paths or [] if path not in elsewhere], report)
-        source_items.add(
+    report, allowed = _add(Settings.load(), paths or [], text or [], source, columns, common)
+    _tell(report, allowed, as_json=as_json)
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def _add(
+    settings: "Settings",
+    paths: list[str],
+    texts: list[str],
+    source: str | None,
+    columns: "Columns",
+    common: dict[str, Any],
+) -> "tuple[AddReport, list[Path]]":
+    """What was added, and the folders that file references may point into since."""
+    from pipeline.demo.notice import warn_of_demo_model
+    from pipeline.postgres.database import Database
+    from pipeline.references import is_elsewhere
+    from pipeline.sources.files import expand, reference_rows, rows_of
+    from pipeline.sources.media_roots import register_roots
+    from pipeline.sources.source_items import SOURCE, AddReport, text_row
+    from pipeline.sources.source_items import add as add_rows
+
+    home, report = source or SOURCE, AddReport()
+    elsewhere = [path for path in paths if is_elsewhere(path)]
+    files = expand([path for path in paths if path not in elsewhere], report)
+    with Database.of(settings).open() as connection:
+        add_rows(connection, [text_row(text, home, common) for text in texts], report)
+        add_rows(connection, reference_rows(elsewhere, home, common, report), report)
+        add_rows(
             connection,
-            (r for f in files for r in source_items.rows_of(f, source, columns, common, report)),
+            (row for file in files for row in rows_of(file, source, columns, common, report)),
             report,
         )
-        allowed = source_items.register_roots(connection, dict.fromkeys(report.roots))
+        allowed = register_roots(connection, dict.fromkeys(report.roots))
         warn_of_demo_model(connection, note)
+    _note_closed_buckets(elsewhere, settings)
+    return report, allowed
+
+
+def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
     for folder in allowed:
         note(f"allowed from now on for file references: {folder}")
-    _note_closed_buckets(elsewhere, settings)
     if report.unread:
         shown = " ".join(map(str, report.unread[:3])) + " ..." * (len(report.unread) > 3)
         note(f"tables and texts in a folder are not read; to add theirs: pipeline add {shown}")
@@ -106,15 +138,11 @@ def add(
                 "errors": report.errors,
             }
         )
-    else:
-        skipped = f", {report.skipped} other files skipped" if report.skipped else ""
-        print(
-            f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}"
-        )
-        if report.added or report.changed:
-            note("next: pipeline ingest")
-    if report.errors:
-        raise typer.Exit(1)
+        return
+    skipped = f", {report.skipped} other files skipped" if report.skipped else ""
+    print(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}")
+    if report.added or report.changed:
+        note("next: pipeline ingest")
 
 
 def _metadata(given: str) -> dict[str, Any]:
@@ -127,12 +155,28 @@ def _metadata(given: str) -> dict[str, Any]:
     return common
 
 
+def _more_columns(pairs: list[str]) -> dict[str, str | None]:
+    """``MODALITY=COLUMN`` by modality."""
+    from pipeline import modalities
+
+    found: dict[str, str | None] = {}
+    for pair in pairs:
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise ConfigurationError(f"--column takes MODALITY=COLUMN, not {pair!r}")
+        found[modalities.get(name).name] = column
+    return found
+
+
 def _note_closed_buckets(references: list[str], settings: "Settings") -> None:
-    stores = [reference for reference in references if not reference.lower().startswith("http")]
+    from pipeline.references import STORES, scheme_of
+
+    stores = [reference for reference in references if scheme_of(reference) in STORES]
     if not stores:
         return
-    from pipeline.loaders.objects import closed_buckets
+    from pipeline.loaders.options import LoadOptions
+    from pipeline.loaders.places import closed_buckets
 
-    closed = closed_buckets(stores, settings)
+    closed = closed_buckets(stores, LoadOptions.of(settings))
     if closed:
         note(f"not open to references: {', '.join(closed)}; add to PIPELINE_BUCKETS, then ingest")

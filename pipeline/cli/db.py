@@ -69,7 +69,7 @@ def status(
 @app.command()
 def url() -> None:
     """Print the URL of the database in use, without its password. Example: pipeline db url"""
-    from pipeline.postgres.connections import without_password
+    from pipeline.postgres.urls import without_password
 
     print(without_password(_database_url())[0])
 
@@ -80,7 +80,7 @@ def psql(context: typer.Context) -> None:
 
     Options and arguments go to psql. Example: pipeline db psql -c 'SELECT version()'
     """
-    from pipeline.postgres.connections import without_password
+    from pipeline.postgres.urls import without_password
 
     configured = Settings.load().database_url
     target = _database_url() if configured else _server().start(_progress())

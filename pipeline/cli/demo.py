@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.demo.progress import Progress
     from pipeline.demo.tour import Answer
     from pipeline.postgres.connections import Connection
+    from pipeline.postgres.database import Database
     from pipeline.settings import Settings
     from pipeline.spaces import Space
 
@@ -36,25 +37,27 @@ def demo(
     from pipeline.demo.progress import progress
     from pipeline.demo.tour import take_tour
     from pipeline.postgres import migrate
-    from pipeline.postgres.connections import connect, resolve_url, shown_url
+    from pipeline.postgres.database import Database
     from pipeline.postgres.embedded import EmbeddedServer
     from pipeline.settings import Settings
-    from pipeline.sources import source_items
+    from pipeline.sources.media_roots import register_roots
+    from pipeline.sources.source_items import AddReport, add
     from pipeline.unified_index import UnifiedIndex
 
     check_place(sheet)
     settings = Settings.load(model=MODEL)
     note("1. the database")
-    url = resolve_url(settings)
+    database = Database.of(settings)
+    url = database.url
     applied = migrate.upgrade(url)
-    print(f"database      {shown_url(url)}")
+    print(f"database      {database}")
     print(f"schema        {f'{len(applied)} migrations applied' if applied else 'up to date'}")
-    with connect(url) as connection:
+    with database.connect() as connection:
         space = _ensure_demo_space(connection, settings)
         note("2. the sample data")
-        report = source_items.AddReport()
-        source_items.add(connection, source_rows(), report)
-        source_items.register_roots(connection, [SAMPLES])
+        report = AddReport()
+        add(connection, source_rows(), report)
+        register_roots(connection, [SAMPLES])
         print(
             f"source items  {report.added} added, {report.changed} changed, "
             f"{report.unchanged} unchanged"
@@ -64,11 +67,11 @@ def demo(
         seconds = 0.0
         if before.waiting:
             warn_of_demo_model(connection, note)
-            seconds = _ingest(settings)
+            seconds = _ingest(settings, database)
         after = progress(connection, space)
     _say(before, after, seconds)
     note("4. the questions")
-    with UnifiedIndex(settings) as index, connect(url) as connection:
+    with UnifiedIndex(settings) as index, database.connect() as connection:
         answers = take_tour(index, connection, k)
     _print(answers)
     written = write(sheet, answers, space, after)
@@ -79,9 +82,9 @@ def demo(
 
 def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space":
     from pipeline.demo import MODEL
-    from pipeline.spaces.opening import ensure_space
+    from pipeline.spaces.opening import NewSpace, ensure_space
 
-    space, created = ensure_space(connection, settings, note)
+    space, created = ensure_space(connection, NewSpace.of(settings), note)
     if space.model != MODEL:
         raise SpaceError(
             f"the active space of this database is {space.name!r} with the model {space.model}; "
@@ -95,7 +98,7 @@ def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space
     return space
 
 
-def _ingest(settings: "Settings") -> float:
+def _ingest(settings: "Settings", database: "Database") -> float:
     """How long it took, in seconds."""
     from pipeline.ingest.run import IngestListener, ingest
 
@@ -103,6 +106,7 @@ def _ingest(settings: "Settings") -> float:
         task = bar.add_task("embedding", total=None, rate="")
         report = ingest(
             settings,
+            database=database,
             listener=IngestListener(
                 starting=lambda _, due: bar.update(task, total=due),
                 progress=lambda report: bar.update(task, completed=report.done + report.failed),

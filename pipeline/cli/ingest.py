@@ -25,10 +25,11 @@ from pipeline.cli.output import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipeline.ingest.report import IngestReport
     from pipeline.ingest.run import IngestListener
-    from pipeline.ingest.worker import IngestReport, Worker
-    from pipeline.settings import Settings
-    from pipeline.spaces.index.watched import Indexing
+    from pipeline.ingest.worker import Worker
+    from pipeline.postgres.database import Database
+    from pipeline.spaces.index.build import IndexBuild
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +84,21 @@ def _run(
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.errors import DatabaseError
     from pipeline.ingest.run import ingest as run_ingest
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.postgres.reconnect import is_temporary
     from pipeline.settings import Settings
 
     settings = Settings.load()
     with contextlib.ExitStack() as stack:
         try:
-            if exclusive and not stack.enter_context(_exclusive_lock(settings)):
+            database = Database.of(settings)
+            if exclusive and not stack.enter_context(_exclusive_lock(database)):
                 return None
-            with open_database(settings) as connection:
+            with database.open() as connection:
                 warn_of_demo_model(connection, note, space)
             report = run_ingest(
                 settings,
+                database=database,
                 space_name=space,
                 once=once,
                 limit=limit,
@@ -135,7 +138,7 @@ def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListen
             "a search reads every vector"
         )
 
-    def indexing(build: "Indexing") -> None:
+    def indexing(build: "IndexBuild") -> None:
         note("building the index; searches go on meanwhile")
         stop.tell(build)
 
@@ -153,11 +156,11 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.asked = False
-        self._stoppable: list[Worker | Indexing] = []
+        self._stoppable: list[Worker | IndexBuild] = []
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
-    def tell(self, work: "Worker | Indexing") -> None:
+    def tell(self, work: "Worker | IndexBuild") -> None:
         self._stoppable.append(work)
         if self.asked:
             work.stop()
@@ -175,19 +178,21 @@ class _StopSignals:
 
 
 @contextlib.contextmanager
-def _exclusive_lock(settings: "Settings") -> Iterator[bool]:
+def _exclusive_lock(database: "Database") -> Iterator[bool]:
     """Whether this is the only ``--exclusive`` run on the database, as long as it lasts.
 
     A courtesy, not a safeguard: runs may overlap, and a lock that goes with a lost connection
     costs nothing.
     """
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.connections import fetch_one
 
-    with contextlib.closing(open_database(settings, role="pipeline exclusive")) as connection:
-        row = connection.execute(
-            "SELECT pg_try_advisory_lock(hashtext('pipeline ingest --exclusive'))"
-        ).fetchone()
-        yield bool(row and row[0])
+    with contextlib.closing(database.open("pipeline exclusive")) as connection:
+        (is_free,) = fetch_one(
+            connection.execute(
+                "SELECT pg_try_advisory_lock(hashtext('pipeline ingest --exclusive'))"
+            )
+        )
+        yield bool(is_free)
 
 
 def _print(report: "IngestReport") -> None:

@@ -29,11 +29,12 @@ def migrate(
     # Late, as in every command: --help loads neither SQLAlchemy nor torch.
     from pipeline.errors import ConfigurationError
     from pipeline.postgres import migrate as migrations
-    from pipeline.postgres.connections import connect, resolve_url
+    from pipeline.postgres.database import Database
     from pipeline.settings import Settings
 
     settings = Settings.load(model=model)
-    url = resolve_url(settings)
+    database = Database.of(settings)
+    url = database.url
     before, head = migrations.current(url)
     if (
         revision not in {"head", head}
@@ -53,10 +54,10 @@ def migrate(
     print(f"schema: {'up to date' if not applied else 'migrated'} at revision {at}")
     if revision not in {"head", head} or not space:
         return
-    from pipeline.spaces.opening import ensure_space
+    from pipeline.spaces.opening import NewSpace, ensure_space
 
-    with connect(url) as connection:
-        found, created = ensure_space(connection, settings, note)
+    with database.connect() as connection:
+        found, created = ensure_space(connection, NewSpace.of(settings), note)
     print(
         f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, {found.precision}) "
         f"{'created and active' if created else 'is active'}"

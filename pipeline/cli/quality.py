@@ -51,12 +51,12 @@ def eval_recall(
 
     Example: pipeline eval recall -k 10 --sample 50
     """
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.quality import recall
     from pipeline.quality.comparison import CONDITIONS
+    from pipeline.spaces import find_space
 
-    with open_database(Settings.load()) as connection, progress_bar() as bar:
+    with Database.of(Settings.load()).open() as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
         results = recall.measure(
             connection,
@@ -89,12 +89,12 @@ def eval_retrieval(
 
     Example: pipeline eval retrieval --pairs pair
     """
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.quality import retrieval
+    from pipeline.spaces import find_space
 
     names: Sequence[str | None] = space or [None]
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         reports = []
         for name in names:
             found = find_space(connection, name)
@@ -123,15 +123,15 @@ def tune(
 
     Example: pipeline tune --target-recall 0.95
     """
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.quality import tune as tuning
+    from pipeline.spaces import find_space
 
     if plot is not None:
         from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
 
         plots.check_target(plot, plots.CURVE_SUFFIXES)
-    with open_database(Settings.load()) as connection, progress_bar() as bar:
+    with Database.of(Settings.load()).open() as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
         results = tuning.tune(
             connection,
@@ -171,13 +171,13 @@ def map_items(
     Shows the modality gap: texts and images of CLIP models lie apart until each modality's mean
     is taken off. Example: pipeline map map.png
     """
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
     from pipeline.quality.projection import project
+    from pipeline.spaces import find_space
 
     plots.check_target(output, plots.MAP_SUFFIXES)
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         projection = project(connection, find_space(connection, space), sample)
     plots.draw_map(projection, output)
     print(output)

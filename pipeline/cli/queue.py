@@ -15,17 +15,18 @@ def status(
 
     Example: pipeline status
     """
-    from pipeline.postgres.connections import open_database, resolve_url, shown_url
+    from pipeline.postgres.database import Database
     from pipeline.queue.status import read_status
     from pipeline.settings import Settings
 
     settings = Settings.load()
-    with open_database(settings) as connection:
+    database = Database.of(settings)
+    with database.open() as connection:
         found = read_status(connection)
     if as_json:
         print_json([asdict(row) for row in found])
         return
-    print(f"database: {shown_url(resolve_url(settings))}")
+    print(f"database: {database}")
     print_table(
         None,
         ("space", "state", "model", "modality", "items", "pending", "running", "failed"),
@@ -49,12 +50,12 @@ def failures(
 
     Example: pipeline failures --rows --limit 20
     """
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.queue.failures import grouped, row_by_row
     from pipeline.settings import Settings
+    from pipeline.spaces import find_space
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         found = find_space(connection, space)
         failed = row_by_row(connection, found.id, limit) if rows else grouped(connection, found.id)
     if as_json:
@@ -93,16 +94,16 @@ def retry(
     Example: pipeline retry --code timeout
     """
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
-    from pipeline.ingest.run import find_space
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.queue import claims
     from pipeline.settings import Settings
+    from pipeline.spaces import find_space
 
     if code is not None and code not in ROW_ERROR_CODES:
         raise ConfigurationError(
             f"there is no error code {code!r}; there are: {', '.join(sorted(ROW_ERROR_CODES))}"
         )
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         found = find_space(connection, space)
         count = claims.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
     print(f"{count} {'row' if count == 1 else 'rows'} back in the queue")

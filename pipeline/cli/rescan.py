@@ -1,4 +1,4 @@
-"""``pipeline rescan``: find the pictures that changed behind their references."""
+"""``pipeline rescan``: find the content that changed behind its references."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -14,21 +14,21 @@ def rescan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at every stored picture's object anew and re-open the jobs of those that changed.
+    """Look at what every stored reference leads to, and re-open the jobs of what changed.
 
     Exits 75 when some could not be reached. Example: pipeline rescan --source files
     """
-    from pipeline.loaders import Loader
-    from pipeline.postgres.connections import open_database
+    from pipeline.loaders import Loader, LoadOptions
+    from pipeline.postgres.database import Database
     from pipeline.settings import Settings
-    from pipeline.sources import source_items
-    from pipeline.sources.rescan import count_pictures
+    from pipeline.sources.media_roots import media_roots
+    from pipeline.sources.rescan import count_loaded
     from pipeline.sources.rescan import rescan as run_rescan
 
     settings = Settings.load()
-    with open_database(settings) as connection, progress_bar() as bar:
-        task = bar.add_task("asking", total=count_pictures(connection, source), rate="")
-        with Loader(settings, source_items.media_roots(connection)) as loader:
+    with Database.of(settings).open() as connection, progress_bar() as bar:
+        task = bar.add_task("asking", total=count_loaded(connection, source), rate="")
+        with Loader(LoadOptions.of(settings), media_roots(connection)) as loader:
             report = run_rescan(
                 connection,
                 loader.stat,

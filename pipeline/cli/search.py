@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import note, print_json, print_table, shortened
-from pipeline.modalities import ModalityName, Ranking
+from pipeline.search.results import Ranking
 
 if TYPE_CHECKING:
     from pipeline.search.results import Neighbour
@@ -15,27 +15,32 @@ if TYPE_CHECKING:
 def search(
     query: Annotated[str | None, typer.Argument(help="A text to look for.")] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", help="Look for what is like this picture.")
+        Path | None, typer.Option("--image", help="Look for what is like this image.")
     ] = None,
     item: Annotated[
         int | None, typer.Option("--item", help="Look for what is like this stored item.")
     ] = None,
     modality: Annotated[
-        ModalityName | None, typer.Option("--modality", "-m", help="Only text, or only image.")
+        str | None, typer.Option("--modality", "-m", help="Only this one, such as image.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=10_000, help="How many.")] = 10,
     ranking: Annotated[
-        Ranking, typer.Option(help="The order of results of both modalities.")
+        Ranking, typer.Option(help="The order of results of several modalities.")
     ] = "calibrated",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Find the items nearest to a text, a picture or a stored item.
+    """Find the items nearest to a text, an image or a stored item.
 
     Example: pipeline search "a red bicycle" --modality image -k 5
     """
     if sum(given is not None for given in (query, image, item)) != 1:
         raise typer.BadParameter("give a text, or --image FILE, or --item ID", param_hint="QUERY")
+    from pipeline import modalities
     from pipeline.unified_index import UnifiedIndex
+
+    if modality is not None and modality not in modalities.known_names():
+        known = ", ".join(modalities.known_names())
+        raise typer.BadParameter(f"{modality!r} is not one of {known}", param_hint="--modality")
 
     chosen: str | Path | int | None = query if query is not None else image or item
     assert chosen is not None
@@ -86,8 +91,11 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
 
 
 def shown(neighbour: "Neighbour") -> str:
-    """A text by its beginning; a picture by its file's name, which says more than its folders."""
-    ref = neighbour.document.content_ref
-    if neighbour.document.modality == "image" and not ref.startswith("data:"):
-        ref = ref.rsplit("/", 1)[-1] if "://" not in ref else ref
-    return shortened(ref)
+    """What is its own content by its beginning; a file by its name."""
+    from pipeline import modalities
+    from pipeline.references import name_of
+
+    document = neighbour.document
+    modality = modalities.find(str(document.modality))
+    is_inline = modality is not None and modality.inline
+    return shortened(document.content_ref if is_inline else name_of(document.content_ref))

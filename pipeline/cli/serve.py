@@ -10,9 +10,8 @@ import typer
 from pipeline.cli.output import note
 
 if TYPE_CHECKING:
-    from pipeline.search.serve import QueryEmbedder, QueryServer
-    from pipeline.settings import Settings
-    from pipeline.spaces import Space
+    from pipeline.postgres.database import Database
+    from pipeline.search.serve import QueryServer
 
 
 def serve(
@@ -35,18 +34,19 @@ def serve(
     Example: pipeline serve --cache-size 50000
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
-    from pipeline.postgres.connections import open_database, resolve_url
+    from pipeline.postgres.database import Database
     from pipeline.search.serve import QueryServer
     from pipeline.settings import Settings
+    from pipeline.spaces.opening import open_model
 
     settings = Settings.load(query_cache_size=cache_size)
-    open_database(settings, role="pipeline serve").close()
-    url = resolve_url(settings)
+    database = Database.of(settings)
+    database.open("pipeline serve").close()
     if configure_loopback:
-        _configure_loopback(url)
+        _configure_loopback(database)
     server = QueryServer(
-        url,
-        lambda space: _load(space, settings),
+        database.url,
+        lambda space: open_model(database, space, device=settings.device),
         cache_size=settings.query_cache_size,
         outage_seconds=settings.outage_seconds,
     )
@@ -56,29 +56,20 @@ def serve(
     note(f"stopped after {report.answered} texts in {report.batches} batches")
 
 
-def _load(space: "Space", settings: "Settings") -> "QueryEmbedder":
-    from pipeline import spaces
-    from pipeline.embedders.openclip.embedder import MultimodalEmbedder
-
-    embedder = MultimodalEmbedder(space.model, device=settings.device, precision=space.precision)
-    spaces.check_model(space, embedder.description)
-    return embedder
-
-
-def _configure_loopback(url: str) -> None:
+def _configure_loopback(database: "Database") -> None:
     from psycopg.conninfo import conninfo_to_dict
 
     from pipeline.errors import ConfigurationError
-    from pipeline.postgres.connections import connect, libpq_url
+    from pipeline.postgres.urls import libpq_url
     from pipeline.search.serve import configure_loopback
 
-    password = conninfo_to_dict(libpq_url(url)).get("password")
+    password = conninfo_to_dict(libpq_url(database.url)).get("password")
     if not password:
         raise ConfigurationError(
             "--configure-loopback needs a password in DATABASE_URL; where none is needed (the "
             "embedded server), neither is this option"
         )
-    with connect(url) as connection:
+    with database.connect() as connection:
         configure_loopback(connection, str(password))
 
 

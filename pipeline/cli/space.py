@@ -60,30 +60,14 @@ def create(
 
     Example: pipeline space create new --model demo --precision float32
     """
-    from pipeline import spaces
-    from pipeline.postgres.connections import open_database
-    from pipeline.spaces import probes
+    from pipeline.postgres.database import Database
+    from pipeline.spaces.opening import NewSpace, create_space
 
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
-    with open_database(settings) as connection:
-        spaces.check_may_create(connection, name)
-        from pipeline.embedders.openclip.embedder import embedder_of_new_space  # loads torch
-
-        note(f"loading the model {settings.model}")
-        embedder = embedder_of_new_space(
-            settings.model, device=settings.device, precision=settings.precision
-        )
-        space = spaces.create(
-            connection,
-            name,
-            embedder.description,
-            vector_type=settings.vector_type,
-            hnsw_m=settings.hnsw_m,
-            hnsw_ef_construction=settings.hnsw_ef_construction,
-        )
-        probes.store(connection, space, embedder)
+    with Database.of(settings).open() as connection:
+        space = create_space(connection, NewSpace.of(settings, name), note)
     print(
         f"created {space.name}: {space.model}, {space.dimensions} dimensions, {space.precision}, "
         f"{space.vector_type}"
@@ -124,10 +108,10 @@ def activate(
     Example: pipeline space activate new --pairs pair
     """
     from pipeline import spaces
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.quality.gate import Gate, pass_gate
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         before = spaces.find_active(connection)
         if before is not None and before.id == space.id:
@@ -154,10 +138,10 @@ def activate(
 def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> None:
     """Make the space active again that was active before. Example: pipeline space rollback"""
     from pipeline import spaces
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
     from pipeline.queue import claims
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
         pending = claims.counts(connection, space.id).pending
     print(f"{space.name} is active")
@@ -175,9 +159,9 @@ def drop(
     Example: pipeline space drop old --yes
     """
     from pipeline import spaces
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         if space.state == "active":
             spaces.drop(connection, space)  # refuses, and says what to do

@@ -15,8 +15,8 @@ from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from pipeline.ingest.build import Build, BuildListener, BuildReport
-    from pipeline.ingest.worker import IngestReport
+    from pipeline.ingest.report import IngestReport
+    from pipeline.ingest.space_build import BuildListener, BuildReport, SpaceBuild
 
 
 def build(
@@ -45,11 +45,11 @@ def build(
     Example: pipeline space build new --memory 2GB
     """
     # Late: it loads the database driver, and torch if there is something to embed.
-    from pipeline.ingest.build import Build
+    from pipeline.ingest.space_build import SpaceBuild
     from pipeline.settings import Settings
 
     with progress_bar() as bar:
-        building = Build(
+        building = SpaceBuild(
             Settings.load(),
             name,
             embed=embed,
@@ -86,7 +86,7 @@ def _print(report: "BuildReport") -> None:
 
 def _show(bar: "Progress") -> "BuildListener":
     """Two tasks of the bar: rows, then the index."""
-    from pipeline.ingest.build import BuildListener
+    from pipeline.ingest.space_build import BuildListener
 
     rows = bar.add_task("loading the model", total=None, rate="")
     index = bar.add_task("indexing", total=None, rate="", visible=False)
@@ -110,7 +110,7 @@ def _show(bar: "Progress") -> "BuildListener":
     return BuildListener(embedding, embedded, waiting, partial(show_indexing, bar, index))
 
 
-def _stop_on_signals(building: "Build") -> None:
+def _stop_on_signals(building: "SpaceBuild") -> None:
     """The first SIGTERM or SIGINT stops in good order, the second at once."""
     asked = False
 

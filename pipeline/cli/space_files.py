@@ -43,22 +43,24 @@ def import_(
     Example: pipeline space import new vectors.parquet --column source_key=sku
     """
     from pipeline import spaces, transfer
-    from pipeline.postgres.connections import connect, open_database, resolve_url
+    from pipeline.postgres.connections import connect
+    from pipeline.postgres.database import Database
 
     settings = Settings.load()
     renamed = _columns(column or [])
-    with open_database(settings) as connection:
+    database = Database.of(settings)
+    with database.open() as connection:
         space = spaces.get_space(connection, name)
         if (file is None) == (table is None):
             raise ConfigurationError("give a .parquet or .npy file, or --table NAME")
         if table is not None:
-            with connect(from_url or resolve_url(settings), role="pipeline import") as other:
+            with connect(from_url or database.url, role="pipeline import") as other:
                 rows = transfer.from_table(other, table, renamed)
                 report = transfer.import_items(connection, space, source, rows)
         elif file is not None and file.suffix.lower() == ".npy":
             if ids is None:
                 raise ConfigurationError("a .npy file has no keys: give them with --ids keys.txt")
-            with open_database(settings, role="pipeline import") as other:
+            with database.open("pipeline import") as other:
                 rows = transfer.from_npy(file, ids, other, source)
                 report = transfer.import_items(connection, space, source, rows)
         elif file is not None and file.suffix.lower() == ".parquet":
@@ -87,11 +89,11 @@ def export(
     Example: pipeline space export demo items.parquet --no-vectors
     """
     from pipeline import spaces, transfer
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
 
     if file.suffix.lower() != ".parquet":
         raise ConfigurationError(f"{file}: the file's name must end with .parquet")
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         count = transfer.export_parquet(connection, space, file, vectors=vectors)
     print(f"exported {count} items to {file}")

@@ -19,9 +19,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_spaces(as_json: AsJson = False) -> None:
     """List the spaces with their states, oldest first. Example: pipeline space list --json"""
     from pipeline import spaces
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
     if as_json:
         print_json(found)
@@ -41,9 +41,9 @@ def show_space(name: Name, as_json: AsJson = False) -> None:
     Example: pipeline space show demo
     """
     from pipeline import spaces
-    from pipeline.postgres.connections import open_database
+    from pipeline.postgres.database import Database
 
-    with open_database(Settings.load()) as connection:
+    with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         found = _summary(connection, space) | _details(connection, space)
     if as_json:
@@ -74,7 +74,6 @@ def _summary(connection: Any, space: "Space") -> dict[str, Any]:
 
 def _details(connection: Any, space: "Space") -> dict[str, Any]:
     from pipeline import spaces
-    from pipeline.modalities import MODALITIES
     from pipeline.quality import recall
 
     coverage = spaces.coverage(connection, space)
@@ -90,7 +89,7 @@ def _details(connection: Any, space: "Space") -> dict[str, Any]:
         "fingerprint": space.fingerprint,
         "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
-        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in MODALITIES},
+        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in space.modalities},
         "probes": probes[0],
         "ef_search": {
             "default": space.ef_search,

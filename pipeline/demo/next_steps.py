@@ -6,7 +6,7 @@ from textwrap import indent
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from pipeline.postgres.connections import libpq_url
+from pipeline.postgres.urls import libpq_url
 from pipeline.settings import DEFAULT_MODEL
 
 # By containment, which the index on metadata serves; metadata->>'name' would read every row.

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline import spaces
+from pipeline import embedders, spaces
+from pipeline.embedders import PRECISION_FLOOR
 from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import Connection, check_server, connect, resolve_url
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.database import Database
+from pipeline.postgres.requirements import check_server
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space, probes
+from pipeline.spaces.opening import load_model
 
 # Statistics are stale when so large a share of the items came or went since they were taken.
 STALE = 0.2
@@ -39,15 +42,15 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
     Args:
         model: whether to load the active space's model and check what it computes here, too.
     """
-    url = resolve_url(settings)
+    database = Database.of(settings)
     try:
-        connection = connect(url, role="pipeline doctor")
+        connection = database.connect("pipeline doctor")
     except DatabaseError as exc:
         return [Check("server", False, str(exc))]
     with connection:
         results = [_server(connection)]
         if results[0].ok:
-            results.append(_migrations(url))
+            results.append(_migrations(database.url))
         if not results[-1].ok:
             return results
         results += _settings_of_database(connection)
@@ -59,7 +62,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         for examine_space in CHECKS:
             results += examine_space(connection, active)
         if model:
-            results += _model(connection, active, settings)
+            results += _model(connection, active, settings.device)
         return results
 
 
@@ -100,7 +103,7 @@ def _settings_of_database(connection: Connection) -> Iterator[Check]:
 
 
 def _index(connection: Connection, space: Space) -> Iterator[Check]:
-    for modality in MODALITIES:
+    for modality in space.modalities:
         name = f"index {modality}"
         valid = spaces.index_is_valid(connection, space, modality)
         build = f"pipeline space build --no-embed {space.name}"
@@ -155,7 +158,7 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
 
 def _norms(connection: Connection, space: Space) -> Iterator[Check]:
     """A sample: the table's CHECK has tested every row, unless somebody took it off."""
-    for modality in MODALITIES:
+    for modality in space.modalities:
         row = connection.execute(
             sql.SQL(
                 "SELECT count(*), count(*) FILTER (WHERE NOT {}) "
@@ -246,7 +249,7 @@ def _probes(connection: Connection, space: Space) -> Iterator[Check]:
 
 
 def _dead_rows(connection: Connection, space: Space) -> Iterator[Check]:
-    names = [space.table_name(modality) for modality in MODALITIES] + ["ingest_jobs"]
+    names = [space.table_name(modality) for modality in space.modalities] + ["ingest_jobs"]
     rows = connection.execute(
         "SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables WHERE relid = ANY "
         "(SELECT to_regclass(n) FROM unnest(%s::text[]) AS n) ORDER BY relname",
@@ -260,20 +263,11 @@ def _dead_rows(connection: Connection, space: Space) -> Iterator[Check]:
         yield Check(f"dead rows {name}", not bad, shown, f"VACUUM {name}" if bad else "")
 
 
-def _model(connection: Connection, space: Space, settings: Settings) -> Iterator[Check]:
+def _model(connection: Connection, space: Space, device: str) -> Iterator[Check]:
     """Whether the model gives the space's vectors on this machine, in a precision it bears."""
-    from pipeline.embedders.openclip.embedder import (  # torch
-        PRECISION_FLOOR,
-        MultimodalEmbedder,
-        precision_cosine,
-    )
-
     anew = f"pipeline space create NAME --model {space.model}"
     try:
-        embedder = MultimodalEmbedder(
-            space.model, device=settings.device, precision=space.precision
-        )
-        spaces.check_model(space, embedder.description)
+        embedder = load_model(space, device=device)
     except (ModelError, ConfigurationError) as exc:
         yield Check("model", False, str(exc))
         return
@@ -286,7 +280,8 @@ def _model(connection: Connection, space: Space, settings: Settings) -> Iterator
             f"{len(cosines)} embedded again, the least cosine is {least:.6f} of at least {floor}",
             "" if least >= floor else f"bring back what changed in model or libraries, or {anew}",
         )
-    cosine = precision_cosine(space.model, space.precision, device=settings.device)
+    family = embedders.family_of(space.description)
+    cosine = family.cosine_to_float32(space.model, space.precision, device=device)
     yield Check(
         "model precision",
         cosine >= PRECISION_FLOOR,

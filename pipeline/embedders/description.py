@@ -7,69 +7,110 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import MISSING, dataclass, field
+from typing import Any, ClassVar, Self
+
+from pipeline.errors import ModelError
+
+# Significant digits of a number in a fingerprint: the last bits of exp() are the machine's.
+DIGITS = 6
 
 
-@dataclass(frozen=True)
-class ModelDescription:
-    """One model with its weights, preprocessing, tokenizer and precision.
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """One model with its weights, preprocessing and precision. A family adds its own fields.
 
     ``precision`` is the resolved one, never ``auto``: it is part of the fingerprint, so a space
     stores it and every worker loads the model with the space's precision. Two machines on which
     ``auto`` resolves differently therefore describe different spaces instead of mixing vectors.
+
+    Attributes:
+        kind: the family of embedders, such as ``openclip``.
+        model: the spec as it was given; a name or a path, so not part of the fingerprint.
+        context_length: tokens of a text, start and end included; 0: the model reads no text.
     """
 
-    model: str  # the spec as it was given; a name or a path, so not part of the fingerprint
-    architecture: str  # OpenCLIP's name of the configuration, or 'custom'
-    architecture_config: Mapping[str, Any]  # OpenCLIP's model_cfg
+    kind: ClassVar[str]
+
+    model: str = field(metadata={"is_name": True})
     dimensions: int
-    image_size: tuple[int, int]  # height, width in pixels
-    context_length: int  # tokens, start and end of text included
-    text_is_causal: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bicubic", "bilinear"]
-    resize_mode: Literal["shortest", "longest", "squash"]
-    fill_color: int
-    tokenizer: Mapping[str, Any]
     precision: str
     weights_sha256: str
-    logit_scale: float  # the trained temperature, exp() taken
-    logit_bias: float | None
-    normalisation: str = "l2"
+    context_length: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it: ``from_dict(json.loads(json.dumps(d.as_dict()))) == d``."""
-        loaded: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        """As JSON holds it, with its kind and without what is at its default.
+
+        So an older release reads what a newer one wrote, unless it uses what is new.
+        """
+        values = {f.name: getattr(self, f.name) for f in self._told()}
+        loaded: dict[str, Any] = json.loads(json.dumps({"kind": self.kind} | values))
         return loaded
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The description that ``as_dict`` gave. Raises TypeError on unknown or missing fields."""
-        tuples = {
-            name: tuple(values[name]) for name in ("image_size", "mean", "std") if name in values
+        """The description that ``as_dict`` gave.
+
+        Raises:
+            ModelError: it is of another kind, or has fields that this release does not know, or
+                lacks some.
+        """
+        given = {name: value for name, value in values.items() if name != "kind"}
+        if values.get("kind") != cls.kind:
+            raise ModelError(f"the description is of the kind {values.get('kind')!r}")
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        if unknown := sorted(given.keys() - known.keys()):
+            raise ModelError(f"this release does not know the fields {', '.join(unknown)}")
+        needed = {name for name, f in known.items() if f.default is MISSING}
+        if missing := sorted(needed - given.keys()):
+            raise ModelError(f"the fields {', '.join(missing)} are missing")
+        return cls(**{name: _frozen(value) for name, value in given.items()})
+
+    def canonical(self) -> dict[str, Any]:
+        """What the fingerprint covers: every field but the name, and none at its default.
+
+        A field that a later release adds with a default therefore changes no fingerprint of a
+        model that does not use it. Numbers have :data:`DIGITS` significant digits.
+        """
+        told = {
+            f.name: _canonical(getattr(self, f.name))
+            for f in self._told()
+            if not f.metadata.get("is_name")
         }
-        return cls(**{**values, **tuples})
+        return {"kind": self.kind} | told
 
     def fingerprint(self) -> str:
-        """sha256 (hex) over every field but ``model``: equal content, equal fingerprint."""
-        content = {name: value for name, value in self.as_dict().items() if name != "model"}
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        """SHA-256 (hex) of the canonical mapping as JSON with sorted keys."""
+        content = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
 
-    def differences(self, other: "ModelDescription") -> list[str]:
+    def differences(self, other: "Description") -> list[str]:
         """Each field that the fingerprints disagree on, as ``field: mine != theirs``."""
-        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
-        names = [name for name in {**mine, **theirs} if name != "model"]
+        mine, theirs = _flat(self.canonical()), _flat(other.canonical())
         return [
             f"{name}: {mine.get(name, 'none')} != {theirs.get(name, 'none')}"
-            for name in names
-            if mine.get(name, _MISSING) != theirs.get(name, _MISSING)
+            for name in {**mine, **theirs}
+            if mine.get(name, MISSING) != theirs.get(name, MISSING)
         ]
 
+    def _told(self) -> list[dataclasses.Field[Any]]:
+        return [f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
 
-_MISSING = object()
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _canonical(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, float):
+        rounded = float(f"{value:.{DIGITS}g}")
+        return int(rounded) if rounded.is_integer() else rounded  # 4 and 4.0 are one number
+    return value
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_frozen(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,9 +16,9 @@ import psycopg
 
 from pipeline import spaces
 from pipeline.errors import PipelineError
-from pipeline.postgres.connections import Connection, open_database
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.database import Database
 from pipeline.queue import claims
-from pipeline.settings import Settings
 from pipeline.spaces import Space
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,14 @@ def lacks_index(connection: Connection, space: Space) -> bool:
     return space.state == "active" and not spaces.has_whole_index(connection)
 
 
-def take_off_index(connection: Connection, space: Space, due: int, settings: Settings) -> bool:
-    """Take the indexes off where ``due`` rows meet an empty active space; whether that was done."""
+def take_off_index(connection: Connection, space: Space, due: int, first_rows: int) -> bool:
+    """Take the indexes off where ``due`` rows meet an empty active space; whether that was done.
+
+    Args:
+        first_rows: from so many rows on it pays; 0: never.
+    """
     return (
-        0 < settings.load_first_rows <= due
+        0 < first_rows <= due
         and space.state == "active"
         and spaces.is_empty(connection, space)
         and spaces.has_whole_index(connection)
@@ -45,10 +49,12 @@ def take_off_index(connection: Connection, space: Space, due: int, settings: Set
     )
 
 
-def index_now(settings: Settings, space: Space, build: Callable[[], None]) -> float:
+def index_now(
+    database: Database, space: Space, first_rows: int, build: Callable[[], None]
+) -> float:
     """Build the index if it is time to; the seconds that took."""
-    with open_database(settings) as connection:
-        if not _is_time(connection, space, settings) or not _may_build(connection, warn=True):
+    with database.open("pipeline index") as connection:
+        if not _is_time(connection, space, first_rows) or not _may_build(connection, warn=True):
             return 0.0
     began = time.monotonic()
     build()
@@ -56,7 +62,9 @@ def index_now(settings: Settings, space: Space, build: Callable[[], None]) -> fl
 
 
 @contextlib.contextmanager
-def index_beside(settings: Settings, space: Space, build: Callable[[], None]) -> Iterator[None]:
+def index_beside(
+    database: Database, space: Space, first_rows: int, build: Callable[[], None]
+) -> Iterator[None]:
     """Build the index when it is time to, in a thread beside a worker that goes on for ever."""
     ended = threading.Event()
 
@@ -64,10 +72,10 @@ def index_beside(settings: Settings, space: Space, build: Callable[[], None]) ->
         pause = LOOK_SECONDS
         while not ended.is_set():
             try:
-                with open_database(settings, role="pipeline index") as connection:
+                with database.open("pipeline index") as connection:
                     if not _may_build(connection, warn=True):
                         return
-                    while not _is_time(connection, space, settings):
+                    while not _is_time(connection, space, first_rows):
                         if ended.wait(LOOK_SECONDS):
                             return
                 build()
@@ -86,15 +94,15 @@ def index_beside(settings: Settings, space: Space, build: Callable[[], None]) ->
         thread.join(LOOK_SECONDS)
 
 
-def _is_time(connection: Connection, space: Space, settings: Settings) -> bool:
+def _is_time(connection: Connection, space: Space, first_rows: int) -> bool:
     """Whether little is left of the backlog. With --limit, and of several runs, the last builds."""
-    return claims.counts(connection, space.id).due < max(1, settings.load_first_rows)
+    return claims.counts(connection, space.id).due < max(1, first_rows)
 
 
 def _may_build(connection: Connection, *, warn: bool = False) -> bool:
     """Building needs the tables' owner, and a session: locks and settings that last."""
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    is_direct = row is not None and row[0] == connection.info.backend_pid
+    (backend,) = fetch_one(connection.execute("SELECT pg_backend_pid()"))
+    is_direct = backend == connection.info.backend_pid
     if is_direct and spaces.owns_tables(connection):
         return True
     if warn:

@@ -1,29 +1,24 @@
-"""One run of ingestion: the space, its own model, the intake and a worker, put together."""
+"""One run of ingestion: the space, its own model, what reads its content, and a worker on them."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from pipeline import spaces
 from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
-from pipeline.modalities import MODALITIES
-from pipeline.postgres.connections import Connection, open_database, resolve_url
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.database import Database
 from pipeline.queue import claims
 from pipeline.settings import Settings
-from pipeline.sources import source_items
-from pipeline.spaces import IndexProgress, Space
-from pipeline.spaces.index.watched import Indexing, ignore
+from pipeline.sources.media_roots import media_roots
+from pipeline.spaces import IndexProgress, Space, find_space
+from pipeline.spaces.index.build import IndexBuild, ignore
 
 if TYPE_CHECKING:
     from pipeline.ingest.worker import Worker
-
-
-def find_space(connection: Connection, name: str | None) -> Space:
-    """The named space, else the active one."""
-    return spaces.get_space(connection, name) if name else spaces.active_space(connection)
 
 
 @dataclass(frozen=True)
@@ -41,13 +36,14 @@ class IngestListener:
     starting: Callable[["Worker", int], None] = ignore
     progress: Callable[[IngestReport], None] = ignore
     loading_first: Callable[[int], None] = ignore
-    indexing: Callable[[Indexing], None] = ignore
+    indexing: Callable[[IndexBuild], None] = ignore
     indexed: Callable[[IndexProgress], None] = ignore
 
 
 def ingest(
     settings: Settings,
     *,
+    database: Database | None = None,
     space_name: str | None = None,
     once: bool = True,
     limit: int | None = None,
@@ -56,88 +52,86 @@ def ingest(
     """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
 
     A large backlog for an empty active space is loaded before the space's index is built, see
-    ``pipeline.ingest.load_first``.
+    ``load_first.py``.
 
     Args:
+        database: where; None: the settings say.
         space_name: the space to fill; None: the active one.
 
     Raises:
         PipelineError: no space, a model that differs from the space's, a database that stays away.
     """
     listener = listener or IngestListener()
-    with open_database(settings) as connection:
+    database = database or Database.of(settings)
+    first_rows = settings.load_first_rows
+    with database.open() as connection:
         space = find_space(connection, space_name)
         claims.sweep(connection, settings.max_attempts)
         due = claims.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
-        if load_first.take_off_index(connection, space, due, settings):
+        if load_first.take_off_index(connection, space, due, first_rows):
             listener.loading_first(due)
         lacks_index = load_first.lacks_index(connection, space)
 
+    def work(once: bool) -> IngestReport:
+        return _work(settings, database, space, due, listener, once=once, limit=limit)
+
     def build_index() -> None:
-        indexing = Indexing(settings, space, progress=listener.indexed)
-        listener.indexing(indexing)
-        indexing.run()
+        build = IndexBuild(database, space, progress=listener.indexed)
+        listener.indexing(build)
+        build.run()
 
     if once:
-        report = IngestReport(space.name)
-        if due:
-            report = _work(settings, space, due, listener, limit=limit)
+        report = work(once=True) if due else IngestReport(space.name)
         if lacks_index:
-            report.seconds_indexing = load_first.index_now(settings, space, build_index)
+            report.seconds_indexing = load_first.index_now(database, space, first_rows, build_index)
     elif lacks_index:
-        with load_first.index_beside(settings, space, build_index):
-            report = _work(settings, space, due, listener, once=False, limit=limit)
+        with load_first.index_beside(database, space, first_rows, build_index):
+            report = work(once=False)
     else:
-        report = _work(settings, space, due, listener, once=False, limit=limit)
+        report = work(once=False)
     if report.items:
-        with open_database(settings) as connection:
+        with database.open("pipeline statistics") as connection:
             _refresh_statistics(connection, space, report.items)
     return report
 
 
 def _work(
     settings: Settings,
+    database: Database,
     space: Space,
     due: int,
     listener: IngestListener,
     *,
-    once: bool = True,
+    once: bool,
     limit: int | None,
 ) -> IngestReport:
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
-    from pipeline.embedders.openclip.embedder import MultimodalEmbedder
-    from pipeline.ingest.worker import Worker
-    from pipeline.loaders import Loader
-    from pipeline.modalities.image.decoder import ImageDecoder
-    from pipeline.modalities.image.fitting import Fit
-    from pipeline.spaces import probes
+    from pipeline import modalities
+    from pipeline.ingest.worker import Worker, WorkerOptions
+    from pipeline.loaders import Loader, LoadOptions
+    from pipeline.modalities import ReadOptions
+    from pipeline.spaces.opening import open_model
 
-    embedder = MultimodalEmbedder(
-        space.model,
-        device=settings.device,
-        precision=space.precision,
-        batch_size=settings.batch_size,
-    )
-    with open_database(settings) as connection:
-        spaces.check_model(space, embedder.description)
-        probes.verify(connection, space, embedder)
-        roots = source_items.media_roots(connection)
-    settings = settings.model_copy(update={"batch_size": embedder.batch_size})
-    size = embedder.description
-    # The decoders resize as well: small pictures in the queues instead of whole ones.
-    fit = Fit(*size.image_size, size.resize_mode, size.interpolation, size.fill_color)
-    with Loader(settings, roots) as loader, ImageDecoder(settings, fit) as decoder:
+    embedder = open_model(database, space, device=settings.device, batch_size=settings.batch_size)
+    with database.open("pipeline media roots") as connection:
+        roots = media_roots(connection)
+    with ExitStack() as stack:
+        loader = stack.enter_context(Loader(LoadOptions.of(settings), roots))
+        readers = {
+            name: stack.enter_context(
+                modalities.get(name).reader(embedder.encoders[name], ReadOptions.of(settings))
+            )
+            for name in space.modalities
+        }
         worker = Worker(
-            resolve_url(settings),
+            database,
             space,
             embedder,
+            readers,
             loader.load,
-            decoder.decode,
-            settings,
-            once=once,
-            limit=limit,
+            WorkerOptions.of(settings, once=once, limit=limit),
             progress=listener.progress,
         )
         listener.starting(worker, due)
@@ -151,18 +145,18 @@ def _refresh_statistics(connection: Connection, space: Space, added: int) -> Non
     They are read off the whole table, so they are taken anew when they have grown stale: a
     twentieth more items than they know of, or a day.
     """
-    row = connection.execute(
-        """
-        SELECT coalesce(sum(item_count), 0),
-            coalesce(min(measured_at) < now() - interval '1 day', true)
-        FROM space_modalities WHERE space_id = %s
-        """,
-        (space.id,),
-    ).fetchone()
-    assert row is not None
-    known, is_old = row
+    known, is_old = fetch_one(
+        connection.execute(
+            """
+            SELECT coalesce(sum(item_count), 0),
+                coalesce(min(measured_at) < now() - interval '1 day', true)
+            FROM space_modalities WHERE space_id = %s
+            """,
+            (space.id,),
+        )
+    )
     if is_old or added * 20 >= known:
         connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
-        for modality in MODALITIES:
+        for modality in space.modalities:
             # A role that may not is told so by a WARNING; autovacuum does it later anyway.
             connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))

@@ -1,47 +1,50 @@
-"""URI -> bytes, safely: files, ``data:``, http(s), S3, Google Cloud Storage and Azure.
+"""References -> bytes, safely: files, ``data:``, http(s), S3, Google Cloud Storage and Azure.
 
 A reference is whatever somebody wrote into a table. So files are read below the media roots
 only, http goes to public addresses only, buckets are named in a setting, and everything has a
 size limit and a deadline. See docs/security.md.
+
+A new scheme is a module here with a class that meets ``options.SchemeLoader``, a word in
+``pipeline.references`` and a line in :data:`_LOADERS`.
 """
 
-import base64
-import binascii
 import hashlib
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
-from pipeline.loaders.content import Deadline, LoadedContent, too_large
+from pipeline.loaders.content import Deadline, LoadedContent
+from pipeline.loaders.data import DataLoader
 from pipeline.loaders.files import FileLoader
 from pipeline.loaders.http import HttpLoader
 from pipeline.loaders.objects import ObjectLoader
-from pipeline.settings import Settings
+from pipeline.loaders.options import LoadOptions, SchemeLoader
+from pipeline.references import scheme_of
 
-__all__ = ["LoadedContent", "Loader"]
+__all__ = ["LoadOptions", "LoadedContent", "Loader"]
 
 logger = logging.getLogger(__name__)
 
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
-_STORES = {"s3", "gs", "az"}
+_LOADERS = (FileLoader, DataLoader, HttpLoader, ObjectLoader)
 _EXPECTED = "a path, file:, data:, http(s)://, s3://, gs:// or az://"
 
 
 class Loader:
-    """Loads references for many threads at once; keeps its connections until ``close()``."""
+    """Loads references for many threads at once; keeps its connections until ``close()``.
 
-    def __init__(self, settings: Settings, media_roots: Sequence[Path] = ()) -> None:
-        """``media_roots`` come on top of the setting: the database may register some."""
-        self._timeout = settings.load_timeout_seconds
-        self._max_bytes = settings.max_bytes
-        self._files = FileLoader([*settings.media_roots, *media_roots], settings.max_bytes)
-        self._http = HttpLoader(settings)
-        self._objects = ObjectLoader(settings)
+    Args:
+        media_roots: beside those of the options: the database may register some.
+    """
+
+    def __init__(self, options: LoadOptions, media_roots: Sequence[Path] = ()) -> None:
+        options = replace(options, media_roots=(*options.media_roots, *media_roots))
+        self._timeout = options.load_timeout_seconds
+        self._loaders: list[SchemeLoader] = [loader(options) for loader in _LOADERS]
+        self._by_scheme = {scheme: one for one in self._loaders for scheme in one.schemes}
 
     def load(self, content_ref: str) -> LoadedContent:
         """The bytes behind ``content_ref``.
@@ -51,48 +54,45 @@ class Loader:
                 ``empty_file`` or ``too_large``. Its message holds no secret of the reference.
         """
         with _row_errors_only():
-            data, info = self._load(content_ref, Deadline(self._timeout))
+            data, notes = self._of(content_ref).load(content_ref, Deadline(self._timeout))
         if not data:
-            raise PermanentRowError("empty_file", "0 bytes; expected a picture")
-        return LoadedContent(data, hashlib.sha256(data).digest(), info)
+            raise PermanentRowError("empty_file", "0 bytes; expected some content")
+        return LoadedContent(data, hashlib.sha256(data).digest(), notes)
 
-    def _load(self, ref: str, deadline: Deadline) -> tuple[bytes, dict[str, Any]]:
-        scheme = scheme_of(ref)
-        if scheme == "data":
-            return _decode_data(ref, self._max_bytes)
-        if scheme in {"http", "https"}:
-            return self._http.load(ref, deadline)
-        if scheme in _STORES:
-            return self._objects.load(ref, deadline)
-        return self._files.load(ref, deadline)
-
-    def stat(self, content_ref: str) -> dict[str, Any]:
+    def stat(self, content_ref: str) -> Mapping[str, Any]:
         """``etag``, ``size`` and ``mtime`` as far as they are known without the body.
 
         Equal answers mean an unchanged object; an empty one means that only loading can tell.
         """
         with _row_errors_only():
-            return self._stat(content_ref, Deadline(self._timeout))
-
-    def _stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
-        scheme = scheme_of(ref)
-        if scheme == "data":
-            return {}  # the reference is the content
-        if scheme in {"http", "https"}:
-            return self._http.stat(ref, deadline)
-        if scheme in _STORES:
-            return self._objects.stat(ref, deadline)
-        return self._files.stat(ref)
+            return self._of(content_ref).stat(content_ref, Deadline(self._timeout))
 
     def close(self) -> None:
-        self._http.close()
-        self._objects.close()
+        for loader in self._loaders:
+            loader.close()
 
     def __enter__(self) -> "Loader":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _of(self, reference: str) -> SchemeLoader:
+        """Whose scheme it has.
+
+        Raises:
+            PermanentRowError: ``bad_reference`` or ``unsupported_scheme``.
+        """
+        if not reference.strip():
+            raise PermanentRowError("bad_reference", f"an empty reference; expected {_EXPECTED}")
+        if "\0" in reference or not _is_encodable(reference):
+            raise PermanentRowError("bad_reference", "a NUL or a lone surrogate in the reference")
+        scheme = scheme_of(reference) or "file"
+        if scheme not in self._by_scheme:
+            raise PermanentRowError(
+                "unsupported_scheme", f"scheme {scheme[:20]!r}; expected {_EXPECTED}"
+            )
+        return self._by_scheme[scheme]
 
 
 @contextmanager
@@ -107,49 +107,9 @@ def _row_errors_only() -> Iterator[None]:
         raise TransientRowError("internal", f"loading failed: {type(exc).__name__}") from exc
 
 
-def scheme_of(ref: str) -> str:
-    """The scheme in lower case; ``file`` for a plain path.
-
-    Raises:
-        PermanentRowError: ``bad_reference`` or ``unsupported_scheme``.
-    """
-    if not ref.strip():
-        raise PermanentRowError("bad_reference", f"an empty reference; expected {_EXPECTED}")
-    if "\0" in ref or not _is_encodable(ref):
-        raise PermanentRowError("bad_reference", "a NUL or a lone surrogate in the reference")
-    match = _SCHEME.match(ref)
-    if match is None:
-        return "file"
-    scheme = match[1].lower()
-    if scheme not in {"file", "data", "http", "https", *_STORES}:
-        raise PermanentRowError(
-            "unsupported_scheme", f"scheme {scheme[:20]!r}; expected {_EXPECTED}"
-        )
-    return scheme
-
-
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _decode_data(ref: str, limit: int) -> tuple[bytes, dict[str, Any]]:
-    head, comma, payload = ref[5:].partition(",")
-    if not comma:
-        raise PermanentRowError("bad_reference", "a data: URI without a comma")
-    if len(payload) > 3 * limit + 1024:  # every byte may be written %XX
-        raise too_large(None, limit)
-    kind, *parameters = (part.strip().lower() for part in head.split(";"))
-    data = unquote_to_bytes(payload)
-    if "base64" in parameters:
-        try:
-            compact = b"".join(data.split())
-            data = base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)
-        except (binascii.Error, ValueError) as exc:
-            raise PermanentRowError("bad_reference", "a data: URI that is not base64") from exc
-    if len(data) > limit:
-        raise too_large(len(data), limit)
-    return data, {"size": len(data), "content_type": kind or "text/plain"}

@@ -1,6 +1,7 @@
 """What a loader gives back, and the two guards every loader shares: the deadline and the cap."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +13,13 @@ from pipeline.errors import PermanentRowError, TransientRowError
 class LoadedContent:
     """The bytes behind a reference.
 
-    ``info`` holds what is known of ``etag``, ``size``, ``mtime`` (ISO 8601, UTC) and
-    ``content_type``, and no secret: it goes into the item's ``metadata``.
+    ``notes`` hold what is known of ``etag``, ``size``, ``mtime`` (ISO 8601, UTC) and
+    ``content_type``, and no secret: they go into the item's ``metadata``.
     """
 
     data: bytes = field(repr=False)
     sha256: bytes
-    info: dict[str, Any]
+    notes: Mapping[str, Any]
 
 
 class Deadline:

@@ -7,7 +7,7 @@ between the check and the open gains nothing.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
 from pipeline.loaders.content import Deadline, iso, too_large
+from pipeline.loaders.options import LoadOptions
+from pipeline.references import scheme_of
 
 _CHUNK = 2**20
 _KINDS = (
@@ -27,12 +29,15 @@ _KINDS = (
 
 
 class FileLoader:
-    """Reads files below ``roots``."""
+    """Reads files below the media roots."""
 
-    def __init__(self, roots: Sequence[Path], max_bytes: int) -> None:
+    schemes: tuple[str, ...] = ("file",)
+
+    def __init__(self, options: LoadOptions) -> None:
+        roots = options.media_roots
         self._roots = tuple(dict.fromkeys(Path(os.path.realpath(root)) for root in roots))
         self._given = tuple(dict.fromkeys(roots))
-        self._max_bytes = max_bytes
+        self._max_bytes = options.max_bytes
 
     def load(self, ref: str, deadline: Deadline) -> tuple[bytes, dict[str, Any]]:
         with self._open(ref) as (descriptor, status):
@@ -44,11 +49,14 @@ class FileLoader:
                 if len(data) > self._max_bytes:  # grew, or has no size (/proc)
                     raise too_large(None, self._max_bytes)
                 deadline.left()
-        return bytes(data), _info(status)
+        return bytes(data), _notes(status)
 
-    def stat(self, ref: str) -> dict[str, Any]:
+    def stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
         with self._open(ref) as (_, status):
-            return _info(status)
+            return _notes(status)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     @contextmanager
     def _open(self, ref: str) -> Iterator[tuple[int, os.stat_result]]:
@@ -99,7 +107,7 @@ def path_of(ref: str) -> Path:
     Raises:
         PermanentRowError: ``bad_reference``, or ``forbidden_path`` for a ``..``.
     """
-    if ref[:5].lower() == "file:":
+    if scheme_of(ref) == "file":
         try:
             parts = urlsplit(ref)
         except ValueError as exc:
@@ -137,7 +145,7 @@ def _path_of_descriptor(descriptor: int, asked: Path) -> Path:
     return Path(str(link.readlink()).removesuffix(" (deleted)"))
 
 
-def _info(status: os.stat_result) -> dict[str, Any]:
+def _notes(status: os.stat_result) -> dict[str, Any]:
     return {"size": status.st_size, "mtime": iso(status.st_mtime)}
 
 

@@ -19,13 +19,13 @@ from urllib.parse import urljoin
 import httpcore
 import httpx
 
-from pipeline import __version__
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
 from pipeline.loaders.connections import CheckedBackend, HostGates
 from pipeline.loaders.content import Deadline, too_large
+from pipeline.loaders.options import LoadOptions
 from pipeline.loaders.urls import Url, parse_url
-from pipeline.modalities.text.cleaning import redact
-from pipeline.settings import Settings
+from pipeline.references import WEB, redact
+from pipeline.version import __version__
 
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 3600.0
@@ -37,19 +37,19 @@ _BUSY = {408, 425, 429, 500, 502, 503, 504}
 class HttpLoader:
     """One connection pool for all threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._max_bytes = settings.max_bytes
-        self._backend = CheckedBackend(
-            settings.http_allow_private, settings.connect_timeout_seconds
-        )
+    schemes: tuple[str, ...] = WEB
+
+    def __init__(self, options: LoadOptions) -> None:
+        self._max_bytes = options.max_bytes
+        self._backend = CheckedBackend(options.http_allow_private, options.connect_timeout_seconds)
         self._pool = httpcore.ConnectionPool(
             ssl_context=_ssl_context(),
-            max_connections=max(settings.load_workers, settings.http_per_host) * 2,
-            max_keepalive_connections=settings.load_workers,
+            max_connections=max(options.load_workers, options.http_per_host) * 2,
+            max_keepalive_connections=options.load_workers,
             keepalive_expiry=30.0,
             network_backend=self._backend,
         )
-        self._hosts = HostGates(settings.http_per_host)
+        self._hosts = HostGates(options.http_per_host)
 
     def close(self) -> None:
         self._pool.close()
@@ -67,13 +67,13 @@ class HttpLoader:
                 data += part
                 if len(data) > self._max_bytes:
                     raise too_large(None, self._max_bytes)
-        return bytes(data), {**_info(headers), "size": len(data)}
+        return bytes(data), {**_notes(headers), "size": len(data)}
 
     def stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
         """Ask with HEAD; a server that refuses HEAD gives an empty answer."""
         try:
             with self._answer("HEAD", ref, deadline) as response:
-                return _info(_headers(response))
+                return _notes(_headers(response))
         except PermanentRowError as exc:
             if exc.code in {"http_error", "permission_denied"}:  # presigned for GET alone
                 return {}
@@ -214,18 +214,18 @@ def _retry_after(value: str | None) -> float | None:
     return None
 
 
-def _info(headers: dict[str, str]) -> dict[str, Any]:
-    info: dict[str, Any] = {}
+def _notes(headers: dict[str, str]) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
     if etag := headers.get("etag"):
-        info["etag"] = etag[:200]
+        notes["etag"] = etag[:200]
     if headers.get("content-length", "").isdigit():
-        info["size"] = int(headers["content-length"])
+        notes["size"] = int(headers["content-length"])
     if modified := headers.get("last-modified"):
         with contextlib.suppress(ValueError, TypeError, OverflowError):
-            info["mtime"] = parsedate_to_datetime(modified).astimezone(UTC).isoformat()
+            notes["mtime"] = parsedate_to_datetime(modified).astimezone(UTC).isoformat()
     if kind := headers.get("content-type"):
-        info["content_type"] = kind.partition(";")[0].strip()[:100]
-    return info
+        notes["content_type"] = kind.partition(";")[0].strip()[:100]
+    return notes
 
 
 def _parts(response: httpcore.Response, deadline: Deadline) -> Iterator[bytes]:

@@ -9,21 +9,20 @@ without being redacted.
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from datetime import UTC, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import (
-    ConfigurationError,
     PermanentRowError,
     RowError,
     TransientRowError,
 )
 from pipeline.loaders.content import Deadline, too_large
-from pipeline.modalities.text.cleaning import redact_message
-from pipeline.settings import Settings
+from pipeline.loaders.options import LoadOptions
+from pipeline.loaders.places import Place, allowed_places
+from pipeline.references import STORES, redact_message
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -34,61 +33,16 @@ _EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class _Place:
-    """``scheme://bucket/key``; as an entry of the allow-list the key is a prefix."""
-
-    scheme: str
-    bucket: str
-    key: str
-
-    def contains(self, other: "_Place") -> bool:
-        prefix = self.key.rstrip("/")
-        return (self.scheme, self.bucket) == (other.scheme, other.bucket) and (
-            not prefix or other.key == prefix or other.key.startswith(prefix + "/")
-        )
-
-
-def _parse(ref: str) -> _Place:
-    scheme, _, rest = ref.partition("://")
-    bucket, _, key = rest.partition("/")
-    return _Place(scheme.lower(), bucket, key)
-
-
-def _allowed(settings: Settings) -> list[_Place]:
-    """The entries of the allow-list.
-
-    Raises:
-        ConfigurationError: naming an entry that is none.
-    """
-    places = [_parse(entry) for entry in settings.buckets]
-    for entry, place in zip(settings.buckets, places, strict=True):
-        if place.scheme not in _EXTRAS or not place.bucket:
-            raise ConfigurationError(
-                f"PIPELINE_BUCKETS: {entry!r}; expected entries such as s3://bucket/prefix"
-            )
-    return places
-
-
-def closed_buckets(references: Iterable[str], settings: Settings) -> list[str]:
-    """The buckets of those references that no entry of ``PIPELINE_BUCKETS`` allows."""
-    allowed = _allowed(settings)
-    closed = [
-        f"{place.scheme}://{place.bucket}"
-        for place in map(_parse, references)
-        if place.scheme in _EXTRAS and not any(entry.contains(place) for entry in allowed)
-    ]
-    return list(dict.fromkeys(closed))
-
-
 class ObjectLoader:
     """Reads objects from allowed buckets; one client per bucket, kept."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._max_bytes = settings.max_bytes
-        self._timeout = settings.load_timeout_seconds
-        self._connect_timeout = settings.connect_timeout_seconds
-        self._allowed = _allowed(settings)
+    schemes: tuple[str, ...] = STORES
+
+    def __init__(self, options: LoadOptions) -> None:
+        self._max_bytes = options.max_bytes
+        self._timeout = options.load_timeout_seconds
+        self._connect_timeout = options.connect_timeout_seconds
+        self._allowed = allowed_places(options)
         self._stores: dict[tuple[str, str], Store] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,20 +65,20 @@ class ObjectLoader:
     async def _get(self, store: "Store", key: str) -> tuple[bytes, dict[str, Any]]:
         obstore = import_module("obstore")
         result = await obstore.get_async(store, key)
-        info = _info(result.meta)
-        if info["size"] > self._max_bytes:
-            raise too_large(info["size"], self._max_bytes)
+        notes = _notes(result.meta)
+        if notes["size"] > self._max_bytes:
+            raise too_large(notes["size"], self._max_bytes)
         if kind := result.attributes.get("Content-Type"):
-            info["content_type"] = kind.partition(";")[0].strip()[:100]
+            notes["content_type"] = kind.partition(";")[0].strip()[:100]
         data = bytearray()
         async for part in result.stream(min_chunk_size=2**20):
             data += part
             if len(data) > self._max_bytes:
                 raise too_large(None, self._max_bytes)
-        return bytes(data), info
+        return bytes(data), notes
 
     async def _head(self, store: "Store", key: str) -> dict[str, Any]:
-        return _info(await import_module("obstore").head_async(store, key))
+        return _notes(await import_module("obstore").head_async(store, key))
 
     def _wait(self, work: Coroutine[Any, Any, _T], deadline: Deadline) -> _T:
         future = asyncio.run_coroutine_threadsafe(work, self._running_loop())
@@ -149,7 +103,7 @@ class ObjectLoader:
             return self._loop
 
     def _locate(self, ref: str) -> tuple["Store", str]:
-        place = _parse(ref)
+        place = Place.of(ref)
         if not place.bucket or not place.key or place.key.endswith("/"):
             raise PermanentRowError("bad_reference", f"expected {place.scheme}://bucket/key")
         if not any(allowed.contains(place) for allowed in self._allowed):
@@ -168,7 +122,7 @@ class ObjectLoader:
                 self._stores[name] = self._connect(place)
             return self._stores[name], place.key
 
-    def _connect(self, place: _Place) -> "Store":
+    def _connect(self, place: Place) -> "Store":
         try:
             stores = import_module("obstore.store")
         except ImportError as exc:
@@ -272,14 +226,14 @@ _CONNECT = {"s3": _s3, "gs": _gs, "az": _az}
 # -- answers -------------------------------------------------------------------------------------
 
 
-def _info(meta: Any) -> dict[str, Any]:
-    info: dict[str, Any] = {
+def _notes(meta: Any) -> dict[str, Any]:
+    notes: dict[str, Any] = {
         "size": int(meta["size"]),
         "mtime": meta["last_modified"].astimezone(UTC).isoformat(),
     }
     if meta.get("e_tag"):
-        info["etag"] = str(meta["e_tag"])[:200]
-    return info
+        notes["etag"] = str(meta["e_tag"])[:200]
+    return notes
 
 
 _ERRORS = {

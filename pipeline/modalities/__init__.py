@@ -1,10 +1,148 @@
-"""What a source item or an item may be; each modality has its own partition and index."""
+"""Modalities: what content is, how it is recognised, decoded and cut into parts.
 
-from typing import Literal, get_args
+A new one is a module here with one object, and a line in :data:`_BUILT_IN`; or an object of
+somebody else's, handed to :func:`register`. Nothing outside this room decides by a modality's name:
+what others need to know is an attribute of its object, or of its row in ``known_modalities``.
+"""
 
-ModalityName = Literal["text", "image"]
-# How results of several modalities are put into one order: see sql/functions/search_items.sql.
-Ranking = Literal["calibrated", "raw", "quota"]
+from collections.abc import Iterable, Sequence
 
-MODALITIES: tuple[str, ...] = get_args(ModalityName)
-RANKINGS: tuple[str, ...] = get_args(Ranking)
+from pipeline.errors import ConfigurationError
+from pipeline.modalities.base import (
+    Decoded,
+    Encoder,
+    Input,
+    Modality,
+    Part,
+    Reader,
+    ReadOptions,
+    Role,
+)
+from pipeline.modalities.image import IMAGE
+from pipeline.modalities.names import ModalityType, allow
+from pipeline.modalities.text import TEXT
+from pipeline.references import suffix_of
+
+__all__ = [
+    "IMAGE",
+    "TEXT",
+    "Decoded",
+    "Encoder",
+    "Input",
+    "Modality",
+    "ModalityType",
+    "Part",
+    "ReadOptions",
+    "Reader",
+    "Role",
+    "accepting",
+    "check_name",
+    "find",
+    "get",
+    "is_typed",
+    "known_names",
+    "of_reference",
+    "of_suffix",
+    "ordered",
+    "register",
+    "registered",
+    "sniffed",
+]
+
+_BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE)
+_REGISTERED: dict[str, Modality] = {modality.name: modality for modality in _BUILT_IN}
+
+
+def register(modality: Modality) -> None:
+    """Make a modality known to this process. The same object again changes nothing.
+
+    Raises:
+        ConfigurationError: another one has the name, or the name is not plain.
+    """
+    other = _REGISTERED.setdefault(modality.name, modality)
+    if other is not modality:
+        raise ConfigurationError(f"there is a modality {modality.name!r} already")
+    if not (modality.name.isascii() and modality.name.isalpha() and modality.name.islower()):
+        del _REGISTERED[modality.name]
+        raise ConfigurationError(f"{modality.name!r} is no plain name: lower-case letters only")
+    allow(modality.name)
+
+
+def unregister(name: str) -> None:
+    """Forget a modality that was registered; for tests."""
+    if any(modality.name == name for modality in _BUILT_IN):
+        raise ConfigurationError(f"the modality {name!r} comes with the package")
+    _REGISTERED.pop(name, None)
+
+
+def registered() -> list[Modality]:
+    """Every modality that this process can decode, those of the package first."""
+    return list(_REGISTERED.values())
+
+
+def find(name: str) -> Modality | None:
+    """The modality of that name; None: this process cannot decode it."""
+    return _REGISTERED.get(name)
+
+
+def get(name: str) -> Modality:
+    """The modality of that name.
+
+    Raises:
+        ConfigurationError: this process cannot decode it.
+    """
+    if (found := find(name)) is None:
+        raise ConfigurationError(
+            f"this installation cannot decode the modality {name!r}; it knows "
+            f"{', '.join(_REGISTERED)}"
+        )
+    return found
+
+
+def known_names() -> tuple[str, ...]:
+    """Every name that an item may have, as far as this process knows."""
+    return tuple(dict.fromkeys([*_REGISTERED, *ModalityType]))
+
+
+def check_name(name: str) -> str:
+    """The same name.
+
+    Raises:
+        ConfigurationError: there is no such modality; naming those that there are.
+    """
+    if name not in known_names():
+        raise ConfigurationError(
+            f"there is no modality {name!r}; there are: {', '.join(known_names())}"
+        )
+    return str(name)
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as people see them in tables: in the order of :func:`known_names`, others last."""
+    places = {name: place for place, name in enumerate(known_names())}
+    return tuple(sorted(names, key=lambda name: (places.get(name, len(places)), name)))
+
+
+def is_typed(name: str) -> bool:
+    """Whether people type queries of it: what the cache of query texts holds."""
+    return name == TEXT.name
+
+
+def of_suffix(suffix: str) -> Modality | None:
+    """Whose files end so; None: nobody's."""
+    return next((m for m in _REGISTERED.values() if suffix in m.suffixes), None)
+
+
+def of_reference(reference: str) -> Modality:
+    """What a reference to something elsewhere stands for, by its ending; an image without one."""
+    return of_suffix(suffix_of(reference)) or IMAGE
+
+
+def sniffed(head: bytes, among: Sequence[str]) -> Modality | None:
+    """What content is that begins so, of the modalities named."""
+    return next((m for m in _REGISTERED.values() if m.name in among and m.sniff(head)), None)
+
+
+def accepting(value: object) -> Modality | None:
+    """Whose decoded content a Python object is."""
+    return next((m for m in _REGISTERED.values() if m.accepts(value)), None)

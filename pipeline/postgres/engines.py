@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Engine, make_url
 from sqlalchemy import create_engine as sqlalchemy_create_engine
 
-from pipeline.postgres.connections import APPLICATION, KEEPALIVE, libpq_url
+from pipeline.postgres.connections import APPLICATION, KEEPALIVE
+from pipeline.postgres.urls import libpq_url
 
 
 def create_engine(url: str, **options: Any) -> Engine:

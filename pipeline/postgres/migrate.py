@@ -13,8 +13,9 @@ from sqlalchemy import pool
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import ConfigurationError, DatabaseError
-from pipeline.postgres.connections import check_server, connect, explain
+from pipeline.postgres.connections import connect, explain
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.requirements import check_server
 
 # Any two of ours may run at once (several containers start together); one waits for the other.
 MIGRATION_LOCK = 0x70697065

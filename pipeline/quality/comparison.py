@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from psycopg import sql
 
+from pipeline import modalities
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
@@ -50,12 +51,13 @@ class Recall:
 
 
 def sample_queries(connection: Connection, space: Space, modality: str, sample: int) -> list[Query]:
-    """Up to ``sample`` vectors: for texts half from the log of queries, the rest stored items.
+    """Up to ``sample`` vectors: of what people type half from the log of queries, the rest stored
+    items.
 
     The same on every call while the data is the same: the order is that of a hash.
     """
     logged: list[Query] = []
-    if modality == "text":
+    if modalities.is_typed(modality):
         rows = connection.execute(
             """
             SELECT embedding::text FROM query_embeddings

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import modalities
 from pipeline.errors import ConfigurationError
 from pipeline.quality.projection import Projection
 from pipeline.quality.tune import Tuning
@@ -29,10 +30,28 @@ if TYPE_CHECKING:
 
 CURVE_SUFFIXES = (".png", ".svg")
 MAP_SUFFIXES = (".png", ".svg", ".html")
-# Told apart by people who see colours differently (Okabe and Ito), and by shape.
-COLOURS = {"text": "#0072B2", "image": "#D55E00"}
-MARKERS = {"text": "o", "image": "^"}
+# Told apart by people who see colours differently (Okabe and Ito), and by shape; in the order of
+# the modalities, so that each has the same in every plot.
+_COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
+)  # fmt: skip
+_MARKERS = "o^sDvPX*"
 _LINK = re.compile(r'<a xlink:href="#item-(\d+)"[^>]*>')
+
+
+def colour_of(modality: str) -> str:
+    """As ``#rrggbb``."""
+    return _COLOURS[_place(modality) % len(_COLOURS)]
+
+
+def marker_of(modality: str) -> str:
+    """As matplotlib names its markers."""
+    return _MARKERS[_place(modality) % len(_MARKERS)]
+
+
+def _place(modality: str) -> int:
+    names = modalities.known_names()
+    return names.index(modality) if modality in names else len(names)
 
 
 def check_target(path: Path, suffixes: Sequence[str]) -> None:
@@ -66,8 +85,8 @@ def draw_map(projection: Projection, path: Path) -> None:
                 s=14,
                 alpha=0.6,
                 linewidths=0,
-                c=COLOURS[modality],
-                marker=MARKERS[modality],
+                c=colour_of(modality),
+                marker=marker_of(modality),
                 label=f"{modality} ({len(own)})",
             )
             if path.suffix.lower() == ".html":
@@ -93,9 +112,9 @@ def draw_tuning(tunings: Sequence[Tuning], path: Path) -> None:
             [r.milliseconds for r in tried],
             [r.recall for r in tried],
             linestyle="-" if tuning.query_modality == tuning.item_modality else "--",
-            marker=MARKERS[tuning.query_modality],
+            marker=marker_of(tuning.query_modality),
             markersize=4,
-            color=COLOURS[tuning.item_modality],
+            color=colour_of(tuning.item_modality),
             label=f"{label} (ef_search {tuning.chosen.ef_search})",
         )
         _ring(axes, tuning)
@@ -119,7 +138,7 @@ def _ring(axes: "Axes", tuning: Tuning) -> None:
         [tuning.chosen.recall],
         s=130,
         facecolors="none",
-        edgecolors=COLOURS[tuning.item_modality],
+        edgecolors=colour_of(tuning.item_modality),
         linewidths=1.6,
         zorder=3,
     )

@@ -1,17 +1,18 @@
 """Items in two dimensions, by principal components: the modality gap made visible."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
 from pipeline.errors import SpaceError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.quality.metrics import centred
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors
 
 Points = npt.NDArray[np.float64]
@@ -22,7 +23,7 @@ class Projection:
     """Points (n, 2) as stored and after each modality's mean is taken off; row i is one item.
 
     Attributes:
-        gap: distance between the means of the two modalities, 0 to 2; None with one modality.
+        gap: the largest distance between the means of two modalities, 0 to 2; None with one.
         explained: share of the variance that the two axes hold, before and after.
     """
 
@@ -46,7 +47,7 @@ def project(connection: Connection, space: Space, sample: int) -> Projection:
     rows: list[Vectors] = []
     moved: list[Vectors] = []
     means: list[npt.NDArray[np.float32]] = []
-    for modality in MODALITIES:
+    for modality in space.modalities:
         found = connection.execute(
             sql.SQL(
                 "SELECT left(content_ref, 200), embedding FROM {} "
@@ -75,9 +76,13 @@ def project(connection: Connection, space: Space, sample: int) -> Projection:
         labels=labels,
         before=before,
         after=after,
-        gap=float(np.linalg.norm(means[0] - means[1])) if len(means) == 2 else None,
+        gap=_largest_distance(means),
         explained=(explained_before, explained_after),
     )
+
+
+def _largest_distance(means: Sequence[npt.NDArray[np.float32]]) -> float | None:
+    return max((float(np.linalg.norm(a - b)) for a, b in combinations(means, 2)), default=None)
 
 
 def principal_components(rows: Vectors) -> tuple[Points, float]:

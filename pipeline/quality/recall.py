@@ -7,7 +7,6 @@ neighbours are near at all.
 from collections.abc import Callable, Sequence
 
 from pipeline.errors import SpaceError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.quality.comparison import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
@@ -43,9 +42,9 @@ def measure(
         )
     tuned = tuned_ef_search(connection, space)
     results = []
-    for asked in MODALITIES:
+    for asked in space.modalities:
         queries = sample_queries(connection, space, asked, sample)
-        for searched in MODALITIES:
+        for searched in space.modalities:
             for condition in conditions:
                 progress(f"{asked} -> {searched}, filter {condition}")
                 truth = exact(connection, space, searched, queries, k, condition)
@@ -93,7 +92,7 @@ def record(connection: Connection, space: Space, results: Sequence[Recall]) -> N
                 for r in results
             ],
         )
-        for modality in MODALITIES:
+        for modality in space.modalities:
             measured = [
                 r.recall
                 for r in results

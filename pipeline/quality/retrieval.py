@@ -6,16 +6,17 @@ are those of clip-benchmark for the same vectors and pairs, see docs/quality.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
 from pipeline.errors import ConfigurationError
-from pipeline.modalities import MODALITIES
-from pipeline.postgres.connections import Connection
+from pipeline.jobs import NOTES
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.quality.metrics import (
-    Groups,
     centred,
     first_ranks,
     group_numbers,
@@ -24,7 +25,6 @@ from pipeline.quality.metrics import (
     recall_at,
 )
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors
 
 KS = (1, 5, 10)
@@ -33,7 +33,7 @@ NDCG_K = 10
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One direction: how well one modality finds what belongs to it in the other."""
+    """One direction: how well one modality finds what belongs to it in another."""
 
     query_modality: str
     item_modality: str
@@ -45,7 +45,7 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalReport:
-    """Both directions, and NDCG@10 of results of both modalities, raw and calibrated."""
+    """Each direction, and NDCG@10 of results of all modalities, raw and calibrated."""
 
     space: str
     pairs_by: str
@@ -54,7 +54,7 @@ class RetrievalReport:
     ndcg_calibrated: float
 
     def mean_recall(self, k: int) -> float:
-        """R@k, mean of the two directions: the number that two spaces are compared by."""
+        """R@k, mean of the directions: the number that two spaces are compared by."""
         return float(np.mean([direction.recall[k] for direction in self.directions]))
 
 
@@ -69,54 +69,57 @@ class PairedItems:
 def retrieval(
     connection: Connection, space: Space, key: str, *, ks: Sequence[int] = KS
 ) -> RetrievalReport:
-    """Measure the space on the items whose metadata has ``key``.
+    """Measure the space on the items whose metadata has ``key``, over every pair of modalities.
 
     Raises:
-        ConfigurationError: no text and image share a value of the key.
+        ConfigurationError: no two modalities share a value of the key.
     """
-    paired = {modality: load_paired(connection, space, modality, key) for modality in MODALITIES}
-    shared = set(paired["text"].keys) & set(paired["image"].keys)
+    paired = {name: load_paired(connection, space, name, key) for name in space.modalities}
+    shared = {
+        (asked, searched): values
+        for asked, searched in permutations(paired, 2)
+        if (values := set(paired[asked].keys) & set(paired[searched].keys))
+    }
     if not shared:
         raise ConfigurationError(
-            f"no text and image of the space {space.name!r} share a value of metadata key "
-            f"{key!r}; keys there: {', '.join(metadata_keys(connection, space)) or 'none'}"
+            f"no two items of different modalities of the space {space.name!r} share a value of "
+            f"metadata key {key!r}; keys there: "
+            f"{', '.join(metadata_keys(connection, space)) or 'none'}"
         )
     # As in the papers, everything searched among belongs to some query.
-    kept = {modality: _only(items, shared) for modality, items in paired.items()}
-    numbers = group_numbers([key for items in kept.values() for key in items.keys])
-    texts = len(kept["text"].keys)
-    groups = {"text": numbers[:texts], "image": numbers[texts:]}
-    directions = tuple(
-        _direction(kept, groups, asked, searched, ks)
-        for asked, searched in (("text", "image"), ("image", "text"))
-    )
-    means = {modality: _mean(connection, space, modality) for modality in MODALITIES}
+    kept = {
+        name: _only(items, set().union(*(v for pair, v in shared.items() if name in pair)))
+        for name, items in paired.items()
+        if any(name in pair for pair in shared)
+    }
+    numbers = group_numbers([value for items in kept.values() for value in items.keys])
+    means = {name: _mean(connection, space, name) for name in kept}
     raw = np.concatenate([items.vectors for items in kept.values()])
-    calibrated = np.concatenate([centred(kept[m].vectors, means[m]) for m in MODALITIES])
+    calibrated = np.concatenate([centred(i.vectors, means[name]) for name, i in kept.items()])
     return RetrievalReport(
         space=space.name,
         pairs_by=key,
-        directions=directions,
+        directions=tuple(
+            _direction(pair, _only(paired[pair[0]], values), _only(paired[pair[1]], values), ks)
+            for pair, values in shared.items()
+        ),
         ndcg_raw=ndcg_at(raw, raw, numbers, NDCG_K),
         ndcg_calibrated=ndcg_at(calibrated, calibrated, numbers, NDCG_K),
     )
 
 
 def _direction(
-    kept: dict[str, PairedItems],
-    groups: dict[str, Groups],
-    asked: str,
-    searched: str,
-    ks: Sequence[int],
+    pair: tuple[str, str], asked: PairedItems, searched: PairedItems, ks: Sequence[int]
 ) -> Retrieval:
-    ranks = first_ranks(
-        kept[asked].vectors, groups[asked], kept[searched].vectors, groups[searched]
-    )
+    """How well the one finds what belongs to it in the other; both have the same keys."""
+    groups = group_numbers([*asked.keys, *searched.keys])
+    of_asked, of_searched = groups[: len(asked.keys)], groups[len(asked.keys) :]
+    ranks = first_ranks(asked.vectors, of_asked, searched.vectors, of_searched)
     return Retrieval(
-        query_modality=asked,
-        item_modality=searched,
+        query_modality=pair[0],
+        item_modality=pair[1],
         queries=len(ranks),
-        items=len(kept[searched].keys),
+        items=len(searched.keys),
         recall={k: recall_at(ranks, k) for k in ks},
         median_rank=median_rank(ranks),
     )
@@ -143,14 +146,14 @@ def metadata_keys(connection: Connection, space: Space, limit: int = 10) -> list
     """Keys that the metadata of the space's items has, from a sample; for a message."""
     tables = sql.SQL(" UNION ALL ").join(
         sql.SQL("(SELECT metadata FROM {} LIMIT 1000)").format(space.table(modality))
-        for modality in MODALITIES
+        for modality in space.modalities
     )
     rows = connection.execute(
         sql.SQL(
             "SELECT DISTINCT key FROM ({}) AS i, jsonb_object_keys(i.metadata) AS key "
-            "WHERE key <> '_pipeline' ORDER BY key LIMIT %s"
+            "WHERE key <> %s ORDER BY key LIMIT %s"
         ).format(tables),
-        (limit,),
+        (NOTES, limit),
     ).fetchall()
     return [key for (key,) in rows]
 
@@ -186,8 +189,10 @@ def _only(items: PairedItems, keys: set[str]) -> PairedItems:
 
 def _mean(connection: Connection, space: Space, modality: str) -> npt.NDArray[np.float32]:
     """Of all the modality's items, as the search functions centre by it."""
-    row = connection.execute(
-        sql.SQL("SELECT avg(embedding::vector) FROM {}").format(space.table(modality)), binary=True
-    ).fetchone()
-    assert row is not None
-    return unpack_vector(bytes(row[0]), "vector")
+    (mean,) = fetch_one(
+        connection.execute(
+            sql.SQL("SELECT avg(embedding::vector) FROM {}").format(space.table(modality)),
+            binary=True,
+        )
+    )
+    return unpack_vector(bytes(mean), "vector")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import SpaceError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.quality.comparison import Recall, exact, sample_queries, search
 from pipeline.spaces import Space, missing_indexes
@@ -57,9 +56,9 @@ def tune(
         )
     usable = [step for step in steps if step >= k]
     results = []
-    for asked in MODALITIES:
+    for asked in space.modalities:
         queries = sample_queries(connection, space, asked, sample)
-        for searched in MODALITIES:
+        for searched in space.modalities:
             truth = exact(connection, space, searched, queries, k, "none")
             if not any(t.rows for t in truth):
                 continue

@@ -18,12 +18,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.errors import RowError
-from pipeline.modalities.text.cleaning import redact
+from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
+from pipeline.references import redact
 
 CHANNEL = "ingest_jobs"
 
@@ -31,23 +33,6 @@ CHANNEL = "ingest_jobs"
 # is the epoch then, which the index of pending jobs puts first, and a claim of it is a claim of it
 # alone.
 SUSPECT_AFTER = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
-    """A job that this worker holds, with the source item as it was at the claim."""
-
-    space_id: int
-    source_id: int
-    version: int
-    attempts: int
-    modality: str
-    content_ref: str
-    metadata: str  # JSON as the database writes it; only passed on, so never parsed
-
-    def name(self) -> str:
-        """How a log line names the row."""
-        return f"source item {self.source_id}"
 
 
 def new_worker_id() -> str:
@@ -317,6 +302,12 @@ def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> 
         (space_id, "epoch" if suspects else "now"),
     ).fetchone()
     return bool(row and row[0])
+
+
+def wait_for_jobs(connection: Connection, seconds: float) -> bool:
+    """Whether a notification says that there are new jobs, waiting so long for one."""
+    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+    return any(connection.notifies(timeout=seconds, stop_after=1))
 
 
 _RETRY = """

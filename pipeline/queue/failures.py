@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.modalities.text.cleaning import redact
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
 from pipeline.queue.claims import Failure, FailureGroup
 from pipeline.queue.cures import CURES
+from pipeline.references import redact
 
 
 def grouped(connection: Connection, space_id: int) -> list[dict[str, Any]]:

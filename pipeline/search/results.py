@@ -1,19 +1,18 @@
-"""The article's own words for what is stored and found. Free of torch and of the database."""
+"""The article's own words for what is stored and found. Free of numpy: the command reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
+    from pipeline.modalities import ModalityType
 
-class ModalityType(StrEnum):
-    """What a vector stands for."""
-
-    TEXT = "text"
-    IMAGE = "image"
+# How results of several modalities are put into one order: see sql/functions/search_items.sql.
+Ranking = Literal["calibrated", "raw", "quota"]
+RANKINGS: tuple[str, ...] = get_args(Ranking)
 
 
 @dataclass(frozen=True)
@@ -22,16 +21,16 @@ class MultimodalDocument:
 
     Attributes:
         id: number of the item in ``multimodal_items``.
-        modality: text or image.
-        content_ref: the text, or the path or URI of the picture.
+        modality: such as text or image.
+        content_ref: the text, or the path or URI of an image.
         embedding: unit vector (dimensions,), float32; None where it was not asked for.
         metadata: the source item's metadata.
     """
 
     id: int
-    modality: ModalityType
+    modality: "ModalityType | str"
     content_ref: str
-    embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    embedding: "npt.NDArray[np.float32] | None" = field(default=None, repr=False, compare=False)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

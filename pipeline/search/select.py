@@ -17,10 +17,10 @@ from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import ColumnElement, Double, Select, bindparam, cast, select
 from sqlalchemy.orm import aliased
 
+from pipeline import modalities
 from pipeline.errors import ConfigurationError
-from pipeline.modalities import MODALITIES
+from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
-from pipeline.search.results import ModalityType
 
 Modality = ModalityType | str
 Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
@@ -28,14 +28,7 @@ Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
 
 def check_modality(modality: Modality | None) -> str | None:
     """The modality's name, or an error that lists the known ones."""
-    if modality is None:
-        return None
-    name = str(modality)
-    if name not in MODALITIES:
-        raise ConfigurationError(
-            f"there is no modality {name!r}; there are: {', '.join(MODALITIES)}"
-        )
-    return name
+    return None if modality is None else modalities.check_name(str(modality))
 
 
 def distance_to(vector: Vector) -> ColumnElement[float]:
@@ -71,7 +64,7 @@ def similar_to(
 ) -> Select[MultimodalItem, float]:
     """Items by nearness to a stored item, itself and its other parts left out.
 
-    ``modality`` may be the other one: the texts of a picture, the pictures of a text.
+    ``modality`` may be another one: the texts of an image, the images of a text.
     """
     item_id = item if isinstance(item, int) else item.id
     query_item = aliased(MultimodalItem)

@@ -10,16 +10,14 @@ lock that says "somebody serves" would hold.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from pipeline import spaces
-from pipeline.embedders.isolation import embed_isolating
-from pipeline.errors import PermanentRowError, RowError
-from pipeline.modalities.text.cleaning import clean_text
+from pipeline.embedders import Embedder
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
+from pipeline.search.query_encoding import embed_query_texts
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 
@@ -32,12 +30,6 @@ LOCK_CLASS = 0x70717279
 # Nobody waits for a request any more that is older; text_embedding() opens it again.
 REQUEST_SECONDS = 60
 LEASE_SECONDS = 30
-
-
-class QueryEmbedder(Protocol):
-    """What a server needs of a model."""
-
-    def embed_text(self, texts: Sequence[str]) -> Vectors: ...
 
 
 @dataclass
@@ -66,7 +58,7 @@ class QueryServer:
     def __init__(
         self,
         url: str,
-        load: Callable[[Space], QueryEmbedder],
+        load: Callable[[Space], Embedder],
         *,
         batch_size: int = 64,
         cache_size: int = 10_000,
@@ -83,7 +75,7 @@ class QueryServer:
         self._connection = ReconnectingConnection(
             url, "pipeline serve", Outage(outage_seconds, self._stop)
         )
-        self._model: tuple[Space, QueryEmbedder] | None = None
+        self._model: tuple[Space, Embedder] | None = None
         self._announced: tuple[Connection, int] | None = None
         self._since_forgetting = cache_size
 
@@ -120,8 +112,11 @@ class QueryServer:
         self.ready.set()
         claimed = self._connection.run(lambda c: claim(c, space.id, self._batch_size))
         if claimed:
-            vectors, errors = embed_queries(self._model[1], claimed)
-            self._connection.run(lambda c: answer(c, space, vectors, errors))
+            vectors, errors = embed_query_texts(self._model[1], claimed)
+            for error in errors.values():
+                logger.warning("a query text cannot be embedded: %s", error.message)
+            refused = {digest: error.message for digest, error in errors.items()}
+            self._connection.run(lambda c: answer(c, space, vectors, refused))
             self.report.batches += 1
             self.report.answered += len(vectors)
             self.report.refused += len(errors)
@@ -147,28 +142,6 @@ class QueryServer:
         # A notification that arrived since the last look is there already, and ends the wait.
         for _ in connection.notifies(timeout=self._poll_seconds, stop_after=1):
             pass
-
-
-def embed_queries(
-    embedder: QueryEmbedder, claimed: dict[bytes, str]
-) -> tuple[dict[bytes, Vectors], dict[bytes, str]]:
-    """Vectors of the texts by their hash, and of those that have none, why; in one batch."""
-    vectors: dict[bytes, Vectors] = {}
-    errors: dict[bytes, str] = {}
-    texts: dict[bytes, str] = {}
-    for digest, query in claimed.items():
-        try:
-            texts[digest] = clean_text(query)
-        except PermanentRowError as exc:
-            errors[digest] = exc.message
-    results = embed_isolating(embedder.embed_text, list(texts.values()))
-    for digest, result in zip(texts, results, strict=True):
-        if isinstance(result, RowError):
-            logger.warning("a query text cannot be embedded: %s", result.message)
-            errors[digest] = result.message
-        else:
-            vectors[digest] = result
-    return vectors, errors
 
 
 def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]:

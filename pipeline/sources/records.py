@@ -2,41 +2,53 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import modalities
 from pipeline.errors import ConfigurationError
 
 TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
-USUAL = {
-    "key": ("key", "id", "source_key", "uid"),
-    "text": ("text", "caption", "title", "description"),
-    "image": ("image", "image_path", "image_url", "file", "path", "url", "uri", "content_ref"),
-}
+USUAL_KEYS = ("key", "id", "source_key", "uid")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table mean what; None: the first of the usual names that is there."""
+    """Which columns of a table mean what.
+
+    Attributes:
+        key: None: the first of the usual names that is there.
+        content: by modality, those that somebody named; of the others the first of the modality's
+            usual names that is there.
+        metadata: None: every other column.
+    """
 
     key: str | None = None
-    text: str | None = None
-    image: str | None = None
-    metadata: tuple[str, ...] | None = None  # None: every other column
+    content: Mapping[str, str] = field(default_factory=dict)
+    metadata: tuple[str, ...] | None = None
 
     def asked(self) -> list[str]:
         """Those that somebody named, so that they must be there."""
-        named = [self.key, self.text, self.image, *(self.metadata or ())]
+        named = [self.key, *self.content.values(), *(self.metadata or ())]
         return [column for column in named if column is not None]
 
-    def name(self, kind: str, record: Mapping[str, Any]) -> str | None:
-        """The column for ``key``, ``text`` or ``image`` in a record."""
-        asked: str | None = getattr(self, kind)
-        if asked is not None:
-            return asked
-        return next((name for name in USUAL[kind] if name in record), None)
+    def of_key(self, record: Mapping[str, Any]) -> str | None:
+        """The column of a record that holds its key."""
+        return self.key or _first(USUAL_KEYS, record)
+
+    def of_content(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """By modality the column of a record that holds its content."""
+        found = {
+            modality.name: self.content.get(modality.name) or _first(modality.columns, record)
+            for modality in modalities.registered()
+        }
+        return {name: column for name, column in found.items() if column is not None}
+
+
+def _first(usual: Sequence[str], record: Mapping[str, Any]) -> str | None:
+    return next((name for name in usual if name in record), None)
 
 
 def missing_columns(path: Path, columns: Columns) -> str | None:

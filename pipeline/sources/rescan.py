@@ -1,27 +1,29 @@
-"""Find the pictures whose object has changed behind an unchanged reference.
+"""Find the content that has changed behind an unchanged reference.
 
-Their jobs are re-opened; the next ingest loads them, and embeds those whose content is new.
+The jobs of such rows are re-opened; the next ingest loads them, and embeds those whose content is
+new.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import PermanentRowError, TransientRowError
-from pipeline.postgres.connections import Connection
-from pipeline.spaces.items import FOUND
+from pipeline.jobs import NOTES
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.references import is_data
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")
 PAGE = 500
 
-Stat = Callable[[str], dict[str, Any]]
+Stat = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass
 class RescanReport:
-    """Counts of stored pictures. ``gone``: no longer to be had; the next ingest says why."""
+    """Counts of stored content. ``gone``: no longer to be had; the next ingest says why."""
 
     checked: int = 0
     changed: int = 0
@@ -37,7 +39,7 @@ def rescan(
     workers: int = 8,
     progress: Callable[[RescanReport], None] | None = None,
 ) -> RescanReport:
-    """Compare every stored picture, or those of one source, with its object as it is now.
+    """Compare everything stored that was loaded, or that of one source, with what is there now.
 
     Args:
         stat: from a reference to its etag, size and mtime (``Loader.stat``).
@@ -60,18 +62,22 @@ def rescan(
     return report
 
 
-def count_pictures(connection: Connection, source: str | None) -> int:
-    """How many stored pictures a rescan looks at."""
-    row = connection.execute(
-        """
-        SELECT count(*) FROM source_items AS s
-        JOIN multimodal_items AS i ON i.source_id = s.id AND i.modality = 'image'
-        WHERE s.modality = 'image' AND (%(source)s::text IS NULL OR s.source = %(source)s)
-        """,
-        {"source": source},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+def count_loaded(connection: Connection, source: str | None) -> int:
+    """How many stored rows a rescan looks at: those whose reference is not the content itself."""
+    (count,) = fetch_one(
+        connection.execute(
+            """
+            SELECT count(*)
+            FROM source_items AS s
+            JOIN known_modalities AS k ON k.name = s.modality AND NOT k.inline
+            JOIN multimodal_items AS i
+                ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
+            WHERE %(source)s::text IS NULL OR s.source = %(source)s
+            """,
+            {"source": source},
+        )
+    )
+    return int(count)
 
 
 def _pages(
@@ -82,14 +88,15 @@ def _pages(
     while True:
         page = connection.execute(
             """
-            SELECT s.id, s.content_ref, coalesce(i.metadata -> %(found)s, '{}'::jsonb)
+            SELECT s.id, s.content_ref, coalesce(i.metadata -> %(notes)s, '{}'::jsonb)
             FROM source_items AS s
-            JOIN multimodal_items AS i ON i.source_id = s.id AND i.modality = 'image'
-            WHERE s.modality = 'image' AND s.id > %(last)s
-              AND (%(source)s::text IS NULL OR s.source = %(source)s)
+            JOIN known_modalities AS k ON k.name = s.modality AND NOT k.inline
+            JOIN multimodal_items AS i
+                ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
+            WHERE s.id > %(last)s AND (%(source)s::text IS NULL OR s.source = %(source)s)
             ORDER BY s.id LIMIT %(page)s
             """,
-            {"found": FOUND, "last": last, "source": source, "page": PAGE},
+            {"notes": NOTES, "last": last, "source": source, "page": PAGE},
         ).fetchall()
         if not page:
             return
@@ -97,15 +104,15 @@ def _pages(
         last = page[-1][0]
 
 
-def _state(stat: Stat, content_ref: str, found: dict[str, Any]) -> str:
+def _state(stat: Stat, content_ref: str, notes: Mapping[str, Any]) -> str:
     try:
         now = stat(content_ref)
     except PermanentRowError:
         return "gone"
     except TransientRowError:
         return "unreachable"
-    known = [name for name in IDENTITY if name in now and name in found]
-    if not now and content_ref[:5].lower() == "data:":
+    known = [name for name in IDENTITY if name in now and name in notes]
+    if not now and is_data(content_ref):
         return "same"  # the reference is the content
     # A store that tells nothing to compare by: only loading can tell.
-    return "same" if known and all(now[n] == found[n] for n in known) else "changed"
+    return "same" if known and all(now[n] == notes[n] for n in known) else "changed"

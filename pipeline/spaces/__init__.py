@@ -8,7 +8,7 @@ same queue. Changing the model is one short transaction that swaps partitions, s
 from pipeline.spaces.activation import activate, check_coverage, rollback
 from pipeline.spaces.coverage import Coverage, coverage
 from pipeline.spaces.creation import check_may_create, create, drop
-from pipeline.spaces.index.build import (
+from pipeline.spaces.index.hnsw import (
     IndexProgress,
     build_indexes,
     index_is_valid,
@@ -21,6 +21,7 @@ from pipeline.spaces.space import (
     active_space,
     check_model,
     find_active,
+    find_space,
     get_space,
     list_spaces,
     name_for,
@@ -42,6 +43,7 @@ __all__ = [
     "drop",
     "enqueue_missing",
     "find_active",
+    "find_space",
     "get_space",
     "has_whole_index",
     "index_is_valid",

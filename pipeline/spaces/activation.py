@@ -21,10 +21,9 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import SpaceError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
 from pipeline.spaces.coverage import coverage
-from pipeline.spaces.index.build import build_indexes, missing_indexes
+from pipeline.spaces.index.hnsw import build_indexes, missing_indexes
 from pipeline.spaces.index.parent import PARENT_INDEX, PATIENCE_MS, create_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
@@ -172,7 +171,7 @@ def _swap_in(connection: Connection, space: Space, attempts: int, *, recreate: b
 
 def _lock(connection: Connection, space: Space, old: Space | None) -> None:
     tables = sql.SQL(", ").join(
-        owner.table(modality) for owner in (space, old) if owner for modality in MODALITIES
+        owner.table(modality) for owner in (space, old) if owner for modality in owner.modalities
     )
     _set_lock_timeout(connection, VACUUM_PATIENCE_MS)
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(tables))
@@ -190,7 +189,7 @@ def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
     if old is not None and old.id == space.id:
         return
     if old is not None:
-        for modality in MODALITIES:
+        for modality in old.modalities:
             connection.execute(
                 sql.SQL("ALTER TABLE multimodal_items DETACH PARTITION {}").format(
                     old.table(modality)
@@ -206,7 +205,7 @@ def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
     # Valid at once, since the parent has no partition at this moment; the partitions' own
     # indexes join it as they are attached.
     create_parent_index(connection, space)
-    for modality in MODALITIES:
+    for modality in space.modalities:
         connection.execute(
             sql.SQL("ALTER TABLE multimodal_items ATTACH PARTITION {} FOR VALUES IN ({})").format(
                 space.table(modality), sql.Literal(modality)
@@ -236,7 +235,7 @@ def _change_type(connection: Connection, space: Space, *, recreate: bool) -> Non
 def _holders(connection: Connection, space: Space, old: Space | None) -> str:
     """Who holds the tables, longest transaction first, for a message."""
     names = ["multimodal_items"]
-    names += [owner.table_name(m) for owner in (space, old) if owner for m in MODALITIES]
+    names += [owner.table_name(m) for owner in (space, old) if owner for m in owner.modalities]
     rows = connection.execute(
         """
         SELECT DISTINCT ON (a.xact_start, a.pid) format('process %%s (%%s, for %%s s)', a.pid,

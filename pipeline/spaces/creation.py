@@ -5,9 +5,9 @@ import json
 import psycopg
 from psycopg import sql
 
-from pipeline.embedders.description import ModelDescription
+from pipeline import modalities
+from pipeline.embedders import Description, Embedder
 from pipeline.errors import ConfigurationError, SpaceError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
@@ -21,18 +21,22 @@ MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 def create(
     connection: Connection,
     name: str,
-    model: ModelDescription,
+    embedder: Embedder,
     *,
     vector_type: str = "halfvec",
     hnsw_m: int = 16,
     hnsw_ef_construction: int = 64,
 ) -> Space:
-    """Create a space in state ``building``, its detached tables, and a job per source item.
+    """Create a space in state ``building``, its detached tables, and its jobs.
+
+    It has a table for each modality that the embedder has an encoder for, and a job for every
+    source item of these modalities.
 
     Raises:
         ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
         SpaceError: the name or the model's fingerprint is taken, or another space is building.
     """
+    model = embedder.description
     for other in list_spaces(connection):
         if other.fingerprint == model.fingerprint():
             raise SpaceError(f"this model is the one of the space {other.name!r}; use that one")
@@ -65,8 +69,10 @@ def create(
                 ),
             )
             space = get_space(connection, name)
-            for modality in MODALITIES:
+            for modality in modalities.ordered(embedder.encoders):
+                _know(connection, modality)
                 create_table(connection, space, modality)
+            space = get_space(connection, name)
     except psycopg.errors.LockNotAvailable as exc:
         raise SpaceError(
             "source_items is being written by a long transaction; try again when it has ended"
@@ -99,8 +105,20 @@ def check_may_create(connection: Connection, name: str) -> None:
             )
 
 
+def _know(connection: Connection, name: str) -> None:
+    """Let source items be of this modality; the database knows those of the package already."""
+    modality = modalities.get(name)
+    connection.execute(
+        """
+        INSERT INTO known_modalities (name, media, inline, description)
+        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+        """,
+        (name, modality.media, modality.inline, modality.description),
+    )
+
+
 def _check_vectors(
-    model: ModelDescription, vector_type: str, hnsw_m: int, hnsw_ef_construction: int
+    model: Description, vector_type: str, hnsw_m: int, hnsw_ef_construction: int
 ) -> None:
     most = MOST_DIMENSIONS.get(vector_type)
     if most is None:
@@ -140,7 +158,7 @@ def drop(connection: Connection, space: Space) -> None:
                     "dropped, so activate another one first"
                 )
             connection.execute("DELETE FROM ingest_jobs WHERE space_id = %s", (space.id,))
-            for modality in MODALITIES:
+            for modality in space.modalities:
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(space.table(modality)))
     except psycopg.errors.LockNotAvailable as exc:
         raise SpaceError(

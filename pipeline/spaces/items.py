@@ -5,81 +5,25 @@ no catalogue churn, and nothing that PgBouncer's transaction mode would lose.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from psycopg import sql
 
-from pipeline.modalities import MODALITIES
+from pipeline.jobs import NOTES, FinishedJob
 from pipeline.postgres.arrays import (
-    PackedArray,
     allow_packed,
-    head,
     pack_bytes,
     pack_integers,
     pack_json,
     pack_texts,
 )
-from pipeline.postgres.connections import Connection
-from pipeline.queue.claims import ClaimedJob
-from pipeline.spaces import Space
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.vector_arrays import pack_vectors, unpack_vector
+from pipeline.spaces.space import Space
 from pipeline.vectors import Vectors
-
-# Under this key of an item's metadata stands what the intake found; the rest is the source's own.
-FOUND = "_pipeline"
-
-_ELEMENT = {"halfvec": ">f2", "vector": ">f4"}
-
-
-def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> PackedArray:
-    """``vectors`` (n, D) as a binary array of ``vector_type``.
-
-    Layout (pgvector's and PostgreSQL's receive functions, big-endian): the array's header, then
-    per element its length in bytes, D and an unused field as int16, and D floats.
-    """
-    count, dimensions = vectors.shape
-    floats = np.dtype(_ELEMENT[vector_type])
-    element = np.zeros(
-        count,
-        dtype=[
-            ("length", ">i4"),
-            ("dimensions", ">i2"),
-            ("unused", ">i2"),
-            ("values", floats, (dimensions,)),
-        ],
-    )
-    element["length"] = 4 + dimensions * floats.itemsize
-    element["dimensions"] = dimensions
-    element["values"] = vectors
-    return PackedArray(head(element_oid, count) + element.tobytes())
-
-
-def unpack_vector(data: bytes, vector_type: str) -> npt.NDArray[np.float32]:
-    """One vector (D,) from its binary form, float32."""
-    return np.frombuffer(data, dtype=_ELEMENT[vector_type], offset=4).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedItem:
-    """One row to be written: a part of a source item with its unit vector."""
-
-    part: int
-    content_ref: str
-    metadata: str  # JSON, the source item's own
-    found: dict[str, Any]  # by the intake
-    content_sha256: bytes
-    vector: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedJob:
-    """A job all of whose parts are embedded."""
-
-    job: ClaimedJob
-    items: Sequence[EmbeddedItem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +55,7 @@ class Writer:
         # their keys, as the triggers on source_items do, so that the two cannot deadlock.
         written = [
             self._finish(connection, worker, modality, of_modality)
-            for modality in MODALITIES
+            for modality in self.space.modalities
             if (of_modality := [f for f in finished if f.job.modality == modality])
         ]
         return Written(sum(w.jobs for w in written), sum(w.items for w in written))
@@ -131,9 +75,8 @@ class Writer:
             self.space.vector_type,
             self._element_oid(connection),
         )
-        row = (
-            allow_packed(connection.cursor())
-            .execute(
+        row = fetch_one(
+            allow_packed(connection.cursor()).execute(
                 self._statement(modality),
                 {
                     "space": self.space.id,
@@ -147,18 +90,16 @@ class Writer:
                     "parts": pack_integers([item.part for _, item in items], "integer"),
                     "refs": pack_texts([item.content_ref for _, item in items]),
                     "metadata": pack_json([item.metadata for _, item in items]),
-                    "found": pack_json([_as_json(item.found) for _, item in items]),
+                    "notes": pack_json([_as_json(item.notes) for _, item in items]),
                     "hashes": pack_bytes([item.content_sha256 for _, item in items]),
                     "vectors": packed,
                 },
             )
-            .fetchone()
         )
-        assert row is not None
         return Written(*row)
 
     def _statement(self, modality: str) -> sql.Composed:
-        others = [other for other in MODALITIES if other != modality]
+        others = [other for other in self.space.modalities if other != modality]
         return sql.SQL(
             """
             WITH held AS MATERIALIZED (
@@ -184,13 +125,13 @@ class Writer:
                 INSERT INTO {table} AS i (source_id, part, modality, content_ref, metadata,
                     space_id, content_sha256, embedding)
                 SELECT held.source_id, v.part, %(modality)s, v.content_ref,
-                    CASE WHEN jsonb_typeof(v.metadata) = 'object' THEN v.metadata || v.found
+                    CASE WHEN jsonb_typeof(v.metadata) = 'object' THEN v.metadata || v.notes
                         ELSE v.metadata END,
                     %(space)s, v.content_sha256, v.embedding
                 FROM unnest(%(claims)s::bigint[], %(parts)s::integer[], %(refs)s::text[],
-                            %(metadata)s::jsonb[], %(found)s::jsonb[], %(hashes)s::bytea[],
+                            %(metadata)s::jsonb[], %(notes)s::jsonb[], %(hashes)s::bytea[],
                             %(vectors)s::{array})
-                    AS v (claim, part, content_ref, metadata, found, content_sha256, embedding)
+                    AS v (claim, part, content_ref, metadata, notes, content_sha256, embedding)
                 JOIN held USING (claim)
                 ORDER BY held.source_id, v.part
                 ON CONFLICT (source_id, part, modality) DO UPDATE SET
@@ -219,16 +160,15 @@ class Writer:
         # Per backend process, since a reconnect may reach a restored database.
         backend = connection.info.backend_pid
         if backend not in self._oids:
-            row = connection.execute(
-                "SELECT %s::regtype::oid", (self.space.vector_type,)
-            ).fetchone()
-            assert row is not None
-            self._oids = {backend: row[0]}
+            (oid,) = fetch_one(
+                connection.execute("SELECT %s::regtype::oid", (self.space.vector_type,))
+            )
+            self._oids = {backend: oid}
         return self._oids[backend]
 
     def known_vectors(
         self, connection: Connection, modality: str, hashes: Sequence[bytes]
-    ) -> dict[bytes, npt.NDArray[np.float32]]:
+    ) -> dict[bytes, Vectors]:
         """The vectors that the space already has for content of these SHA-256 sums."""
         # Not = ANY: of a table that is just being filled there are no statistics, the planner takes
         # many hashes for the better part of it and reads it all, again for every claim.
@@ -255,5 +195,5 @@ class Writer:
         }
 
 
-def _as_json(found: dict[str, Any]) -> str:
-    return json.dumps({FOUND: found}) if found else "{}"
+def _as_json(notes: Mapping[str, Any]) -> str:
+    return json.dumps({NOTES: dict(notes)}) if notes else "{}"

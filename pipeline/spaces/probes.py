@@ -1,26 +1,27 @@
-"""Probes: a few stored inputs with their vectors, embedded again whenever a worker starts.
+"""Probes: a few stored inputs with their vectors, embedded again whenever a model is opened.
 
 A space's description says which model made it. What no description covers (a library that resizes
 or tokenizes differently, a damaged checkpoint under a cached hash, a device that computes wrongly)
-shows in the vectors: then a worker writes nothing rather than vectors that do not compare.
+shows in the vectors: then nothing is written or answered rather than with vectors that do not
+compare.
 """
 
-import io
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
 
 import numpy as np
 import psycopg
-from PIL import Image, ImageDraw
 
-from pipeline.embedders.description import ModelDescription
+from pipeline import embedders, modalities
+from pipeline.embedders import Embedder
+from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError
-from pipeline.postgres.connections import Connection
-from pipeline.spaces import Space
+from pipeline.modalities import ReadOptions
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.spaces.space import Space
 from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
@@ -31,47 +32,35 @@ logger = logging.getLogger(__name__)
 FLOORS = {"float32": 0.99999}
 FLOOR = 0.999
 
-# Short, cut-worthy, upper case, punctuated, not Latin: each touches another part of a tokenizer.
-TEXTS = (
-    "a photo of a cat",
-    "Two RED bicycles, leaning against a brick wall -- in the rain!",
-    "42",
-    "naïve café, 北京, שלום, 🚲",
-    "The harbour at dawn, seen from the hill: small boats, gulls, fog, and one bright window.",
-)
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "tokenizers", "transformers", "pillow")
-
-
-class ProbedEmbedder(Protocol):
-    """What probing needs of ``MultimodalEmbedder``."""
-
-    @property
-    def description(self) -> ModelDescription: ...
-    def embed_text(self, texts: Sequence[str]) -> Vectors: ...
-    def embed_images(self, images: Sequence[Image.Image]) -> Vectors: ...
+# Nothing is repeated between windows, and nothing refused for its length.
+_OPTIONS = ReadOptions(text_overlap_tokens=0, max_windows=10_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An input as it is stored: the text in UTF-8, or the picture as a PNG."""
+    """An input as it is stored, such as a text in UTF-8 or an image as a PNG."""
 
     modality: str
     content: bytes
 
 
-def inputs() -> list[Probe]:
+def inputs(of_modalities: Sequence[str]) -> list[Probe]:
     """The probes of a new space; deterministic, but what is stored is what is embedded again."""
-    texts = [Probe("text", text.encode()) for text in TEXTS]
-    return texts + [Probe("image", _png(image)) for image in _pictures()]
+    return [
+        Probe(name, content)
+        for name in modalities.ordered(of_modalities)
+        for content in modalities.get(name).probes()
+    ]
 
 
-def store(connection: Connection, space: Space, embedder: ProbedEmbedder) -> int:
+def store(connection: Connection, space: Space, embedder: Embedder) -> int:
     """Embed the probes with the space's model and keep the vectors, in place of earlier ones.
 
     Raises:
         ModelError: the model gives no direction for an input, so it is not fit for a space.
     """
-    probes = inputs()
+    probes = inputs(space.modalities)
     vectors = _embed(probes, embedder)
     if not np.isfinite(vectors).all():
         raise ModelError(
@@ -104,9 +93,7 @@ def floor_of(space: Space) -> float:
     return FLOORS.get(space.precision, FLOOR)
 
 
-def compare(
-    connection: Connection, space: Space, embedder: ProbedEmbedder
-) -> list[tuple[float, str]]:
+def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tuple[float, str]]:
     """Each stored probe embedded again: the cosine to its stored vector, and its modality."""
     rows = connection.execute(
         "SELECT modality, content, embedding FROM space_probes WHERE space_id = %s ORDER BY probe",
@@ -124,21 +111,25 @@ def compare(
     return cosines
 
 
-def verify(connection: Connection, space: Space, embedder: ProbedEmbedder) -> None:
+def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
     """Embed the stored probes again; a space without any gets them now.
+
+    A role that may not read them is warned, and one that may not store any as well.
 
     Raises:
         ModelError: the vectors differ; naming the probes, and what changed as far as is known.
     """
-    cosines = compare(connection, space, embedder)
-    if not cosines:
-        try:
+    try:
+        cosines = compare(connection, space, embedder)
+        if not cosines:
             store(connection, space, embedder)
-        except psycopg.errors.InsufficientPrivilege:
-            logger.warning(
-                "The space has no probes, and this role may not store any.",
-                extra={"space": space.name},
-            )
+            return
+    except psycopg.errors.InsufficientPrivilege:
+        logger.warning(
+            "This role may not read the probes of the space, or has none to read and may not "
+            "store any; the model is not compared with what it gave before.",
+            extra={"space": space.name},
+        )
         return
     floor = floor_of(space)
     drifted = [(cosine, modality) for cosine, modality in cosines if cosine < floor]
@@ -160,22 +151,18 @@ def libraries() -> dict[str, str]:
 def _explain(
     connection: Connection,
     space: Space,
-    embedder: ProbedEmbedder,
+    embedder: Embedder,
     drifted: Sequence[tuple[float, str]],
     probes: int,
     floor: float,
 ) -> str:
     least, _ = min(drifted)
-    modalities = sorted({modality for _, modality in drifted})
-    changed = [
-        difference
-        for difference in _stored_description(space, embedder)
-        if not difference.startswith("model:")
-    ]
-    row = connection.execute(
-        "SELECT probed_with FROM embedding_spaces WHERE id = %s", (space.id,)
-    ).fetchone()
-    before = (row[0] if row else None) or {}
+    of_modalities = sorted({modality for _, modality in drifted})
+    changed = _differences(space, embedder)
+    (stored,) = fetch_one(
+        connection.execute("SELECT probed_with FROM embedding_spaces WHERE id = %s", (space.id,))
+    )
+    before = stored or {}
     changed += [
         f"{name}: {before[name]} != {new}"
         for name, new in libraries().items()
@@ -189,50 +176,28 @@ def _explain(
     )
     return (
         f"the model does not give the vectors of the space {space.name!r} any more: "
-        f"{len(drifted)} of {probes} probes ({', '.join(modalities)}) have a cosine below {floor} "
-        f"to the stored ones, the least is {least:.5f}; {reason}; nothing was written. Bring back "
-        "what changed, or build a new space with `pipeline space create`"
+        f"{len(drifted)} of {probes} probes ({', '.join(of_modalities)}) have a cosine below "
+        f"{floor} to the stored ones, the least is {least:.5f}; {reason}; nothing was written. "
+        "Bring back what changed, or build a new space with `pipeline space create`"
     )
 
 
-def _stored_description(space: Space, embedder: ProbedEmbedder) -> list[str]:
+def _differences(space: Space, embedder: Embedder) -> list[str]:
     try:
-        return ModelDescription.from_dict(space.description).differences(embedder.description)
-    except TypeError:
-        return ["the space was described by another version of the pipeline"]
+        return embedders.described(space.description).differences(embedder.description)
+    except ModelError as exc:
+        return [str(exc)]
 
 
-def _embed(probes: Sequence[Probe], embedder: ProbedEmbedder) -> Vectors:
+def _embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
     """Rows in the order of the probes; one call per modality."""
-    texts = [p.content.decode() for p in probes if p.modality == "text"]
-    images = [_open(p.content) for p in probes if p.modality == "image"]
-    of_texts = iter(embedder.embed_text(texts) if texts else ())
-    of_images = iter(embedder.embed_images(images) if images else ())
-    return np.stack([next(of_texts if p.modality == "text" else of_images) for p in probes])
-
-
-def _pictures() -> list[Image.Image]:
-    """Fine stripes show another resampling, odd sides another crop, colours another mean and
-    standard deviation."""
-    y, x = np.mgrid[0:240, 0:320]
-    ramp = np.stack([x * 255 // 319, y * 255 // 239, 255 - x * 255 // 319], axis=-1)
-    stripes = np.repeat((((x + 2 * y) // 3) % 2 * 255)[..., None], 3, axis=-1)
-    noise = np.random.default_rng(7).integers(0, 256, (96, 224, 3))
-    pictures = [Image.fromarray(a.astype(np.uint8)) for a in (ramp, stripes, noise)]
-    scene = Image.new("RGB", (180, 300), (120, 170, 230))
-    draw = ImageDraw.Draw(scene)
-    draw.rectangle((0, 200, 180, 300), fill=(40, 120, 50))
-    draw.ellipse((50, 90, 130, 170), fill=(220, 40, 30))
-    draw.line((10, 10, 170, 290), fill=(250, 240, 80), width=9)
-    return [*pictures, scene]
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _open(content: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        return image.convert("RGB")
+    rows: dict[int, Vectors] = {}
+    for name in dict.fromkeys(probe.modality for probe in probes):
+        modality, encoder = modalities.get(name), embedder.encoders[name]
+        numbers = [n for n, probe in enumerate(probes) if probe.modality == name]
+        contents = [
+            modality.parts(modality.decode(probes[n].content, _OPTIONS), encoder, _OPTIONS)
+            for n in numbers
+        ]
+        rows |= dict(zip(numbers, embed_whole(encoder, contents, "item"), strict=True))
+    return np.stack([rows[n] for n in range(len(probes))])

@@ -8,7 +8,8 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
-from pipeline.embedders.description import ModelDescription
+from pipeline import embedders, modalities
+from pipeline.embedders.description import Description
 from pipeline.errors import ModelError, SpaceError
 from pipeline.postgres.connections import Connection
 
@@ -17,7 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Space:
-    """A row of ``embedding_spaces``."""
+    """A row of ``embedding_spaces``, and the modalities that it has tables for."""
 
     id: int
     name: str
@@ -29,12 +30,16 @@ class Space:
     context_length: int
     fingerprint: str
     description: dict[str, Any]
+    modalities: tuple[str, ...]
     hnsw_m: int
     hnsw_ef_construction: int
     ef_search: int
     created_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "modalities", modalities.ordered(self.modalities))
 
     def table_name(self, modality: str) -> str:
         """``multimodal_items_<modality>_s<id>``."""
@@ -66,7 +71,9 @@ class Space:
 
 _COLUMNS = sql.SQL(
     "id, name, state, model, dimensions, vector_type, precision, context_length, fingerprint, "
-    "description, hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at"
+    "description, ARRAY(SELECT modality FROM space_modalities AS m "
+    "WHERE m.space_id = embedding_spaces.id) AS modalities, "
+    "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at"
 )
 
 
@@ -113,6 +120,11 @@ def get_space(connection: Connection, name: str) -> Space:
     raise SpaceError(f"there is no space {name!r}; there are: {known}")
 
 
+def find_space(connection: Connection, name: str | None) -> Space:
+    """The named space, else the active one. Raises SpaceError."""
+    return get_space(connection, name) if name else active_space(connection)
+
+
 def name_for(model: str) -> str:
     """A plain name: ``ViT-B-32/laion2b_s34b_b79k`` -> ``vit_b_32_laion2b_s34b_b79k``."""
     slug = re.sub(r"[^a-z0-9]+", "_", model.lower().rstrip("/")).strip("_")
@@ -120,7 +132,7 @@ def name_for(model: str) -> str:
     return slug if NAME.fullmatch(slug) else f"space_{slug}"[:40].rstrip("_")
 
 
-def check_model(space: Space, description: ModelDescription) -> None:
+def check_model(space: Space, description: Description) -> None:
     """Refuse a model that is not the one the space was created with.
 
     Raises:
@@ -129,11 +141,11 @@ def check_model(space: Space, description: ModelDescription) -> None:
     if description.fingerprint() == space.fingerprint:
         return
     try:
-        stored = ModelDescription.from_dict(space.description)
-    except TypeError as exc:  # written by another version of the pipeline
+        stored = embedders.described(space.description)
+    except ModelError as exc:  # written by another version of the pipeline
         raise ModelError(
             f"the space {space.name!r} was described by another version of the pipeline ({exc}); "
-            "build a new space with `pipeline space create`"
+            "upgrade this one, or build a new space with `pipeline space create`"
         ) from exc
     differences = "; ".join(stored.differences(description)) or "the fingerprint"
     raise ModelError(

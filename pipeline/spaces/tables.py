@@ -2,8 +2,7 @@
 
 from psycopg import sql
 
-from pipeline.modalities import MODALITIES
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.
@@ -20,7 +19,6 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
                 LIKE multimodal_items INCLUDING DEFAULTS INCLUDING COMMENTS,
                 CONSTRAINT {pkey} PRIMARY KEY (id, modality),
                 CONSTRAINT {unique} UNIQUE (source_id, part, modality),
-                CONSTRAINT multimodal_items_modality_known CHECK (modality IN ('text', 'image')),
                 CONSTRAINT {of_modality} CHECK (modality = {modality}),
                 CONSTRAINT {of_space} CHECK (space_id = {space})
             )
@@ -68,46 +66,46 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
 
 
 def enqueue_missing(connection: Connection, space: Space) -> int:
-    """A job for every source item that has neither a job nor an item in the space; how many."""
+    """A job for every source item of the space's modalities that has neither a job nor an item in
+    it; how many."""
     items = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT source_id FROM {}").format(space.table(modality)) for modality in MODALITIES
+        sql.SQL("SELECT source_id FROM {}").format(space.table(modality))
+        for modality in space.modalities
     )
     return connection.execute(
         sql.SQL(
             """
             INSERT INTO ingest_jobs (space_id, source_id)
             SELECT {space}, s.id FROM source_items AS s
-            WHERE NOT EXISTS (SELECT FROM ({items}) AS i WHERE i.source_id = s.id)
+            WHERE s.modality = ANY (%s)
+              AND NOT EXISTS (SELECT FROM ({items}) AS i WHERE i.source_id = s.id)
             ORDER BY s.id
             ON CONFLICT DO NOTHING
             """
-        ).format(space=sql.Literal(space.id), items=items)
+        ).format(space=sql.Literal(space.id), items=items),
+        (list(space.modalities),),
     ).rowcount
 
 
 def item_count(connection: Connection, space: Space) -> int:
     """How many items the space holds."""
-    row = connection.execute(
-        sql.SQL("SELECT {}").format(
-            sql.SQL(" + ").join(
-                sql.SQL("(SELECT count(*) FROM {})").format(space.table(modality))
-                for modality in MODALITIES
-            )
-        )
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    counts = (
+        sql.SQL("(SELECT count(*) FROM {})").format(space.table(modality))
+        for modality in space.modalities
+    )
+    (items,) = fetch_one(
+        connection.execute(sql.SQL("SELECT {}").format(sql.SQL(" + ").join(counts)))
+    )
+    return int(items)
 
 
 def is_empty(connection: Connection, space: Space, modality: str | None = None) -> bool:
     """Whether the space (or one of its tables) has no item at all."""
-    row = connection.execute(
-        sql.SQL("SELECT {}").format(
-            sql.SQL(" AND ").join(
-                sql.SQL("NOT EXISTS (SELECT FROM {})").format(space.table(name))
-                for name in ([modality] if modality else MODALITIES)
-            )
-        )
-    ).fetchone()
-    assert row is not None
-    return bool(row[0])
+    conditions = (
+        sql.SQL("NOT EXISTS (SELECT FROM {})").format(space.table(name))
+        for name in ([modality] if modality else space.modalities)
+    )
+    (empty,) = fetch_one(
+        connection.execute(sql.SQL("SELECT {}").format(sql.SQL(" AND ").join(conditions)))
+    )
+    return bool(empty)

@@ -8,10 +8,9 @@ import numpy as np
 from psycopg import sql
 
 from pipeline.errors import ConfigurationError
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from pipeline.transfer.readers import CLAIM, pyarrow_parquet
 
 BATCH = 5_000  # rows a row group
@@ -86,7 +85,7 @@ def claim_of(space: Space) -> dict[str, Any]:
 
 def _query(space: Space, *, vectors: bool) -> sql.Composed:
     items = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT * FROM {}").format(space.table(modality)) for modality in MODALITIES
+        sql.SQL("SELECT * FROM {}").format(space.table(modality)) for modality in space.modalities
     )
     return sql.SQL(
         """

@@ -15,14 +15,16 @@ import numpy.typing as npt
 from pgvector import HalfVector, Vector
 from psycopg import sql
 
+from pipeline import modalities
 from pipeline.errors import ConfigurationError, PermanentRowError
-from pipeline.modalities import MODALITIES
-from pipeline.modalities.text.cleaning import clean_text, redact
-from pipeline.postgres.connections import Connection
+from pipeline.modalities import ReadOptions
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.references import pointer
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows
 
 BATCH = 2_000  # rows checked and copied at a time
+_OPTIONS = ReadOptions()
 SMALLEST_LENGTH = 1e-6  # a vector shorter than this has no direction to speak of
 
 
@@ -138,11 +140,10 @@ def import_items(
         if not count:
             raise ConfigurationError("there is no row to import")
         connection.execute("ANALYZE imported")
-        row = connection.execute(_SOURCES, {"source": source}).fetchone()
-        assert row is not None
+        (new_sources,) = fetch_one(connection.execute(_SOURCES, {"source": source}))
         # Jobs before items, as everybody does it who touches both.
         connection.execute(_JOBS, {"source": source, "space": space.id})
-        for modality in MODALITIES:
+        for modality in space.modalities:
             names = {
                 "table": space.table(modality),
                 "space": sql.Literal(space.id),
@@ -151,7 +152,7 @@ def import_items(
             }
             connection.execute(sql.SQL(_STALE).format(**names))
             connection.execute(sql.SQL(_ITEMS).format(**names))
-    return ImportReport(space.name, count, row[0])
+    return ImportReport(space.name, count, new_sources)
 
 
 def check_claim(space: Space, claim: dict[str, Any]) -> None:
@@ -206,8 +207,11 @@ def _problem(item: ForeignItem, space: Space) -> str | None:
         return f"the vector has {size} dimensions, and the space {space.name!r} {space.dimensions}"
     if not np.isfinite(vector.astype(np.float64)).all():
         return "the vector has a NaN or an infinity in it"
-    if item.modality not in MODALITIES:
-        return f"there is no modality {item.modality!r}; there are: {', '.join(MODALITIES)}"
+    if item.modality not in space.modalities:
+        return (
+            f"the space {space.name!r} has no modality {item.modality!r}; it has: "
+            f"{', '.join(space.modalities)}"
+        )
     for name, text in (("key", item.source_key), ("content", item.content_ref)):
         if not text:
             return f"the {name} is empty"
@@ -218,16 +222,16 @@ def _problem(item: ForeignItem, space: Space) -> str | None:
 
 def _stored(item: ForeignItem, vector: npt.NDArray[np.float32], space: Space) -> tuple[Any, ...]:
     """The row for COPY; pointer and hash as a worker would have written them."""
-    if item.modality == "text":
+    modality = modalities.find(item.modality)
+    if modality is not None and modality.inline:
         try:
-            shown = clean_text(item.content_ref)
+            shown = modality.decode(item.content_ref.encode(), _OPTIONS).content
         except PermanentRowError as exc:
             raise ConfigurationError(f"{item.where}: {exc}; nothing was imported") from exc
         digest = hashlib.sha256(shown.encode()).digest()
     else:
-        data = item.content_ref[:5].lower() == "data:"
-        shown = redact(item.content_ref) if data else item.content_ref
-        # The picture's bytes are not here: a hash that no content has, so never reused.
+        shown = pointer(item.content_ref)
+        # The content's bytes are not here: a hash that no content has, so never reused.
         digest = hashlib.sha256(b"imported\x00" + item.content_ref.encode()).digest()
     kind = HalfVector if space.vector_type == "halfvec" else Vector
     return (

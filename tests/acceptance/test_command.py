@@ -215,7 +215,7 @@ def test_a_misspelt_setting_value_is_named(run: Run) -> None:
 def test_wrong_usage_exits_with_2(run: Run) -> None:
     assert run("search").returncode == 2
     assert run("search", "dog", "--ranking", "nonsense").returncode == 2
-    assert run("search", "dog", "--modality", "audio").returncode == 2
+    assert run("search", "dog", "--modality", "smell").returncode == 2
     assert run("ingest", "--limit", "0").returncode == 2
     assert run("add", "--text", " ").returncode == 2
     assert run("add", "--text", "a dog", "--source", "").returncode == 2

@@ -6,15 +6,17 @@ import io
 import re
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.postgres.connections import Connection, connect, libpq_url
+from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.urls import libpq_url
 from pipeline.search.serve import QueryServer
 from pipeline.vectors import Vectors
+from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.two_cones import cones, cones_url
 
 pytestmark = pytest.mark.timeout(900)  # the first test builds two HNSW indexes
@@ -49,11 +51,11 @@ PLANS = {  # what the header calls an index -> what EXPLAIN shows of it
 }
 
 
-class AnyText:
+class AnyText(FakeEmbedder):
     """Gives every text the vector of one of the prepared queries."""
 
-    def embed_text(self, texts: Sequence[str]) -> Vectors:
-        numbers = [hashlib.sha256(text.encode()).digest()[0] % 200 for text in texts]
+    def embed(self, contents: list[bytes]) -> Vectors:
+        numbers = [hashlib.sha256(text).digest()[0] % 200 for text in contents]
         vectors: Vectors = cones().queries[numbers]
         return vectors
 

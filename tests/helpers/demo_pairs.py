@@ -21,7 +21,7 @@ def store_demo_pairs(connection: Connection, count: int) -> int:
     lines = (SAMPLES / "manifest.jsonl").read_text().splitlines()[:count]
     pairs = [json.loads(line) for line in lines]
     embedder = MultimodalEmbedder("demo", precision="float32")
-    space = spaces.create(connection, "demo", embedder.description)
+    space = spaces.create(connection, "demo", embedder)
     captions = embedder.embed_text([pair["caption"] for pair in pairs])
     names = embedder.embed_text([pair["name"] for pair in pairs])
     images = []

@@ -13,20 +13,19 @@
 import json
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 from pipeline import cli
 from pipeline.errors import ModelError
-from pipeline.ingest import intake, worker
+from pipeline.ingest import embedding, preparing
 from pipeline.queue import claims
-from pipeline.spaces import items
-from tests.helpers.fakes import FakeEmbedder
+from pipeline.spaces import items, probes
+from tests.helpers.fakes import FAKE_FAMILY, FakeEmbedder
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("FAULTS", "{}"))
+ARMED: list[bool] = []
 
 
 def die() -> None:
@@ -59,6 +58,9 @@ def die_in_the_write() -> None:
 
 
 def before(contents: Any) -> None:
+    """Faults strike where rows are embedded, not where the probes are, before any claim."""
+    if not ARMED:
+        return
     time.sleep(FAULTS.get("delay", 0.0))
     if FAULTS.get("kill_on", "").encode() in contents:
         die()
@@ -68,35 +70,32 @@ def before(contents: Any) -> None:
         raise ModelError("CUDA error: device-side assert triggered; the process has to end")
 
 
-class FaultyEmbedder(FakeEmbedder):
-    """Faults strike where rows are embedded, not where the probes are, before any claim."""
-
-    def embed_text(self, texts: Sequence[str]) -> Any:
-        return FakeEmbedder().embed_text(texts)
-
-    def embed_images(self, images: Sequence[Any]) -> Any:
-        return FakeEmbedder().embed_images(images)
-
-
-def load_model(*_: Any, batch_size: int, **__: Any) -> FakeEmbedder:
+def load_model(dimensions: int) -> FakeEmbedder:
     print("loading the model", flush=True)
     time.sleep(FAULTS.get("load", 0.0))
-    embedder = FaultyEmbedder(before=before)
-    embedder.batch_size = batch_size
-    return embedder
+    return FakeEmbedder(dimensions, before)
+
+
+def arm_after_the_probes() -> None:
+    original = probes.verify
+
+    def verify(*arguments: Any) -> None:
+        original(*arguments)
+        ARMED.append(True)
+
+    probes.verify = verify
 
 
 def main() -> None:
-    module = ModuleType("pipeline.embedders.openclip.embedder")
-    module.MultimodalEmbedder = load_model  # type: ignore[attr-defined]
-    sys.modules["pipeline.embedders.openclip.embedder"] = module
+    FAKE_FAMILY.make = load_model
+    arm_after_the_probes()
     match FAULTS.get("kill_at"):
         case "after_claim":
             die_after(claims, "claim")
         case "after_load":
-            die_after(intake.Intake, "texts")
+            die_after(preparing.Preparer, "prepare")
         case "after_embed":
-            die_after(worker, "embed_isolating")
+            die_after(embedding, "embed_isolating")
         case "in_write":
             die_in_the_write()
         case "after_commit":

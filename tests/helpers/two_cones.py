@@ -16,8 +16,8 @@ from psycopg import sql
 from pipeline import spaces
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.vector_arrays import pack_vectors
 from pipeline.spaces import Space
-from pipeline.spaces.items import pack_vectors
 from pipeline.vectors import Vectors, unit_rows
 from tests.helpers.fakes import FakeEmbedder
 
@@ -157,7 +157,7 @@ def cones_url(server_url: str, template: str) -> str:
     url = server_url.replace("/pipeline?", "/cones?")
     with connect(url) as connection:
         connection.execute("DROP TRIGGER source_items_inserted ON source_items")  # no jobs
-        space = spaces.create(connection, "cones", FakeEmbedder(512).description)
+        space = spaces.create(connection, "cones", FakeEmbedder(512))
         connection.execute(
             """
             INSERT INTO source_items (id, source, source_key, modality, content_ref, metadata)

@@ -1,36 +1,85 @@
-"""The worker in this process, and what is in the database afterwards."""
+"""The worker in this process, what it loads and decodes with, and what is in the database
+afterwards."""
 
 import contextlib
+import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.ingest.worker import IngestReport, Worker
+from pipeline import modalities
+from pipeline.embedders import Embedder
+from pipeline.ingest.report import IngestReport
+from pipeline.ingest.worker import Worker, WorkerOptions
+from pipeline.loaders import LoadedContent
+from pipeline.modalities import IMAGE, Decoded, Reader, ReadOptions
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.database import Database
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of
 
 
 def no_loading(*_: Any) -> Any:
-    raise AssertionError("no image in this test")
+    raise AssertionError("nothing is to be loaded in this test")
+
+
+def content(data: bytes) -> LoadedContent:
+    """These bytes as a loader gives them."""
+    return LoadedContent(data, hashlib.sha256(data).digest(), {})
+
+
+def load_file(reference: str) -> LoadedContent:
+    """The bytes of a file, with no rule about where it lies."""
+    return content(Path(reference).read_bytes())
+
+
+def readers_of(
+    embedder: Embedder, decode_image: Callable[[bytes], Any] | None = None
+) -> dict[str, Reader]:
+    """Readers that decode in this process; ``decode_image`` gives ``Decoded``, or an RGB image."""
+    readers = {
+        name: Reader(modalities.get(name), encoder, ReadOptions())
+        for name, encoder in embedder.encoders.items()
+    }
+    if decode_image is not None:
+        of_images = readers[IMAGE.name]
+
+        def decode(data: bytes) -> Decoded:
+            decoded = decode_image(data)
+            return decoded if isinstance(decoded, Decoded) else Decoded(decoded)
+
+        of_images.decode = decode  # type: ignore[method-assign]
+    return readers
 
 
 def make_worker(
-    settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any
+    settings: Settings,
+    space: Space,
+    embedder: FakeEmbedder | None = None,
+    *,
+    load: Callable[[str], Any] = no_loading,
+    decode: Callable[[bytes], Any] | None = None,
+    readers: Mapping[str, Reader] | None = None,
+    once: bool = True,
+    limit: int | None = None,
+    progress: Callable[[IngestReport], None] | None = None,
 ) -> Worker:
-    assert settings.database_url is not None
+    """A worker on the settings' database, by default with the fake."""
+    embedder = embedder or FakeEmbedder()
+    embedder.batch_size = settings.batch_size or embedder.batch_size
     return Worker(
-        settings.database_url.get_secret_value(),
+        Database.of(settings),
         space,
-        embedder or FakeEmbedder(),
-        options.pop("load", no_loading),
-        options.pop("decode", no_loading),
-        settings,
-        **options,
+        embedder,
+        readers or readers_of(embedder, decode),
+        load,
+        WorkerOptions.of(settings, once=once, limit=limit),
+        progress=progress,
     )
 
 

@@ -10,7 +10,10 @@ from PIL import Image
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
+from pipeline.references import is_elsewhere
 from pipeline.sources import source_items
+from pipeline.sources.files import expand, rows_of
+from pipeline.sources.media_roots import media_roots, register_roots
 from pipeline.sources.records import Columns
 from pipeline.sources.source_items import AddReport
 
@@ -27,11 +30,11 @@ def add(connection: Connection) -> Add:
         **metadata: Any,
     ) -> AddReport:
         report = AddReport()
-        files = source_items.expand([str(argument) for argument in arguments], report)
+        files = expand([str(argument) for argument in arguments], report)
         rows = (
             row
             for file in files
-            for row in source_items.rows_of(file, source, columns or Columns(), metadata, report)
+            for row in rows_of(file, source, columns or Columns(), metadata, report)
         )
         return source_items.add(connection, rows, report)
 
@@ -120,7 +123,7 @@ def test_a_table_row_with_text_and_picture_becomes_a_pair(
 def test_a_csv_takes_a_column_mapping(add: Add, rows: Callable[[], Rows], tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("sku,shown,where,secret\nA1,A bike,https://example.org/a.jpg,x\n")
-    add(file, columns=Columns("sku", None, "where", ("shown",)))
+    add(file, columns=Columns("sku", {"image": "where"}, ("shown",)))
     assert rows() == [("A1", "image", "https://example.org/a.jpg", {"shown": "A bike"})]
 
 
@@ -210,7 +213,8 @@ def test_a_key_twice_in_a_table_is_named_with_both_lines(
     [("t.csv", "sku,text,n\nA,a,1\n"), ("t.jsonl", '{"sku": "A"}\n{"text": "a", "n": 1}\n')],
 )
 @pytest.mark.parametrize(
-    "columns", [Columns(key="skew"), Columns("sku", "skew"), Columns(metadata=("n", "skew"))]
+    "columns",
+    [Columns(key="skew"), Columns("sku", {"text": "skew"}), Columns(metadata=("n", "skew"))],
 )
 def test_a_column_that_is_not_there_is_named_with_those_that_are(
     add: Add, rows: Callable[[], Rows], tmp_path: Path, name: str, content: str, columns: Columns
@@ -243,7 +247,7 @@ def test_pictures_elsewhere_are_their_own_keys(
 ) -> None:
     report = AddReport()
     references = ["https://example.org/a.jpg?v=1", "s3://b/x.jpg", "ftp://h/x.jpg", "s3://b/t.csv"]
-    assert all(map(source_items.is_reference, references))
+    assert all(map(is_elsewhere, references))
     source_items.add(
         connection, source_items.reference_rows(references, "test", {"n": 1}, report), report
     )
@@ -280,8 +284,8 @@ def test_a_folder_is_registered_once_and_covers_what_is_below(
     connection: Connection, tmp_path: Path
 ) -> None:
     (tmp_path / "below").mkdir()
-    assert source_items.register_roots(connection, [tmp_path]) == [tmp_path.resolve()]
-    assert source_items.register_roots(connection, [tmp_path, tmp_path / "below"]) == []
+    assert register_roots(connection, [tmp_path]) == [tmp_path.resolve()]
+    assert register_roots(connection, [tmp_path, tmp_path / "below"]) == []
     beside = tmp_path.with_name(tmp_path.name + "-beside")
-    assert source_items.register_roots(connection, [beside]) == [beside.resolve()]
-    assert sorted(source_items.media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]
+    assert register_roots(connection, [beside]) == [beside.resolve()]
+    assert sorted(media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]

@@ -1,7 +1,5 @@
 """Rows of people's own beside the demonstration's: who is warned, and what is counted."""
 
-from dataclasses import replace
-
 import pytest
 
 from pipeline import spaces
@@ -11,7 +9,7 @@ from pipeline.demo.notice import warn_of_demo_model
 from pipeline.demo.progress import Progress, progress
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
-from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.spaces import described
 
 
 def add(connection: Connection, source: str, *keys: str) -> None:
@@ -52,8 +50,7 @@ def test_own_rows_that_wait_for_the_demonstration_model_are_warned_of_in_one_lin
 def test_another_model_is_not_warned_of(connection: Connection, space: Space) -> None:
     add(connection, "files", "mine")
     assert warnings(connection) == []
-    description = replace(FakeEmbedder().description, weights_sha256="1" * 64)
-    other = spaces.create(connection, "drawings", description)
+    other = spaces.create(connection, "drawings", described(weights_sha256="1" * 64))
     make_demo_space(connection, other)
     assert warnings(connection) == []
     assert "the space drawings" in warnings(connection, "drawings")[0]

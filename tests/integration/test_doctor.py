@@ -147,7 +147,7 @@ def test_what_stands_in_the_way_of_everything_ends_the_examination(empty_url: st
     (check,) = failing(settings)
     assert (check.name, check.found) == ("space", "no space is active")
     with connect(empty_url) as connection:
-        space = spaces.create(connection, "first", FakeEmbedder().description)
+        space = spaces.create(connection, "first", FakeEmbedder())
         spaces.activate(connection, space)
         probes.store(connection, space, FakeEmbedder())
     assert failing(settings) == []
@@ -163,7 +163,7 @@ def test_the_model_is_checked_for_what_it_computes_here(empty_url: str, precisio
     migrate.upgrade(empty_url)
     embedder = MultimodalEmbedder("demo", device="cpu", precision=precision)
     with connect(empty_url) as connection:
-        space = spaces.create(connection, "demo", embedder.description)
+        space = spaces.create(connection, "demo", embedder)
         spaces.activate(connection, space)
         probes.store(connection, space, embedder)
         found = {check.name: check for check in examine(settings, model=True)}

@@ -289,7 +289,7 @@ def test_queries_of_the_log_are_used_for_half_of_the_texts(
 
 
 def test_a_space_that_is_not_active_is_measured_too(connection: Connection, paired: Space) -> None:
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     fill(connection, second, *clip_like(PAIRS, 12))
     with pytest.raises(SpaceError, match="no whole HNSW index"):
         recall.measure(connection, second)
@@ -349,7 +349,7 @@ def test_a_target_out_of_reach_keeps_the_best_and_says_so(
 def test_the_gate_lets_a_good_space_pass_and_says_what_it_saw(
     connection: Connection, paired: Space
 ) -> None:
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     fill(connection, second, *clip_like(PAIRS, 12))
     spaces.build_indexes(connection, second)
     found = pass_gate(connection, second, Gate(pairs="pair"))
@@ -359,7 +359,7 @@ def test_the_gate_lets_a_good_space_pass_and_says_what_it_saw(
 
 
 def test_the_gate_refuses_a_space_that_finds_less(connection: Connection, paired: Space) -> None:
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     texts, images = clip_like(PAIRS, 12)
     fill(connection, second, texts, images[::-1].copy())
     spaces.build_indexes(connection, second)

@@ -14,9 +14,10 @@ from pipeline.ingest.report import IngestReport
 from pipeline.ingest.run import IngestListener, ingest
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.database import Database
 from pipeline.settings import Settings
 from pipeline.spaces import Space, probes
-from pipeline.spaces.index.watched import Indexing
+from pipeline.spaces.index.build import IndexBuild
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.processes import wait_until
 from tests.helpers.spaces import fill, second_space
@@ -36,7 +37,7 @@ def model() -> MultimodalEmbedder:
 @pytest.fixture
 def demo(connection: Connection, model: MultimodalEmbedder) -> Space:
     """An empty active space of a real model, which ``ingest`` can load."""
-    space = spaces.create(connection, "demo", model.description)
+    space = spaces.create(connection, "demo", model)
     probes.store(connection, space, model)
     return spaces.activate(connection, space, min_coverage=0)
 
@@ -64,7 +65,7 @@ class Heard:
     def __init__(self, connection: Connection, stop_indexing: bool = False) -> None:
         self.loading_first: list[int] = []
         self.had_index: list[bool] = []
-        self.indexing: list[Indexing] = []
+        self.indexing: list[IndexBuild] = []
         self._connection = connection
         self._stop_indexing = stop_indexing
 
@@ -78,7 +79,7 @@ class Heard:
     def _progress(self, report: IngestReport) -> None:
         self.had_index.append(spaces.has_whole_index(self._connection))
 
-    def _indexing(self, indexing: Indexing) -> None:
+    def _indexing(self, indexing: IndexBuild) -> None:
         self.indexing.append(indexing)
         if self._stop_indexing:
             indexing.stop()
@@ -138,7 +139,7 @@ def test_a_space_with_items_keeps_its_index(
 ) -> None:
     texts(connection, 1)
     fill(settings, space, FakeEmbedder())
-    assert not load_first.take_off_index(connection, space, ROWS, settings)
+    assert not load_first.take_off_index(connection, space, ROWS, ROWS)
     assert not spaces.take_off_indexes(connection, space)
     assert spaces.has_whole_index(connection)
 
@@ -147,7 +148,7 @@ def test_a_space_that_is_not_searched_has_nothing_to_take_off(
     settings: Settings, connection: Connection, space: Space
 ) -> None:
     second = second_space(connection)
-    assert not load_first.take_off_index(connection, second, ROWS, settings)
+    assert not load_first.take_off_index(connection, second, ROWS, ROWS)
     assert not spaces.take_off_indexes(connection, second)
     assert spaces.has_whole_index(connection)
 
@@ -156,7 +157,7 @@ def test_what_a_killed_run_left_without_index_is_indexed_by_the_next_without_a_m
     settings: Settings, connection: Connection, space: Space
 ) -> None:
     texts(connection, ROWS)
-    assert load_first.take_off_index(connection, space, ROWS, settings)
+    assert load_first.take_off_index(connection, space, ROWS, ROWS)
     fill(settings, space, FakeEmbedder())  # and was killed here; 'fake' is no model to load
     assert load_first.lacks_index(connection, space)
     heard = Heard(connection)
@@ -220,9 +221,9 @@ def test_beside_a_worker_a_build_that_fails_is_tried_again(
         tries.append(1)
         if len(tries) == 1:
             raise DatabaseError("no space left on device")
-        Indexing(settings, space).run()
+        IndexBuild(Database.of(settings), space).run()
 
-    with load_first.index_beside(settings, space, build):
+    with load_first.index_beside(Database.of(settings), space, ROWS, build):
         wait_until(lambda: spaces.has_whole_index(connection), "the second build")
     assert len(tries) == 2
 
@@ -236,7 +237,7 @@ def test_a_role_that_does_not_own_the_tables_leaves_the_index(
     try:
         with connect(url.replace("user=postgres", "user=loader")) as own:
             assert own.info.user == "loader"
-            assert not load_first.take_off_index(own, space, ROWS, settings)
+            assert not load_first.take_off_index(own, space, ROWS, ROWS)
         assert spaces.has_whole_index(connection)
     finally:
         connection.execute("DROP ROLE loader")
@@ -247,11 +248,11 @@ def test_the_index_is_refused_in_one_line(
 ) -> None:
     assert settings.database_url is not None
     texts(connection, ROWS)
-    assert load_first.take_off_index(connection, space, ROWS, settings)
+    assert load_first.take_off_index(connection, space, ROWS, ROWS)
     fill(settings, space, FakeEmbedder())
     url = settings.database_url.get_secret_value()
     read_only = f"{url}&options={quote('-c default_transaction_read_only=on')}"
     refusing = settings.model_copy(update={"database_url": SecretStr(read_only)})
     with pytest.raises(Exception, match=r"could not be built .*--no-embed fake") as caught:
-        Indexing(refusing, space).run()
+        IndexBuild(Database.of(refusing), space).run()
     assert "\n" not in str(caught.value)

@@ -47,7 +47,7 @@ def objects(url: str) -> list[tuple[str, ...]]:
 def test_upgrade_then_downgrade_leaves_nothing_behind(empty_url: str) -> None:
     assert migrate.upgrade(empty_url) == revisions()
     with connect(empty_url) as connection:
-        spaces.create(connection, "kept_detached", FakeEmbedder().description)
+        spaces.create(connection, "kept_detached", FakeEmbedder())
     assert migrate.downgrade(empty_url, "base") == revisions()[::-1]
     assert objects(empty_url) == []
 
@@ -109,7 +109,9 @@ def test_alembic_itself_works_from_the_checkout(empty_url: str) -> None:
 
 
 def test_several_that_start_together_migrate_once(empty_url: str) -> None:
-    program = "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
+    program = (
+        "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
+    )
     running = [
         subprocess.Popen(
             [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True

@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigurationError, PermanentRowError, RowError, TransientRowError
-from pipeline.loaders import Loader
-from pipeline.settings import Settings
+from pipeline.loaders import Loader, LoadOptions
 from tests.helpers import http_server
 
 BODY = b"picture " * 100
@@ -46,7 +45,7 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def make(*buckets: str, **settings: Any) -> Loader:
     given = {"max_bytes": 100_000, "load_timeout_seconds": 20.0, **settings}
-    return Loader(Settings(buckets=buckets, **given))
+    return Loader(LoadOptions(buckets=buckets, **given))
 
 
 def failure_of(loader: Loader, ref: str) -> RowError:
@@ -90,13 +89,13 @@ def test_s3_objects_are_loaded_with_what_is_known_of_them(s3: Any) -> None:
         content = loader.load("s3://pictures/a.jpg")
         assert content.data == BODY
         assert content.sha256 == hashlib.sha256(BODY).digest()
-        assert content.info["etag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
-        assert content.info["size"] == len(BODY)
-        assert content.info["content_type"] == "image/jpeg"
-        assert datetime.fromisoformat(content.info["mtime"]).tzinfo is not None
+        assert content.notes["etag"] == f'"{hashlib.md5(BODY).hexdigest()}"'
+        assert content.notes["size"] == len(BODY)
+        assert content.notes["content_type"] == "image/jpeg"
+        assert datetime.fromisoformat(content.notes["mtime"]).tzinfo is not None
         assert loader.load(f"S3://pictures/{ODD_KEY}").data == BODY
         stat = loader.stat("s3://pictures/a.jpg")
-        assert stat == {key: content.info[key] for key in ("etag", "size", "mtime")}
+        assert stat == {key: content.notes[key] for key in ("etag", "size", "mtime")}
 
 
 def test_a_changed_s3_object_has_another_stat(s3: Any) -> None:
@@ -144,7 +143,7 @@ def test_a_presigned_url_is_loaded_and_leaves_no_signature(s3: Any) -> None:
     with make(http_allow_private=("127.0.0.0/8",)) as loader:
         content = loader.load(url)
         assert content.data == BODY
-        assert "ignature" not in repr(content.info)
+        assert "ignature" not in repr(content.notes)
         missing = url.replace("a.jpg", "none.jpg")
         assert "ignature" not in failure_of(loader, missing).message
 
@@ -300,7 +299,7 @@ def test_gcs_objects_are_loaded(gcs: str) -> None:
     with make("gs://pictures", "gs://missing") as loader:
         content = loader.load("gs://pictures/a.jpg")
         assert content.data == BODY
-        assert content.info == {
+        assert content.notes == {
             "size": len(BODY),
             "mtime": "2023-11-14T22:13:20+00:00",
             "etag": '"v1"',
@@ -378,9 +377,9 @@ def test_azure_blobs_are_loaded(azure: str, monkeypatch: pytest.MonkeyPatch) -> 
     with make("az://pictures", "az://missing") as loader:
         content = loader.load("az://pictures/dir/b c.jpg")
         assert content.data == BODY
-        assert content.info["content_type"] == "image/jpeg"
+        assert content.notes["content_type"] == "image/jpeg"
         stat = loader.stat("az://pictures/dir/b c.jpg")
-        assert stat == {key: content.info[key] for key in ("etag", "size", "mtime")}
+        assert stat == {key: content.notes[key] for key in ("etag", "size", "mtime")}
         assert code_of(loader, "az://pictures/none") == "not_found"
         assert code_of(loader, "az://missing/a.jpg") == "not_found"
         assert code_of(loader, "az://others/a.jpg") == "forbidden_bucket"

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline import spaces
+from pipeline.embedders import Description, Embedder
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
@@ -43,7 +44,7 @@ def load(path: Path, precision: str = "float32") -> MultimodalEmbedder:
 
 
 def probed(connection: Connection, embedder: Any, name: str = "probed") -> Space:
-    space = spaces.create(connection, name, embedder.description)
+    space = spaces.create(connection, name, embedder)
     probes.store(connection, space, embedder)
     return space
 
@@ -51,9 +52,8 @@ def probed(connection: Connection, embedder: Any, name: str = "probed") -> Space
 class Disguised:
     """An embedder that claims to be another: a drift that no description shows."""
 
-    def __init__(self, embedder: Any, description: Any) -> None:
-        self.embed_text, self.embed_images = embedder.embed_text, embedder.embed_images
-        self.description = description
+    def __init__(self, embedder: Embedder, description: Description) -> None:
+        self.encoders, self.description = embedder.encoders, description
 
 
 def both_refuse(
@@ -184,8 +184,8 @@ def test_half_precision_is_another_space_and_bears_its_own_noise(
 
 def test_vectors_that_are_not_finite_are_not_stored(connection: Connection, space: Space) -> None:
     class Broken(FakeEmbedder):
-        def _embed(self, contents: list[bytes]) -> Any:
-            return super()._embed(contents) * float("nan")
+        def embed(self, contents: list[bytes]) -> Any:
+            return super().embed(contents) * float("nan")
 
     with pytest.raises(ModelError, match="not finite"):
         probes.store(connection, space, Broken())

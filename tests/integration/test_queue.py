@@ -80,7 +80,7 @@ def test_an_error_is_stored_bounded_and_without_what_postgresql_refuses(
 
 
 def test_jobs_of_one_space_are_not_those_of_another(connection: Connection, space: Space) -> None:
-    other = spaces.create(connection, "other", FakeEmbedder(16).description)
+    other = spaces.create(connection, "other", FakeEmbedder(16))
     add_texts(connection, ["one"])
     assert len(claims.claim(connection, space.id, "w", 10, 60)) == 1
     assert claims.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)

@@ -8,14 +8,13 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import TransientRowError
-from pipeline.ingest.worker import Worker
-from pipeline.loaders import Loader
-from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.loaders import Loader, LoadOptions
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
-from pipeline.sources.rescan import RescanReport, count_pictures, rescan
+from pipeline.sources.rescan import RescanReport, count_loaded, rescan
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.workers import work
 
 
 @pytest.fixture
@@ -33,10 +32,8 @@ def pictures(tmp_path: Path, connection: Connection) -> list[Path]:
 
 def ingest(settings: Settings, space: Space) -> FakeEmbedder:
     embedder = FakeEmbedder()
-    assert settings.database_url
-    with Loader(settings) as loader, ImageDecoder(settings) as decoder:
-        url = settings.database_url.get_secret_value()
-        Worker(url, space, embedder, loader.load, decoder.decode, settings).run()
+    with Loader(LoadOptions.of(settings)) as loader:
+        work(settings, space, embedder, load=loader.load)
     return embedder
 
 
@@ -53,7 +50,7 @@ def test_only_the_changed_picture_is_embedded_anew(
     ingest(settings, space)
     before = items(connection)
     Image.new("RGB", (9, 9), "yellow").save(pictures[1])
-    with Loader(settings) as loader:
+    with Loader(LoadOptions.of(settings)) as loader:
         assert rescan(connection, loader.stat) == RescanReport(checked=3, changed=1)
     assert ingest(settings, space).embedded == 1
     after = items(connection)
@@ -68,7 +65,7 @@ def test_a_picture_that_was_only_touched_keeps_its_vector_and_is_not_embedded(
     ingest(settings, space)
     before = items(connection)
     os.utime(pictures[0], (1, 1))
-    with Loader(settings) as loader:
+    with Loader(LoadOptions.of(settings)) as loader:
         assert rescan(connection, loader.stat).changed == 1
         assert ingest(settings, space).embedded == 0
         assert items(connection)["red.png"][1:] == before["red.png"][1:]
@@ -80,7 +77,7 @@ def test_what_is_gone_fails_with_its_code_and_what_is_unreachable_is_left_alone(
 ) -> None:
     ingest(settings, space)
     pictures[2].unlink()
-    with Loader(settings) as loader:
+    with Loader(LoadOptions.of(settings)) as loader:
 
         def stat(ref: str) -> dict[str, Any]:
             if ref.endswith("red.png"):
@@ -97,8 +94,8 @@ def test_a_source_can_be_rescanned_alone(
     settings: Settings, space: Space, connection: Connection, pictures: list[Path]
 ) -> None:
     ingest(settings, space)
-    with Loader(settings) as loader:
+    with Loader(LoadOptions.of(settings)) as loader:
         assert rescan(connection, loader.stat, source="another").checked == 0
         assert rescan(connection, loader.stat, source="files").checked == 3
-    assert count_pictures(connection, "files") == 3
-    assert count_pictures(connection, "another") == 0
+    assert count_loaded(connection, "files") == 3
+    assert count_loaded(connection, "another") == 0

@@ -6,14 +6,15 @@ import pytest
 
 from pipeline import spaces
 from pipeline.errors import DatabaseError
-from pipeline.ingest.worker import Worker
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import connect, shown_url
+from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.urls import shown_url
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
+from tests.helpers.workers import work
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,10 @@ def test_an_ordinary_role_migrates_ingests_and_searches(port: int) -> None:
     assert len(migrate.upgrade(url)) > 0
     settings = Settings.load(database_url=url)
     with connect(url) as connection:
-        space = spaces.create(connection, "fake", FakeEmbedder().description)
+        space = spaces.create(connection, "fake", FakeEmbedder())
         space = spaces.activate(connection, space)
         add_texts(connection, ["one", "two", "three"])
-        report = Worker(url, space, FakeEmbedder(), None, None, settings).run()  # type: ignore[arg-type]
+        report = work(settings, space)
         assert (report.done, report.failed) == (3, 0)
         assert claims.counts(connection, space.id).pending == 0
         nearest = connection.execute(

@@ -18,8 +18,8 @@ from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.search.serve import QueryServer, configure_loopback
-from pipeline.spaces.items import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
@@ -253,7 +253,7 @@ def test_the_server_follows_the_active_space(url: str, connection: Connection) -
     try:
         assert server.ready.wait(WITHIN)
         assert len(embedding(connection, "before")) == 8
-        wider = spaces.create(connection, "wider", models[16].description)
+        wider = spaces.create(connection, "wider", models[16])
         spaces.build_indexes(connection, wider)
         spaces.activate(connection, wider, min_coverage=0)
         _wait_until(connection, f"SELECT is_served({wider.id})")
@@ -267,7 +267,7 @@ def test_the_command_serves_the_real_model_until_sigterm(empty_url: str) -> None
     migrate.upgrade(empty_url)
     model = MultimodalEmbedder("demo", precision="float32")
     with connect(empty_url) as connection:
-        space = spaces.create(connection, "demo", model.description)
+        space = spaces.create(connection, "demo", model)
         spaces.build_indexes(connection, space)
         spaces.activate(connection, space)
         program = "import typer; from pipeline.cli.serve import serve; typer.run(serve)"
@@ -298,7 +298,7 @@ def foreign(server: EmbeddedServer) -> Iterator[int]:
         url = tcp_url(port, "app", "app")
         migrate.upgrade(url)
         with connect(url) as owner:
-            space = spaces.create(owner, "fake", FakeEmbedder().description)
+            space = spaces.create(owner, "fake", FakeEmbedder())
             spaces.build_indexes(owner, space)
             spaces.activate(owner, space)
         with psycopg.connect(tcp_url(port, "admin", "app"), autocommit=True) as admin:

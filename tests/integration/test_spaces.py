@@ -14,7 +14,7 @@ from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
-from tests.helpers.spaces import add_pictures, described, fill, second_space
+from tests.helpers.spaces import add_images, described, fill, second_space
 
 TEXTS = [f"text number {n}" for n in range(60)]
 
@@ -23,7 +23,7 @@ TEXTS = [f"text number {n}" for n in range(60)]
 def filled(settings: Settings, space: Space, connection: Connection, tmp_path: Path) -> Space:
     """The active space with 60 texts and 5 pictures in it."""
     add_texts(connection, TEXTS)
-    add_pictures(connection, tmp_path, 5)
+    add_images(connection, tmp_path, 5)
     fill(settings, space, FakeEmbedder())
     return space
 
@@ -217,7 +217,7 @@ def test_the_first_space_of_a_database_needs_no_coverage(
     migrate.upgrade(empty_url)
     with connect(empty_url) as connection:
         add_texts(connection, ["added before there was a space"])
-        space = spaces.create(connection, "first", FakeEmbedder().description)
+        space = spaces.create(connection, "first", FakeEmbedder())
         assert claims.counts(connection, space.id).pending == 1
         assert spaces.activate(connection, space).state == "active"
 
@@ -225,7 +225,7 @@ def test_the_first_space_of_a_database_needs_no_coverage(
 def test_a_name_that_is_not_plain_is_refused(connection: Connection) -> None:
     for name in ['x"; DROP TABLE source_items; --', "Upper", "", "1st", "a" * 41, "a-b", "ü"]:
         with pytest.raises(ConfigurationError, match="cannot name a space"):
-            spaces.create(connection, name, FakeEmbedder(12).description)
+            spaces.create(connection, name, FakeEmbedder(12))
     assert len(spaces.list_spaces(connection)) == 1
 
 
@@ -246,14 +246,14 @@ def test_vectors_that_hnsw_cannot_index_are_refused(connection: Connection) -> N
 
 def test_names_models_and_builds_are_unique(connection: Connection, space: Space) -> None:
     with pytest.raises(SpaceError, match="'fake' exists already"):
-        spaces.create(connection, "fake", FakeEmbedder(12).description)
+        spaces.create(connection, "fake", FakeEmbedder(12))
     with pytest.raises(SpaceError, match="this model is the one of the space 'fake'"):
-        spaces.create(connection, "again", FakeEmbedder().description)
+        spaces.create(connection, "again", FakeEmbedder())
     second_space(connection)
     with pytest.raises(SpaceError, match="this model is the one of the space 'second'"):
-        spaces.create(connection, "again", FakeEmbedder(12).description)
+        spaces.create(connection, "again", FakeEmbedder(12))
     with pytest.raises(SpaceError, match="'second' is still building"):
-        spaces.create(connection, "third", FakeEmbedder(16).description)
+        spaces.create(connection, "third", FakeEmbedder(16))
 
 
 def test_rows_of_a_transaction_under_way_are_not_missed(
@@ -323,13 +323,15 @@ def test_an_unknown_space_is_named_with_those_there_are(connection: Connection) 
 
 def test_another_model_is_refused_and_every_difference_named(space: Space) -> None:
     spaces.check_model(space, FakeEmbedder().description)
-    spaces.check_model(space, described(FakeEmbedder(), model="the same under another name"))
-    other = described(
-        FakeEmbedder(), weights_sha256="beef", precision="bfloat16", tokenizer={"kind": "words"}
-    )
+    spaces.check_model(space, described(model="the same under another name").description)
+    other = described(weights_sha256="beef", precision="bfloat16", logit_scale=50.0)
     with pytest.raises(ModelError) as caught:
-        spaces.check_model(space, other)
-    for field in ("weights_sha256: fake-8 != beef", "precision: float32 != bfloat16", "bytes != w"):
+        spaces.check_model(space, other.description)
+    for field in (
+        "weights_sha256: fake-8 != beef",
+        "precision: float32 != bfloat16",
+        "logit_scale: 100 != 50",
+    ):
         assert field in str(caught.value)
 
 

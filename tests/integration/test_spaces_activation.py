@@ -32,7 +32,7 @@ def two(settings: Settings, connection: Connection) -> tuple[Space, Space]:
     add_texts(connection, [f"text number {n}" for n in range(ROWS)])
     made = []
     for name, dimensions in (("old", OLD), ("new", NEW)):
-        space = spaces.create(connection, name, FakeEmbedder(dimensions).description)
+        space = spaces.create(connection, name, FakeEmbedder(dimensions))
         fill(settings, space, FakeEmbedder(dimensions))
         spaces.build_indexes(connection, space)
         if name == "old":

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import spaces, transfer
 from pipeline.errors import SpaceError
-from pipeline.ingest.build import Build, BuildListener
+from pipeline.ingest.space_build import BuildListener, SpaceBuild
 from pipeline.postgres.connections import Connection, connect
 from pipeline.quality import recall
 from pipeline.quality.projection import project
@@ -34,7 +34,7 @@ def test_a_build_fills_indexes_and_measures_the_space(
 ) -> None:
     heard: list[int] = []
     listener = BuildListener(embedded=lambda report: heard.append(report.done))
-    report = Build(
+    report = SpaceBuild(
         settings, "second", run_ingest=fake_ingest(FakeEmbedder(12)), listener=listener
     ).run()
     assert (report.coverage.share, report.items, report.embedded) == (1.0, ROWS, ROWS)
@@ -54,28 +54,28 @@ def test_a_second_build_embeds_nothing(
 ) -> None:
     embedder = FakeEmbedder(12)
     for expected in (ROWS, ROWS):
-        Build(settings, "second", run_ingest=fake_ingest(embedder)).run()
+        SpaceBuild(settings, "second", run_ingest=fake_ingest(embedder)).run()
         assert embedder.embedded == expected
 
 
 def test_a_build_that_is_stopped_goes_on_where_it_was(
     settings: Settings, connection: Connection, second: Space
 ) -> None:
-    holder: list[Build] = []
+    holder: list[SpaceBuild] = []
 
     def stop_soon(contents: Sequence[bytes]) -> None:
         if embedder.embedded > 50:
             holder[0].stop()
 
     embedder = FakeEmbedder(12, before=stop_soon)
-    holder.append(Build(settings, "second", run_ingest=fake_ingest(embedder)))
+    holder.append(SpaceBuild(settings, "second", run_ingest=fake_ingest(embedder)))
     report = holder[0].run()
     assert report.stopped
     assert 0 < report.coverage.done < ROWS
     assert spaces.missing_indexes(connection, second) == ["text", "image"]
     assert claims.counts(connection, second.id).running == 0
     resumed = FakeEmbedder(12)
-    report = Build(settings, "second", run_ingest=fake_ingest(resumed)).run()
+    report = SpaceBuild(settings, "second", run_ingest=fake_ingest(resumed)).run()
     assert report.coverage.share == 1.0
     assert resumed.embedded + embedder.embedded <= ROWS + 2 * settings.batch_size
 
@@ -86,7 +86,7 @@ def test_a_build_waits_for_the_rows_that_another_worker_holds(
     held = claims.claim(connection, second.id, "other", 20, 60)
     waiting = threading.Event()
     report = []
-    building = Build(
+    building = SpaceBuild(
         settings,
         "second",
         run_ingest=fake_ingest(FakeEmbedder(12)),
@@ -136,7 +136,7 @@ def test_an_index_build_that_is_killed_leaves_a_broken_index_that_is_replaced(
         thread.join(60)
         assert isinstance(errors[0], psycopg.OperationalError)
     assert spaces.index_is_valid(connection, second, "text") is False
-    report = Build(settings, "second", embed=False).run()
+    report = SpaceBuild(settings, "second", embed=False).run()
     assert report.embedded == 0
     assert spaces.missing_indexes(connection, second) == []
 
@@ -165,9 +165,9 @@ def test_building_a_space_that_nothing_was_embedded_into_says_so(
     settings: Settings, connection: Connection, second: Space
 ) -> None:
     with pytest.raises(SpaceError, match="nothing is embedded into the space 'second'"):
-        Build(settings, "second", embed=False).run()
+        SpaceBuild(settings, "second", embed=False).run()
     with pytest.raises(SpaceError, match="no space 'third'; there are: fake, second"):
-        Build(settings, "third").run()
+        SpaceBuild(settings, "third").run()
 
 
 def test_settings_of_an_index_build_do_not_outlive_it(
@@ -204,7 +204,7 @@ def test_a_space_of_type_vector_lives_as_one_of_type_halfvec_does(
     add_texts(connection, [f"text number {n}" for n in range(ROWS)])
     fill(settings, space, FakeEmbedder())
     second = second_space(connection, vector_type="vector")
-    Build(settings, "second", run_ingest=fake_ingest(FakeEmbedder(12))).run()
+    SpaceBuild(settings, "second", run_ingest=fake_ingest(FakeEmbedder(12))).run()
     assert min(r.recall for r in recall.measure(connection, second, sample=10)) > 0.9
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(

@@ -14,7 +14,8 @@ from pipeline.cli import quality, space
 from pipeline.demo import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
 from pipeline.postgres.connections import Connection, connect
-from pipeline.sources.source_items import AddReport, add, register_roots
+from pipeline.sources.media_roots import register_roots
+from pipeline.sources.source_items import AddReport, add
 from tests.helpers.checkpoints import save_unbearable
 from tests.helpers.fakes import add_texts
 

@@ -1,6 +1,5 @@
 """The functions beside the search itself: blends, labels, duplicates, words; and refusals."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,11 @@ import pytest
 
 from pipeline import spaces
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from pipeline.vectors import Vectors, unit_rows
-from tests.helpers.fakes import FakeEmbedder, vector_of
+from tests.helpers.fakes import vector_of
+from tests.helpers.spaces import described
 from tests.helpers.two_cones import FIRST_IMAGE, store
 
 
@@ -254,9 +254,8 @@ def test_wrong_arguments_are_refused_in_words(
 def test_spaces_of_type_vector_are_searched_alike(connection: Connection, axes: Vectors) -> None:
     query = "SELECT source_id, round(score::numeric, 2) FROM search_items(like_item => {}, k => 9)"
     expected = rows(connection, query.format(1))
-    model = FakeEmbedder(8).description
     space = spaces.create(
-        connection, "full", replace(model, weights_sha256="other"), vector_type="vector"
+        connection, "full", described(weights_sha256="other"), vector_type="vector"
     )
     images = unit_rows(axes + 0.3 * np.roll(axes, 1, axis=1))
     store(connection, space, "text", axes, first_source_id=1)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from pipeline.postgres.connections import Connection, connect, libpq_url
+from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.urls import libpq_url
 from pipeline.vectors import Vectors, unit_rows
 from tests.helpers.demo_pairs import ndcg, store_demo_pairs
 from tests.helpers.two_cones import COUNT, FIRST_IMAGE, SHARES, cones, cones_url

@@ -12,10 +12,10 @@ import pytest
 from pipeline import spaces, transfer
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from pipeline.transfer import ForeignItem
 from pipeline.vectors import unit_rows
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -90,7 +90,7 @@ def test_importing_the_same_again_writes_the_vectors_anew_and_no_source_row(
 
 
 def test_other_spaces_get_jobs_for_imported_rows(connection: Connection, space: Space) -> None:
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     transfer.import_items(connection, space, "shop", rows())
     assert claims.counts(connection, second.id).pending == 40
     assert claims.counts(connection, space.id).pending == 0
@@ -101,7 +101,7 @@ def test_an_import_into_a_space_that_is_built_finishes_its_jobs(
 ) -> None:
     add_texts(connection, ["one", "two"], source="shop")
     fill(settings, space, FakeEmbedder())
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     vectors = unit_rows(np.random.default_rng(2).normal(size=(2, 12)))
     foreign = [
         ForeignItem("row", str(n), "text", ("one", "two")[n - 1], {}, vectors[n - 1])
@@ -130,7 +130,7 @@ def test_a_row_that_changes_its_modality_leaves_no_item_behind(
         ({"embedding": np.array([np.nan] * 8)}, "row 3: the vector has a NaN"),
         ({"embedding": np.array([np.inf] + [0] * 7)}, "row 3: the vector has a NaN or an inf"),
         ({"embedding": np.zeros(8)}, "row 3: the vector has no direction"),
-        ({"modality": "audio"}, "row 3: there is no modality 'audio'; there are: text, image"),
+        ({"modality": "audio"}, "row 3: the space 'fake' has no modality 'audio'; it has: text, i"),
         ({"source_key": ""}, "row 3: the key is empty"),
         ({"source_key": "key 1"}, "row 3: the key 'key 1' occurs twice"),
         ({"content_ref": "a\x00b"}, "row 3: the content has a NUL"),
@@ -199,7 +199,7 @@ def test_vectors_of_another_space_are_refused(
     transfer.import_items(connection, space, "shop", rows())
     path = tmp_path / "items.parquet"
     transfer.export_parquet(connection, space, path)
-    second = spaces.create(connection, "second", FakeEmbedder(12).description)
+    second = spaces.create(connection, "second", FakeEmbedder(12))
     with pytest.raises(ConfigurationError, match=r"of the space 'fake'.*not of 'second'"):
         transfer.check_claim(second, transfer.parquet_claim(path))
     transfer.check_claim(second, {})  # a file that claims nothing is the caller's word

@@ -4,7 +4,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,50 +12,25 @@ from PIL import Image
 
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.ingest import worker as worker_module
-from pipeline.ingest.worker import Worker
+from pipeline.loaders import LoadedContent
+from pipeline.modalities import Decoded
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.spaces.items import unpack_vector
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.workers import content, make_worker, work
 
 
-def no_loading(*_: Any) -> Any:
-    raise AssertionError("no image in this test")
-
-
-class NumberedContent:
+def numbered(reference: str) -> LoadedContent:
     """Loaded from a reference that is a number, and made of it."""
-
-    info: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, ref: str) -> None:
-        self.data = self.sha256 = ref.encode().rjust(32)
+    return content(reference.encode().rjust(32))
 
 
-class NumberedPicture:
+def numbered_image(data: bytes) -> Image.Image:
     """Of a red that is the number."""
-
-    notes: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, data: bytes) -> None:
-        self.image = Image.new("RGB", (8, 8), (int(data), 0, 0))
-
-
-def work(settings: Settings, space: Space, embedder: FakeEmbedder | None = None, **options: Any):
-    assert settings.database_url is not None
-    load = options.pop("load", no_loading)
-    decode = options.pop("decode", no_loading)
-    return Worker(
-        settings.database_url.get_secret_value(),
-        space,
-        embedder or FakeEmbedder(),
-        load,
-        decode,
-        settings,
-        **options,
-    ).run()
+    return Image.new("RGB", (8, 8), (int(data), 0, 0))
 
 
 def vectors(connection: Connection) -> dict[str, Any]:
@@ -139,8 +114,8 @@ def test_a_nan_vector_fails_its_own_row_only(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
     class Broken(FakeEmbedder):
-        def _embed(self, contents: list[bytes]) -> Any:
-            rows = super()._embed(contents)
+        def embed(self, contents: list[bytes]) -> Any:
+            rows = super().embed(contents)
             rows[[content == b"nan" for content in contents]] = np.nan
             return rows
 
@@ -167,16 +142,12 @@ def test_a_long_text_becomes_parts_and_a_shorter_one_loses_them(
 def test_a_row_that_changes_its_modality_leaves_no_item_behind(
     settings: Settings, space: Space, connection: Connection, tmp_path: Path
 ) -> None:
-    class Loaded:
-        data, sha256, info = b"x", b"1" * 32, {"size": 1}
-
-    class Decoded:
-        image, notes = Image.new("RGB", (4, 4), "red"), {"format": "PNG"}
-
+    loaded = LoadedContent(b"x", b"1" * 32, {"size": 1})
+    decoded = Decoded(Image.new("RGB", (4, 4), "red"), {"format": "PNG"})
     add_texts(connection, ["a text"])
     work(settings, space)
     connection.execute("UPDATE source_items SET modality = 'image', content_ref = '/x.png'")
-    work(settings, space, load=lambda _: Loaded, decode=lambda _: Decoded)
+    work(settings, space, load=lambda _: loaded, decode=lambda _: decoded)
     rows = connection.execute(
         "SELECT modality, content_ref, metadata FROM multimodal_items"
     ).fetchall()
@@ -200,18 +171,14 @@ def test_a_row_that_changes_its_modality_leaves_no_item_behind(
 def test_metadata_arrives_as_it_was_beside_what_the_intake_found(
     settings: Settings, space: Space, connection: Connection, own: str, stored: str
 ) -> None:
-    class Loaded:
-        data, sha256, info = b"x", b"1" * 32, {"size": 1}
-
-    class Decoded:
-        image, notes = Image.new("RGB", (4, 4), "red"), {}
-
+    loaded = LoadedContent(b"x", b"1" * 32, {"size": 1})
+    decoded = Decoded(Image.new("RGB", (4, 4), "red"))
     connection.execute(
         "INSERT INTO source_items (source, source_key, modality, content_ref, metadata) "
         "VALUES ('t', '1', 'image', '/x.png', %s)",
         (own,),
     )
-    work(settings, space, load=lambda _: Loaded, decode=lambda _: Decoded)
+    work(settings, space, load=lambda _: loaded, decode=lambda _: decoded)
     row = connection.execute(
         "SELECT metadata = %s::jsonb, metadata::text FROM multimodal_items", (stored,)
     ).fetchone()
@@ -241,7 +208,7 @@ def test_a_failed_load_is_recorded_with_its_code(
     assert row == (state, error.code, str(error))  # type: ignore[attr-defined]
 
 
-def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
+def test_images_wait_to_be_loaded_while_too_much_lies_before_the_model(
     settings: Settings,
     space: Space,
     connection: Connection,
@@ -253,7 +220,7 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
     settings = settings.model_copy(update={"batch_size": 2})
     connection.execute(
         "INSERT INTO source_items (source, source_key, modality, content_ref) "
-        "SELECT 'picture', n::text, 'image', n::text FROM generate_series(1, 200) AS n"
+        "SELECT 'image', n::text, 'image', n::text FROM generate_series(1, 200) AS n"
     )
 
     seen: list[int] = []
@@ -262,13 +229,8 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
         time.sleep(0.01)  # slower than loading
         seen.append(worker._input.bytes)
 
-    worker = Worker(
-        settings.database_url.get_secret_value(),  # type: ignore[union-attr]
-        space,
-        FakeEmbedder(before=look),
-        NumberedContent,
-        NumberedPicture,
-        settings,
+    worker = make_worker(
+        settings, space, FakeEmbedder(before=look), load=numbered, decode=numbered_image
     )
     assert worker.run().done == 200
     # Each thread that loads may be about to add one.
@@ -276,7 +238,7 @@ def test_pictures_wait_to_be_loaded_while_too_much_lies_before_the_model(
     assert worker._input.bytes == 0
 
 
-def test_the_input_of_a_picture_goes_before_it_is_written(
+def test_the_input_of_an_image_goes_before_it_is_written(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
     """Kept until then it would be in memory twice: what waits, and what is being written."""
@@ -298,16 +260,9 @@ def test_the_input_of_a_picture_goes_before_it_is_written(
 
     connection.execute(
         "INSERT INTO source_items (source, source_key, modality, content_ref) "
-        "SELECT 'picture', n::text, 'image', n::text FROM generate_series(1, 20) AS n"
+        "SELECT 'image', n::text, 'image', n::text FROM generate_series(1, 20) AS n"
     )
-    worker = Worker(
-        settings.database_url.get_secret_value(),  # type: ignore[union-attr]
-        space,
-        Remembering(),
-        NumberedContent,
-        NumberedPicture,
-        settings,
-    )
+    worker = make_worker(settings, space, Remembering(), load=numbered, decode=numbered_image)
     finish = worker._writer.finish
     worker._writer.finish = write  # type: ignore[method-assign]
     assert worker.run().done == 20

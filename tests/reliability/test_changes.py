@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import TransientRowError
+from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims
-from pipeline.queue.claims import ClaimedJob
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.spaces.items import EmbeddedItem, FinishedJob, Writer, Written
+from pipeline.spaces.items import Writer, Written
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.processes import Pipeline, wait_until
 from tests.helpers.workers import assert_embedded_once, make_worker, running

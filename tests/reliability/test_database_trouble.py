@@ -52,7 +52,7 @@ def template(server: EmbeddedServer) -> str:
     url = database_url(server.url(), "template_migrated")
     migrate.upgrade(url)
     with connect(url) as connection:
-        spaces.activate(connection, spaces.create(connection, "fake", FakeEmbedder().description))
+        spaces.activate(connection, spaces.create(connection, "fake", FakeEmbedder()))
     return "template_migrated"
 
 

@@ -151,11 +151,11 @@ def test_a_backlog_keeps_its_live_index(
 ) -> None:
     """Building one after the load takes locks and settings of a session, shared here."""
     assert settings.database_url is not None
-    settings = settings.model_copy(update={"load_first_rows": 1})
     with connect(settings.database_url.get_secret_value()) as bounced:
-        assert not load_first.take_off_index(bounced, space, 1, settings)
+        assert not load_first.take_off_index(bounced, space, due=1, first_rows=1)
     assert spaces.has_whole_index(connection)
-    assert load_first.take_off_index(connection, space, 1, settings)  # directly, it would be
+    # Directly, it would be.
+    assert load_first.take_off_index(connection, space, due=1, first_rows=1)
     spaces.build_indexes(connection, space)
     assert spaces.has_whole_index(connection)
 

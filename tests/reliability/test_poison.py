@@ -238,8 +238,8 @@ def test_a_vector_of_no_use_fails_its_own_row_only(
     settings: Settings, space: Space, connection: Connection, output: float
 ) -> None:
     class Broken(FakeEmbedder):
-        def _embed(self, contents: list[bytes]) -> Any:
-            rows = super()._embed(contents)
+        def embed(self, contents: list[bytes]) -> Any:
+            rows = super().embed(contents)
             rows[[content == b"bad" for content in contents]] = output
             return rows
 
@@ -254,8 +254,8 @@ def test_a_model_that_loses_a_row_writes_nothing(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
     class Short(FakeEmbedder):
-        def _embed(self, contents: list[bytes]) -> Any:
-            return super()._embed(contents)[:-1]
+        def embed(self, contents: list[bytes]) -> Any:
+            return super().embed(contents)[:-1]
 
     add_texts(connection, ["one", "two", "three"])
     with pytest.raises(ModelError, match=re.escape("(2, 8) for 3 inputs")):
@@ -269,8 +269,8 @@ def test_a_row_that_the_database_refuses_fails_alone(
     """Such as a value of the metadata that jsonb has no form for."""
 
     class Odd(FakeEmbedder):
-        def split_text(self, text: str, overlap: int, max_windows: int) -> Any:
-            windows = super().split_text(text, overlap, max_windows)
+        def split(self, text: str) -> Any:
+            windows = super().split(text)
             if text == "odd":
                 return [type(windows[0])(text="a NUL \x00 here", start=0, end=3)]
             return windows

@@ -24,9 +24,10 @@ from hypothesis.stateful import (
 
 from pipeline import spaces
 from pipeline.errors import PermanentRowError, TransientRowError
+from pipeline.jobs import ClaimedJob
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims
-from pipeline.queue.claims import Backoff, ClaimedJob
+from pipeline.queue.claims import Backoff
 from pipeline.spaces.items import Writer, Written
 from tests.reliability.test_changes import finished
 

@@ -4,9 +4,9 @@ import threading
 
 import numpy as np
 
-from pipeline.ingest.assembly import WaitingInput
-from pipeline.ingest.intake import PreparedPart
-from pipeline.queue.claims import ClaimedJob
+from pipeline.ingest.in_flight import WaitingInput
+from pipeline.ingest.parts import PreparedPart
+from pipeline.jobs import ClaimedJob
 
 JOB = ClaimedJob(1, 1, 1, 1, "image", "x.png", "{}")
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from pipeline.errors import ConfigurationError, DatabaseError
-from pipeline.postgres.connections import connect, libpq_url, shown_url, without_password
+from pipeline.postgres.connections import connect
+from pipeline.postgres.urls import libpq_url, shown_url, without_password
 
 SECRET = re.compile("s3|cr3t")
 

@@ -1,5 +1,6 @@
 """The embedder gives OpenCLIP's own vectors: as unit rows, in order, faster."""
 
+import io
 import json
 import subprocess
 import sys
@@ -16,14 +17,11 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
-from pipeline.embedders.openclip import embedder as embedder_module
+from pipeline import embedders
+from pipeline.embedders.openclip import device as device_module
 from pipeline.embedders.openclip.blocks import LastBlock
-from pipeline.embedders.openclip.embedder import (
-    ModelDescription,
-    MultimodalEmbedder,
-    precision_cosine,
-)
-from pipeline.embedders.openclip.image_towers import tokens_of_a_picture
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder, precision_cosine
+from pipeline.embedders.openclip.image_towers import tokens_of_an_image
 from pipeline.embedders.openclip.loading import _build
 from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
 from tests.helpers.checkpoints import (
@@ -168,8 +166,14 @@ def test_vectors_equal_openclips_own_in_every_family(family: str, tmp_path: Path
     folder = save_checkpoint(tmp_path / "model", config)
     embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32", batch_size=3)
     lengths: list[int] = []
-    embed_tokens = embedder._embed_tokens
-    embedder._embed_tokens = lambda t: (lengths.append(t.shape[1]), embed_tokens(t))[1]  # type: ignore
+    forward = embedder.model.forward
+
+    def recording(encode: Any, batch: Any) -> Any:
+        if batch.ndim == 2:
+            lengths.append(batch.shape[1])
+        return forward(encode, batch)
+
+    embedder.model.forward = recording  # type: ignore[method-assign]
 
     model = model_of(config)
     context = config["text_cfg"]["context_length"]
@@ -183,7 +187,7 @@ def test_vectors_equal_openclips_own_in_every_family(family: str, tmp_path: Path
     assert np.abs(embedder.embed_text(CAPTIONS) - texts.numpy()).max() < 1e-5
     assert np.abs(embedder.embed_images(pictures()) - images.numpy()).max() < 1e-5
     assert (max(lengths) < context) is cut
-    last = embedder._model.visual.transformer.resblocks[-1]
+    last = embedder.model.module.visual.transformer.resblocks[-1]
     assert isinstance(last, LastBlock) is (family not in {"images read at the mean", "coca"})
 
 
@@ -196,21 +200,22 @@ def test_siglip_vectors_equal_openclips_own(
     with torch.inference_mode():
         texts = torch.nn.functional.normalize(model.encode_text(tokenizer(captions)), dim=-1)
     assert np.abs(siglip.embed_text(captions) - texts.numpy()).max() < 1e-5
-    assert (siglip.prepare_texts(captions) == tokenizer(captions).numpy()).all()
-    assert siglip.prepare_texts(captions).shape == (3, 16)
+    prepared = np.stack(siglip.encoders["text"].prepare(captions))
+    assert (prepared == tokenizer(captions).numpy()).all()
+    assert prepared.shape == (3, 16)
 
 
 def test_equal_inputs_of_a_call_are_embedded_once(
     clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded: list[int] = []
-    forward = clip._forward
+    forward = clip.model.forward
 
     def counting(encode: Any, batch: Any) -> Any:
         embedded.append(len(batch))
         return forward(encode, batch)
 
-    monkeypatch.setattr(clip, "_forward", counting)
+    monkeypatch.setattr(clip.model, "forward", counting)
     red, blue = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
     images = clip.embed_images([red, blue, red.copy(), red])
     assert sum(embedded) == 2
@@ -225,13 +230,13 @@ def test_short_texts_share_one_large_batch_and_long_ones_do_not(
     clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes: list[tuple[int, ...]] = []
-    forward = clip._forward
+    forward = clip.model.forward
 
     def recording(encode: Any, batch: Any) -> Any:
         shapes.append(batch.shape)
         return forward(encode, batch)
 
-    monkeypatch.setattr(clip, "_forward", recording)
+    monkeypatch.setattr(clip.model, "forward", recording)
     words = [f"{a}{b}" for a in "abcdefgh" for b in "klmnopq"]
     clip.embed_text([*words, " ".join(words)[:200]])
     assert all(rows * length <= clip.batch_size * 77 for rows, length in shapes)
@@ -242,10 +247,10 @@ def test_what_texts_begin_with_in_common_goes_through_the_model_once(
     clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[int] = []
-    block = clip._model.transformer.resblocks[0]
+    block = clip.model.module.transformer.resblocks[0]
     mlp = block.mlp.forward
     monkeypatch.setattr(block.mlp, "forward", lambda x: (computed.append(len(x)), mlp(x))[1])
-    monkeypatch.setattr(clip, "batch_size", 32)
+    monkeypatch.setattr(clip.model, "batch_size", 32)
     # Not sorted: beginnings are to be found wherever they stand in the call.
     animals, colours = ["cat", "dog", "gull"], ["red", "blue", "green", "old"]
     texts = [f"a photo of a {colour} {animal}" for animal in animals for colour in colours]
@@ -260,8 +265,10 @@ def test_short_texts_are_not_padded_to_the_width_of_long_ones(
     clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes: list[tuple[int, ...]] = []
-    forward = clip._forward
-    monkeypatch.setattr(clip, "_forward", lambda e, b: (shapes.append(b.shape), forward(e, b))[1])
+    forward = clip.model.forward
+    monkeypatch.setattr(
+        clip.model, "forward", lambda e, b: (shapes.append(b.shape), forward(e, b))[1]
+    )
     # In alphabetical order a short one and a long one take turns.
     texts = [letter + tail for letter in "abcdefghij" for tail in ("", " red" * 40)]
     clip.embed_text(texts)
@@ -271,7 +278,7 @@ def test_short_texts_are_not_padded_to_the_width_of_long_ones(
 
 def test_a_text_beyond_the_context_is_the_mean_of_its_windows(clip: MultimodalEmbedder) -> None:
     text = "the harbour is still. three boats wait by the wall. " * 12
-    windows = clip.split_text(text, 0, 64)
+    windows = clip.encoders["text"].split(text, 0, 64)  # type: ignore[attr-defined]
     assert len(windows) > 1
     mean = clip.embed_text([window.text for window in windows]).mean(axis=0)
     assert clip.embed_text([text, "a cat"])[0] == pytest.approx(
@@ -297,9 +304,10 @@ def test_many_threads_may_prepare_while_others_embed(clip: MultimodalEmbedder) -
     images = pictures() * 4
 
     def both(number: int) -> tuple[np.ndarray, np.ndarray]:
-        pixels = clip.prepare_image(images[number])
-        tokens = clip.prepare_texts([f"picture number {number}"])
-        return clip.embed_prepared_images([pixels])[0], clip.embed_prepared_texts(tokens)[0]
+        of_images, of_texts = clip.encoders["image"], clip.encoders["text"]
+        pixels = of_images.prepare([images[number]])
+        tokens = of_texts.prepare([f"picture number {number}"])
+        return of_images.embed(pixels)[0], of_texts.embed(tokens)[0]
 
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(both, range(len(images))))
@@ -322,14 +330,14 @@ def test_prepared_images_are_openclips_transform(
     folder = save_checkpoint(tmp_path / "model", TINY_CLIP, preprocess=wanted)
     embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
     seen: list[torch.Tensor] = []
-    embedder._model.encode_image = lambda batch: (seen.append(batch), batch[:, :, 0, 0])[1]
+    embedder.model.module.encode_image = lambda batch: (seen.append(batch), batch[:, :, 0, 0])[1]
 
     config = PreprocessCfg(size=(32, 32), **wanted)
     transform = image_transform_v2(config, is_train=False)
     for picture in [*pictures(), pictures()[3].convert("L"), pictures()[3].convert("RGBA")]:
-        pixels = embedder.prepare_image(picture)
+        (pixels,) = embedder.encoders["image"].prepare([picture])
         assert (pixels.dtype, pixels.shape) == (np.uint8, (3, 32, 32))
-        embedder.embed_prepared_images([pixels])
+        embedder.encoders["image"].embed([pixels])
         assert torch.allclose(seen.pop()[0], transform(picture), atol=1e-6)
     description = embedder.description
     assert (description.mean, description.std) == ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
@@ -341,17 +349,17 @@ def test_a_sliver_is_cropped_before_it_would_be_blown_up(
 ) -> None:
     """1 x 30,000 pixels, resized to a height of 32 as they are, would be 92 MB."""
     resized: list[int] = []
-    first, *others = clip._resize_and_crop
+    resize = Image.Image.resize
 
-    def recording(image: Image.Image) -> Image.Image:
-        image = first(image)
-        resized.append(image.width * image.height)
-        return image
+    def recording(image: Image.Image, size: tuple[int, int], *arguments: Any) -> Image.Image:
+        resized.append(size[0] * size[1])
+        return resize(image, size, *arguments)
 
-    monkeypatch.setattr(clip, "_resize_and_crop", [recording, *others])
+    monkeypatch.setattr(Image.Image, "resize", recording)
     ramp = np.linspace(0, 255, 30_000).astype(np.uint8)
     for rows in (ramp[None, :], ramp[:, None]):
-        pixels = clip.prepare_image(Image.fromarray(np.repeat(rows[..., None], 3, axis=-1)))
+        sliver = Image.fromarray(np.repeat(rows[..., None], 3, axis=-1))
+        (pixels,) = clip.encoders["image"].prepare([sliver])
         assert np.abs(pixels.astype(int) - 127).max() <= 1  # the middle of the ramp
     assert max(resized) <= 16 * 32 * 32
 
@@ -363,15 +371,19 @@ def test_cropping_a_long_image_first_changes_no_pixel_by_much(clip: MultimodalEm
     expected = picture
     for step in transform[:-2]:
         expected = step(expected)
-    difference = clip.prepare_image(picture).transpose(1, 2, 0).astype(int) - np.asarray(expected)
+    (pixels,) = clip.encoders["image"].prepare([picture])
+    difference = pixels.transpose(1, 2, 0).astype(int) - np.asarray(expected)
     assert np.abs(difference).mean() < 1.5
 
 
-def test_an_image_that_cannot_be_resized_is_that_rows_error(tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path, TINY_CLIP, preprocess={"resize_mode": "longest"})
-    embedder = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
-    with pytest.raises(PermanentRowError) as caught:
-        embedder.prepare_image(Image.new("RGB", (1, 3000)))
+def test_an_image_that_cannot_be_resized_is_that_rows_error(
+    clip: MultimodalEmbedder, tmp_path: Path
+) -> None:
+    """Such as one that is opened from half a file: its pixels are read when it is resized."""
+    pictures()[3].save(tmp_path / "whole.png")
+    half = (tmp_path / "whole.png").read_bytes()[:2000]
+    with Image.open(io.BytesIO(half)) as image, pytest.raises(PermanentRowError) as caught:
+        clip.encoders["image"].prepare([image])
     assert caught.value.code == "corrupt"
 
 
@@ -381,17 +393,17 @@ def test_an_image_that_cannot_be_resized_is_that_rows_error(tmp_path: Path) -> N
 def test_a_row_without_direction_is_nan_and_the_others_are_not(
     clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = clip._model.encode_image
+    encode = clip.model.module.encode_image
 
     def poisoned(batch: torch.Tensor) -> torch.Tensor:
         features = encode(batch).clone()
         features[batch.flatten(1).mean(dim=1) < -1] = 0  # black pictures
         return features
 
-    monkeypatch.setattr(clip._model, "encode_image", poisoned)
+    monkeypatch.setattr(clip.model.module, "encode_image", poisoned)
     white, black = Image.new("RGB", (32, 32), "white"), Image.new("RGB", (32, 32), "black")
-    prepared = [clip.prepare_image(picture) for picture in (white, black, white)]
-    rows = clip.embed_prepared_images(prepared)
+    encoder = clip.encoders["image"]
+    rows = encoder.embed(encoder.prepare([white, black, white]))
     assert np.isnan(rows).all(axis=1).tolist() == [False, True, False]
     assert np.linalg.norm(rows[[0, 2]], axis=1) == pytest.approx(1, abs=1e-6)
     with pytest.raises(ModelError, match="1 of 3 images"):
@@ -412,8 +424,8 @@ def test_too_large_a_batch_is_out_of_memory(
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise raised
 
-    monkeypatch.setattr(clip._model, "encode_image", fail)
-    monkeypatch.setattr(clip, "batch_size", 32)
+    monkeypatch.setattr(clip.model.module, "encode_image", fail)
+    monkeypatch.setattr(clip.model, "batch_size", 32)
     with pytest.raises(OutOfMemory, match="PIPELINE_BATCH_SIZE"):
         clip.embed_images(pictures()[:1])
     assert clip.batch_size == 16  # the next batch is not to fail in its turn
@@ -435,7 +447,7 @@ def test_other_failures_are_not_taken_for_memory(
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise raised
 
-    monkeypatch.setattr(clip._model, "encode_image", fail)
+    monkeypatch.setattr(clip.model.module, "encode_image", fail)
     with pytest.raises(expected):
         clip.embed_images(pictures()[:1])
 
@@ -472,10 +484,10 @@ def test_auto_is_bfloat16_only_where_the_cpu_multiplies_it(
         ({"amx_bf16"}, "bfloat16"),
         ({"avx2"}, "float32"),
     ]:
-        monkeypatch.setattr(embedder_module, "_cpu_flags", lambda flags=flags: flags)
+        monkeypatch.setattr(device_module, "cpu_flags", lambda flags=flags: flags)
         embedder = MultimodalEmbedder(str(clip_folder), device="cpu")
         assert embedder.description.precision == expected
-        assert embedder._model.visual.proj.dtype == embedder_module.DTYPES[expected]
+        assert embedder.model.module.visual.proj.dtype == device_module.DTYPES[expected]
         again = MultimodalEmbedder(str(clip_folder), device="cpu", precision=expected)
         assert again.description == embedder.description
         assert (again.embed_text(CAPTIONS) == embedder.embed_text(CAPTIONS)).all()
@@ -485,7 +497,7 @@ def test_auto_stays_with_float32_when_the_model_does_not_bear_less(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = save_unbearable(tmp_path)
-    monkeypatch.setattr(embedder_module, "_cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(device_module, "cpu_flags", lambda: {"avx512_bf16"})
     embedder = MultimodalEmbedder(str(folder), device="cpu")
     assert embedder.description.precision == "float32"
     exact = MultimodalEmbedder(str(folder), device="cpu", precision="float32")
@@ -528,7 +540,7 @@ def test_the_description_says_what_the_model_is(
 
 def test_a_description_survives_json(siglip: MultimodalEmbedder) -> None:
     description = siglip.description
-    stored = ModelDescription.from_dict(json.loads(json.dumps(description.as_dict())))
+    stored = embedders.described(json.loads(json.dumps(description.as_dict())))
     assert stored == description
     assert stored.fingerprint() == description.fingerprint()
     assert stored.differences(description) == []
@@ -607,19 +619,6 @@ def test_importing_the_package_or_a_description_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_torch_is_imported_by_the_embedder_and_what_stands_behind_it_alone() -> None:
-    package = Path(embedder_module.__file__).parent
-    importing = {
-        path.stem
-        for path in package.rglob("*.py")
-        if any(
-            line.startswith(("import torch", "from torch", "import open_clip", "from open_clip"))
-            for line in map(str.strip, path.read_text(encoding="utf-8").splitlines())
-        )
-    }
-    assert importing == {"blocks", "embedder", "image_towers", "int8", "loading", "text_towers"}
-
-
 @pytest.mark.parametrize(
     ("side", "patch", "batch_size", "largest"),
     [(32, 8, 0, 32), (112, 8, 0, 8), (112, 8, 20, 16), (32, 8, 20, 16)],
@@ -643,18 +642,19 @@ def test_pictures_of_many_patches_go_through_the_model_in_smaller_batches(
     )
     pixels = list(np.random.default_rng(0).integers(0, 256, (64, 3, side, side), dtype=np.uint8))
     sizes: list[int] = []
-    encode = embedder._model.encode_image
+    encode = embedder.model.module.encode_image
 
     def recorded(batch: torch.Tensor) -> torch.Tensor:
         sizes.append(len(batch))
         features: torch.Tensor = encode(batch)
         return features
 
-    monkeypatch.setattr(embedder._model, "encode_image", recorded)
-    together = embedder.embed_prepared_images(pixels)
+    monkeypatch.setattr(embedder.model.module, "encode_image", recorded)
+    encoder = embedder.encoders["image"]
+    together = encoder.embed(pixels)
     assert max(sizes) == largest
     assert sum(sizes) == 64
-    alone = np.concatenate([embedder.embed_prepared_images([p]) for p in pixels])
+    alone = np.concatenate([encoder.embed([p]) for p in pixels])
     assert together == pytest.approx(alone, abs=1e-5)
 
 
@@ -663,7 +663,7 @@ def test_pictures_of_many_patches_go_through_the_model_in_smaller_batches(
     [("ViT-B-32", 50), ("ViT-L-14", 257), ("ViT-B-16-SigLIP", 196), ("EVA02-B-16", 196)]
     + [(other, None) for other in ("RN50", "convnext_base", "swin_base_patch4_window7_224")],
 )
-def test_tokens_of_a_picture_are_those_of_plain_vits(architecture: str, tokens: int | None) -> None:
+def test_tokens_of_an_image_are_those_of_plain_vits(architecture: str, tokens: int | None) -> None:
     with torch.device("meta"):
         model = _build(open_clip.get_model_config(architecture))
-    assert tokens_of_a_picture(model) == tokens
+    assert tokens_of_an_image(model) == tokens

@@ -9,8 +9,8 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from pipeline.errors import PermanentRowError
-from pipeline.modalities.image.decoder import ImageDecoder, PreparedPicture
-from pipeline.settings import Settings
+from pipeline.modalities.base import Decoded, ReadOptions
+from pipeline.modalities.image.decoder import ImageDecoder
 from tests.helpers.images import (
     ADOBE_RGB,
     ARITHMETIC_JPEG,
@@ -39,7 +39,7 @@ UPRIGHT = {  # EXIF orientation -> what a camera did to the upright picture
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[ImageDecoder]:
-    with ImageDecoder(Settings(decode_processes=1)) as decoder:
+    with ImageDecoder(ReadOptions(decode_processes=1)) as decoder:
         yield decoder
 
 
@@ -63,8 +63,8 @@ def test_each_allowed_format_is_decoded(
     decoder: ImageDecoder, format_name: str, tolerance: float
 ) -> None:
     picture = decoder.decode(encode(sample(), format_name))
-    assert picture.image.mode == "RGB"
-    assert difference(picture.image, sample()) <= tolerance
+    assert picture.content.mode == "RGB"
+    assert difference(picture.content, sample()) <= tolerance
     assert picture.notes["format"] == format_name
     assert (picture.notes["width"], picture.notes["height"]) == (96, 64)
     assert picture.notes["frames"] == 1
@@ -73,13 +73,13 @@ def test_each_allowed_format_is_decoded(
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
 def test_compressed_tiff_is_decoded(decoder: ImageDecoder, compression: str) -> None:
     picture = decoder.decode(encode(sample(), "TIFF", compression=compression))
-    assert difference(picture.image, sample()) < 3
+    assert difference(picture.content, sample()) < 3
 
 
 def test_a_progressive_jpeg_equals_its_baseline_twin(decoder: ImageDecoder) -> None:
     baseline = decoder.decode(encode(sample(), "JPEG", quality=90))
     progressive = decoder.decode(encode(sample(), "JPEG", quality=90, progressive=True))
-    assert difference(baseline.image, progressive.image) == 0
+    assert difference(baseline.content, progressive.content) == 0
 
 
 def test_an_arithmetic_coded_jpeg_is_decoded(decoder: ImageDecoder) -> None:
@@ -87,12 +87,12 @@ def test_an_arithmetic_coded_jpeg_is_decoded(decoder: ImageDecoder) -> None:
     turned = gradient.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     slope = Image.linear_gradient("L").resize((32, 24))
     reference = Image.merge("RGB", (gradient, turned, slope))
-    assert difference(decoder.decode(ARITHMETIC_JPEG).image, reference) < 6
+    assert difference(decoder.decode(ARITHMETIC_JPEG).content, reference) < 6
 
 
 def test_a_jpeg_with_trailing_bytes_is_decoded(decoder: ImageDecoder) -> None:
     data = encode(sample(), "JPEG")
-    assert difference(decoder.decode(data + b"\0" * 100).image, decoder.decode(data).image) == 0
+    assert difference(decoder.decode(data + b"\0" * 100).content, decoder.decode(data).content) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1), (2, 30_000)])
@@ -101,8 +101,8 @@ def test_extreme_shapes_are_decoded(
     decoder: ImageDecoder, size: tuple[int, int], format_name: str
 ) -> None:
     picture = decoder.decode(encode(Image.new("RGB", size, (200, 30, 40)), format_name))
-    assert picture.image.size == size
-    assert np.abs(pixels(picture.image) - (200, 30, 40)).max() <= 3
+    assert picture.content.size == size
+    assert np.abs(pixels(picture.content) - (200, 30, 40)).max() <= 3
 
 
 # -- orientation ---------------------------------------------------------------------------------
@@ -118,14 +118,14 @@ def test_exif_orientation_is_applied_once(
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     picture = decoder.decode(encode(stored, format_name, exif=exif))
-    assert difference(picture.image, sample()) < 6
+    assert difference(picture.content, sample()) < 6
     assert (picture.notes["width"], picture.notes["height"]) == (96, 64)
     assert picture.notes.get("orientation", 1) == orientation
 
 
 def test_broken_exif_is_ignored(decoder: ImageDecoder) -> None:
     data = encode(sample(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert difference(decoder.decode(data).image, sample()) < 6
+    assert difference(decoder.decode(data).content, sample()) < 6
 
 
 # -- alpha ---------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_rgba_is_laid_on_white(decoder: ImageDecoder, format_name: str) -> None:
     image.putalpha(alpha_ramp())
     options = {"lossless": True} if format_name == "WEBP" else {}
     picture = decoder.decode(encode(image, format_name, **options))
-    assert difference(picture.image, on_white(sample(), alpha_ramp())) < 3
+    assert difference(picture.content, on_white(sample(), alpha_ramp())) < 3
     assert picture.notes["alpha"] == "on white"
 
 
@@ -156,7 +156,7 @@ def test_grey_with_alpha_is_laid_on_white(decoder: ImageDecoder) -> None:
     image.putalpha(alpha_ramp())
     for format_name in ("PNG", "TIFF"):
         picture = decoder.decode(encode(image, format_name))
-        assert difference(picture.image, on_white(grey_sample(), alpha_ramp())) < 1
+        assert difference(picture.content, on_white(grey_sample(), alpha_ramp())) < 1
 
 
 def test_a_premultiplied_tiff_has_the_same_look(decoder: ImageDecoder) -> None:
@@ -170,7 +170,7 @@ def test_a_premultiplied_tiff_has_the_same_look(decoder: ImageDecoder) -> None:
     tag = struct.Struct("<HHII")
     data = encode(flat, "TIFF").replace(tag.pack(338, 3, 1, 2), tag.pack(338, 3, 1, 1))
     picture = decoder.decode(data)
-    assert difference(picture.image, on_white(sample(), alpha_ramp())) < 3
+    assert difference(picture.content, on_white(sample(), alpha_ramp())) < 3
 
 
 def test_palette_transparency_is_laid_on_white(decoder: ImageDecoder) -> None:
@@ -178,22 +178,22 @@ def test_palette_transparency_is_laid_on_white(decoder: ImageDecoder) -> None:
     entries = bytes(range(0, 256, 4))
     png_data = encode(palette, "PNG", transparency=entries)
     alpha = Image.fromarray(np.array(list(entries), np.uint8)[np.asarray(palette)])
-    assert difference(decoder.decode(png_data).image, on_white(palette, alpha)) < 1
+    assert difference(decoder.decode(png_data).content, on_white(palette, alpha)) < 1
 
     gif_data = encode(palette, "GIF", transparency=5)
     alpha = Image.fromarray(np.where(np.asarray(palette) == 5, 0, 255).astype(np.uint8))
-    assert difference(decoder.decode(gif_data).image, on_white(palette, alpha)) < 1
+    assert difference(decoder.decode(gif_data).content, on_white(palette, alpha)) < 1
 
 
 def test_a_transparent_colour_of_a_png_is_laid_on_white(decoder: ImageDecoder) -> None:
     row = b"\0" + bytes([10, 20, 30, 200, 100, 50])
     rgb8 = png(2, 1, 8, 2, row, (b"tRNS", b"\0\x0a\0\x14\0\x1e"))
-    assert list(decoder.decode(rgb8).image.getdata()) == [(255, 255, 255), (200, 100, 50)]
+    assert list(decoder.decode(rgb8).content.getdata()) == [(255, 255, 255), (200, 100, 50)]
     deep_row = b"\0" + b"\x0a\0\x14\0\x1e\0" + b"\xc8\0\x64\0\x32\0"
     rgb16 = png(2, 1, 16, 2, deep_row, (b"tRNS", b"\x0a\0\x14\0\x1e\0"))
-    assert list(decoder.decode(rgb16).image.getdata()) == [(255, 255, 255), (200, 100, 50)]
+    assert list(decoder.decode(rgb16).content.getdata()) == [(255, 255, 255), (200, 100, 50)]
     grey16 = png(2, 1, 16, 0, b"\0\x12\x34\x80\x80", (b"tRNS", b"\x12\x34"))
-    assert list(decoder.decode(grey16).image.getdata()) == [(255,) * 3, (128,) * 3]
+    assert list(decoder.decode(grey16).content.getdata()) == [(255,) * 3, (128,) * 3]
 
 
 def test_a_bmp_whose_alpha_is_zero_everywhere_is_opaque(decoder: ImageDecoder) -> None:
@@ -202,7 +202,7 @@ def test_a_bmp_whose_alpha_is_zero_everywhere_is_opaque(decoder: ImageDecoder) -
     header = encode(sample().convert("RGBA"), "BMP")  # Pillow writes 32 bits without a mask
     picture = decoder.decode(bmp_v4(image))
     assert header[:2] == b"BM"
-    assert difference(picture.image, sample()) == 0
+    assert difference(picture.content, sample()) == 0
 
 
 def bmp_v4(image: Image.Image) -> bytes:
@@ -227,8 +227,8 @@ def bmp_v4(image: Image.Image) -> bytes:
 # -- deep grey -----------------------------------------------------------------------------------
 
 
-def assert_looks_grey(picture: PreparedPicture, tolerance: float = 1.0) -> None:
-    assert difference(picture.image, grey_sample().convert("RGB")) <= tolerance
+def assert_looks_grey(picture: Decoded, tolerance: float = 1.0) -> None:
+    assert difference(picture.content, grey_sample().convert("RGB")) <= tolerance
 
 
 def test_16_bit_grey_is_scaled_by_its_range(decoder: ImageDecoder) -> None:
@@ -242,7 +242,7 @@ def test_16_bit_grey_is_scaled_by_its_range(decoder: ImageDecoder) -> None:
 def test_a_dark_16_bit_png_stays_dark(decoder: ImageDecoder) -> None:
     image = Image.fromarray((deep(16) / 20).astype(np.uint16))
     picture = decoder.decode(encode(image, "PNG"))
-    assert pixels(picture.image).max() <= 13
+    assert pixels(picture.content).max() <= 13
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
@@ -288,21 +288,21 @@ def test_floats_that_are_no_numbers_do_not_spoil_the_rest(decoder: ImageDecoder)
     array[0, :3] = [np.nan, np.inf, -np.inf]
     picture = decoder.decode(tiff(array))
     assert_looks_grey(picture)
-    assert list(picture.image.crop((0, 0, 3, 1)).getdata()) == [(0,) * 3, (255,) * 3, (0,) * 3]
+    assert list(picture.content.crop((0, 0, 3, 1)).getdata()) == [(0,) * 3, (255,) * 3, (0,) * 3]
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, np.nan])
 def test_a_constant_float_picture_is_one_colour(decoder: ImageDecoder, value: float) -> None:
     picture = decoder.decode(tiff(np.full((4, 4), value, np.float32)))
-    assert len(set(picture.image.getdata())) == 1
+    assert len(set(picture.content.getdata())) == 1
 
 
 def test_16_bit_colour_and_one_bit_are_decoded(decoder: ImageDecoder) -> None:
     rows = b"\0" + b"\xff\xff\x80\x80\0\0"
-    assert list(decoder.decode(png(1, 1, 16, 2, rows)).image.getdata()) == [(255, 128, 0)]
+    assert list(decoder.decode(png(1, 1, 16, 2, rows)).content.getdata()) == [(255, 128, 0)]
     bilevel = grey_sample().point(lambda v: 255 * (v > 127)).convert("1")
     picture = decoder.decode(encode(bilevel, "TIFF", compression="group4"))
-    assert difference(picture.image, bilevel.convert("RGB")) == 0
+    assert difference(picture.content, bilevel.convert("RGB")) == 0
 
 
 # -- colour spaces -------------------------------------------------------------------------------
@@ -310,13 +310,13 @@ def test_16_bit_colour_and_one_bit_are_decoded(decoder: ImageDecoder) -> None:
 
 def test_cmyk_without_profile_is_converted(decoder: ImageDecoder) -> None:
     cmyk = sample().convert("CMYK")
-    assert difference(decoder.decode(encode(cmyk, "TIFF")).image, sample()) < 1
+    assert difference(decoder.decode(encode(cmyk, "TIFF")).content, sample()) < 1
 
 
 def test_adobe_inverted_cmyk_jpeg_is_not_a_negative(decoder: ImageDecoder) -> None:
     data = encode(sample().convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in data[:100]  # written inverted, as Photoshop does
-    assert difference(decoder.decode(data).image, sample()) < 4
+    assert difference(decoder.decode(data).content, sample()) < 4
 
 
 # Lab (8 bit) of every mixture of inks; without black: white, yellow, magenta, red, ...
@@ -336,14 +336,14 @@ def test_cmyk_with_profile_is_converted_through_it(decoder: ImageDecoder) -> Non
     image = Image.new("CMYK", (5, 1))
     image.putdata(inks)
     picture = decoder.decode(encode(image, "TIFF", icc_profile=profile))
-    white, cyan, magenta, yellow, black = picture.image.getdata()
+    white, cyan, magenta, yellow, black = picture.content.getdata()
     expected = [lab_to_srgb(INKS[index]) for index in (8, 4, 2)]
     assert np.abs(np.array([cyan, magenta, yellow]) - expected).max() <= 15
     assert min(white) >= 245  # paper becomes white, the densest ink black
     assert max(black) <= 10
     assert picture.notes["icc"] == "converted to sRGB"
     plain = decoder.decode(encode(image, "TIFF"))
-    assert difference(plain.image, picture.image) > 20  # the profile matters
+    assert difference(plain.content, picture.content) > 20  # the profile matters
 
 
 def lab_to_srgb(lab: tuple[int, int, int]) -> list[int]:
@@ -379,7 +379,7 @@ def test_wide_gamut_is_converted_to_srgb(decoder: ImageDecoder) -> None:
         options = {"lossless": True} if format_name == "WEBP" else {}
         data = encode(image, format_name, icc_profile=rgb_profile(ADOBE_RGB, 2.2), **options)
         picture = decoder.decode(data)
-        assert np.abs(np.array(picture.image.getdata()) - expected).max() <= tolerance
+        assert np.abs(np.array(picture.content.getdata()) - expected).max() <= tolerance
         assert picture.notes["icc"] == "converted to sRGB"
 
 
@@ -387,7 +387,7 @@ def test_a_profile_works_together_with_alpha_palette_and_orientation(
     decoder: ImageDecoder,
 ) -> None:
     profile = rgb_profile(ADOBE_RGB, 2.2)
-    reference = decoder.decode(encode(sample(), "PNG", icc_profile=profile)).image
+    reference = decoder.decode(encode(sample(), "PNG", icc_profile=profile)).content
     opaque = sample()
     opaque.putalpha(255)
     assert difference(decode(decoder, opaque, icc_profile=profile), reference) == 0
@@ -405,7 +405,7 @@ def test_a_profile_works_together_with_alpha_palette_and_orientation(
 
 
 def decode(decoder: ImageDecoder, image: Image.Image, **options: object) -> Image.Image:
-    return decoder.decode(encode(image, "PNG", **options)).image
+    return decoder.decode(encode(image, "PNG", **options)).content
 
 
 def test_a_grey_profile_is_applied_to_grey_of_8_and_16_bits(decoder: ImageDecoder) -> None:
@@ -421,7 +421,7 @@ def test_a_grey_profile_is_applied_to_grey_of_8_and_16_bits(decoder: ImageDecode
 def test_an_srgb_profile_changes_no_pixel(decoder: ImageDecoder) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = decoder.decode(encode(sample(), "PNG", icc_profile=profile))
-    assert difference(picture.image, sample()) == 0
+    assert difference(picture.content, sample()) == 0
     assert "icc" not in picture.notes
 
 
@@ -435,7 +435,7 @@ def test_an_srgb_profile_changes_no_pixel(decoder: ImageDecoder) -> None:
 )
 def test_a_broken_profile_is_ignored_with_a_note(decoder: ImageDecoder, profile: bytes) -> None:
     picture = decoder.decode(encode(sample(), "PNG", icc_profile=profile))
-    assert difference(picture.image, sample()) == 0
+    assert difference(picture.content, sample()) == 0
     assert picture.notes["icc"].startswith("ignored: ")
 
 
@@ -443,7 +443,7 @@ def test_lab_tiff_is_converted(decoder: ImageDecoder) -> None:
     lab = Image.new("LAB", (1, 1), (125, 60, 155))
     picture = decoder.decode(encode(lab, "TIFF"))
     expected = np.array(lab_to_srgb((125, 60, 155)))
-    assert np.abs(np.array(picture.image.getpixel((0, 0))) - expected).max() <= 4
+    assert np.abs(np.array(picture.content.getpixel((0, 0))) - expected).max() <= 4
 
 
 # -- frames --------------------------------------------------------------------------------------
@@ -463,7 +463,7 @@ def test_the_first_frame_is_used_and_all_are_counted(
     first, *others = frames()
     data = encode(first, format_name, save_all=True, append_images=others)
     picture = decoder.decode(data)
-    assert difference(picture.image, sample()) <= tolerance
+    assert difference(picture.content, sample()) <= tolerance
     assert picture.notes["frames"] == 3
 
 
@@ -471,14 +471,14 @@ def test_a_bigtiff_is_counted_and_decoded(decoder: ImageDecoder) -> None:
     first, *others = frames()
     data = encode(first, "TIFF", save_all=True, append_images=others, big_tiff=True)
     picture = decoder.decode(data)
-    assert (difference(picture.image, sample()), picture.notes["frames"]) == (0, 3)
+    assert (difference(picture.content, sample()), picture.notes["frames"]) == (0, 3)
 
 
 def test_a_gif_cut_after_its_first_frame_still_gives_that_frame(decoder: ImageDecoder) -> None:
     first, *others = frames()
     whole = encode(first, "GIF", save_all=True, append_images=others)
     picture = decoder.decode(whole[:-20])
-    assert difference(picture.image, decoder.decode(whole).image) == 0
+    assert difference(picture.content, decoder.decode(whole).content) == 0
     assert picture.notes["frames"] is None
 
 
@@ -486,7 +486,7 @@ def test_a_gif_with_a_transparent_first_frame_is_laid_on_white(decoder: ImageDec
     blank = Image.new("P", (8, 8), 0)
     blank.putpalette([0, 0, 0, 255, 0, 0])
     picture = decoder.decode(encode(blank, "GIF", transparency=0))
-    assert set(picture.image.getdata()) == {(255, 255, 255)}
+    assert set(picture.content.getdata()) == {(255, 255, 255)}
 
 
 # -- HEIC, an optional extra ---------------------------------------------------------------------
@@ -501,7 +501,7 @@ def test_heic_is_decoded_upright_where_the_extra_is_installed(decoder: ImageDeco
     heif.from_pillow(turned).save(buffer, exif=exif.tobytes(), quality=90)
     picture = decoder.decode(buffer.getvalue())
     assert picture.notes["format"] == "HEIF"
-    assert difference(picture.image, sample(192, 128)) < 6
+    assert difference(picture.content, sample(192, 128)) < 6
 
 
 def test_heic_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from pipeline.modalities.base import ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.modalities.image.fitting import Fit
-from pipeline.settings import Settings
 from tests.helpers.images import difference, encode, sample
 
 SIZES = [(96, 64), (64, 96), (224, 224), (225, 224), (7, 100), (100, 7), (1, 1), (640, 481)]
@@ -67,7 +67,7 @@ def test_a_very_long_picture_keeps_its_centre_and_costs_little() -> None:
 
 
 def test_decoder_processes_do_it() -> None:
-    with ImageDecoder(Settings(decode_processes=1), Fit(32, 32)) as decoder:
+    with ImageDecoder(ReadOptions(decode_processes=1), Fit(32, 32)) as decoder:
         picture = decoder.decode(encode(sample(), "PNG"))
-    assert difference(picture.image, Fit(32, 32)(sample())) == 0
+    assert difference(picture.content, Fit(32, 32)(sample())) == 0
     assert (picture.notes["width"], picture.notes["height"]) == (96, 64)  # as it was

@@ -25,12 +25,12 @@ from pipeline.errors import (
     RowError,
     TransientRowError,
 )
+from pipeline.modalities.base import ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
-from pipeline.settings import Settings
 from tests.helpers.corpus import Malformed, good_pictures, handmade, mutated, truncated
 from tests.helpers.images import ADOBE_RGB, difference, encode, png_chunk, rgb_profile, sample
 
-SETTINGS = Settings(decode_processes=1)
+SETTINGS = ReadOptions(decode_processes=1)
 ANIMATED = ("gif-animated", "webp-animated", "png-animated")
 
 
@@ -47,7 +47,7 @@ def outcome(decoder: ImageDecoder, data: bytes) -> str:
     except RowError as exc:
         failure = exc
     else:
-        assert picture.image.mode == "RGB"
+        assert picture.content.mode == "RGB"
         return "done"
     assert ROW_ERROR_CODES[failure.code] is failure.permanent
     assert 0 < len(failure.message) < 300
@@ -78,13 +78,13 @@ def test_a_handmade_file_gets_its_code(decoder: ImageDecoder, file: Malformed) -
 
 
 def test_a_cut_file_is_an_error_and_never_a_picture(decoder: ImageDecoder) -> None:
-    whole = {name: decoder.decode(data).image for name, data in good_pictures().items()}
+    whole = {name: decoder.decode(data).content for name, data in good_pictures().items()}
     for file in truncated():
         name = file.name.partition(" cut")[0]
         found = outcome(decoder, file.data)
         if found == "done":  # only where everything of the first frame was there
             assert name in ANIMATED, file.name
-            assert difference(decoder.decode(file.data).image, whole[name]) == 0, file.name
+            assert difference(decoder.decode(file.data).content, whole[name]) == 0, file.name
         else:
             expected = {"truncated", "corrupt", "empty_file", "not_an_image"}
             assert found in expected, file.name
@@ -151,7 +151,7 @@ def test_whole_pngs_that_end_in_zeros_are_no_damage(decoder: ImageDecoder) -> No
 
 
 def test_limits_are_inclusive() -> None:
-    settings = Settings(decode_processes=1, max_pixels=100, max_side=20, max_bytes=2000)
+    settings = ReadOptions(decode_processes=1, max_pixels=100, max_side=20, max_bytes=2000)
     with ImageDecoder(settings) as decoder:
         for size, expected in {
             (10, 10): "done",
@@ -178,9 +178,9 @@ def test_a_legal_picture_at_the_cap_fits_into_the_memory_limit() -> None:
     data = encode(
         image, "PNG", compress_level=1, exif=exif, icc_profile=rgb_profile(ADOBE_RGB, 2.2)
     )
-    with ImageDecoder(Settings(decode_processes=1, max_pixels=24_000_000)) as decoder:
+    with ImageDecoder(ReadOptions(decode_processes=1, max_pixels=24_000_000)) as decoder:
         picture = decoder.decode(data)
-    assert picture.image.size == (4000, 6000)
+    assert picture.content.size == (4000, 6000)
     assert picture.notes["icc"] == "converted to sRGB"
 
 
@@ -224,7 +224,7 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     decoders: list[ImageDecoder] = []
 
     def make(name: str) -> ImageDecoder:
-        settings = Settings(decode_processes=1, decode_timeout_seconds=3.0)
+        settings = ReadOptions(decode_processes=1, decode_timeout_seconds=3.0)
         decoders.append(ImageDecoder(settings, getattr(module, name)))
         return decoders[-1]
 
@@ -306,7 +306,7 @@ def test_decoder_processes_are_light_and_know_no_secrets(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin")
     picture = misbehave("report").decode(of_width(8))
     modules, environment, _ = json.loads((tmp_path / "report.json").read_text())
-    assert picture.image.size == (2, 2)  # prepare ran there
+    assert picture.content.size == (2, 2)  # prepare ran there
     assert {"torch", "psycopg", "sqlalchemy", "httpx", "pydantic"}.isdisjoint(modules)
     assert set(environment) <= {
         "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME",
@@ -321,9 +321,9 @@ def test_many_threads_get_their_own_pictures() -> None:
     def work(decoder: ImageDecoder, start: int) -> None:
         for number in range(start, 60, 6):
             data = encode(Image.new("RGB", (8 + number, 8), colours[number]), "PNG")
-            results[number] = decoder.decode(data).image.getcolors()
+            results[number] = decoder.decode(data).content.getcolors()
 
-    with ImageDecoder(Settings(decode_processes=3)) as decoder:
+    with ImageDecoder(ReadOptions(decode_processes=3)) as decoder:
         threads = [threading.Thread(target=work, args=(decoder, start)) for start in range(6)]
         for thread in threads:
             thread.start()
@@ -353,13 +353,13 @@ def test_a_fork_has_processes_of_its_own() -> None:
         pid = os.fork()
         if pid == 0:  # pragma: no cover - the other process
             try:
-                good = decoder.decode(of_width(9)).image.size == (9, 8)
+                good = decoder.decode(of_width(9)).content.size == (9, 8)
                 decoder.close()
                 os._exit(0 if good else 1)
             except BaseException:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert decoder.decode(of_width(10)).image.size == (10, 8)
+        assert decoder.decode(of_width(10)).content.size == (10, 8)
 
 
 # -- as a program --------------------------------------------------------------------------------
@@ -369,8 +369,8 @@ import sys, time
 from pathlib import Path
 import psutil
 from pipeline.modalities.image.decoder import ImageDecoder
-from pipeline.settings import Settings
-decoder = ImageDecoder(Settings(decode_processes=1))
+from pipeline.modalities.base import ReadOptions
+decoder = ImageDecoder(ReadOptions(decode_processes=1))
 decoder.decode(Path(sys.argv[1]).read_bytes())
 children = psutil.Process().children(recursive=True)
 Path(sys.argv[2]).write_text(" ".join(str(child.pid) for child in children))
@@ -425,7 +425,7 @@ def test_a_decoder_that_hangs_dies_soon_after_its_parent(tmp_path: Path) -> None
     """It does not look whether the parent is gone, but its own alarm clock ends it."""
     (tmp_path / "misbehave.py").write_text(MISBEHAVE)
     (tmp_path / "picture.png").write_bytes(of_width(13))
-    settings = "Settings(decode_processes=1"
+    settings = "ReadOptions(decode_processes=1"
     program = SCRIPT.replace(
         f"{settings})", f"{settings}, decode_timeout_seconds=1), misbehave.by_width"
     )

@@ -172,7 +172,7 @@ def test_text_and_patches_stay_float_where_the_products_are_not_exact(
     bits: int, tmp_path: Path
 ) -> None:
     folder = str(save_checkpoint(tmp_path, TINY_CLIP))
-    model = MultimodalEmbedder(folder, device="cpu", precision="int8")._model
+    model = MultimodalEmbedder(folder, device="cpu", precision="int8").model.module
     in_text = any(isinstance(m, Int8Linear) for m in model.transformer.modules())
     in_pictures = any(isinstance(m, Int8Linear) for m in model.visual.transformer.modules())
     assert in_pictures
@@ -230,7 +230,7 @@ def test_it_is_for_cpus_with_onednn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConfigurationError, match="not for meta; set PIPELINE_DEVICE=cpu"):
         MultimodalEmbedder(folder, device="meta", precision="int8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert MultimodalEmbedder(folder, precision="int8")._device.type == "cpu"
+    assert MultimodalEmbedder(folder, precision="int8").model.device.type == "cpu"
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     with pytest.raises(ConfigurationError, match="needs a torch with oneDNN"):
         MultimodalEmbedder(folder, precision="int8")

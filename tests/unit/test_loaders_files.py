@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
-from pipeline.loaders import Loader
-from pipeline.settings import Settings
+from pipeline.loaders import Loader, LoadOptions
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loader(root: Path) -> Loader:
-    return Loader(Settings(media_roots=(root,), max_bytes=1000))
+    return Loader(LoadOptions(media_roots=(root,), max_bytes=1000))
 
 
 def code_of(loader: Loader, ref: str) -> str:
@@ -41,8 +40,8 @@ def test_a_file_is_loaded_with_what_is_known_of_it(loader: Loader, root: Path) -
     assert content.data == b"picture"
     assert content.sha256 == hashlib.sha256(b"picture").digest()
     moment = datetime.fromtimestamp(1_700_000_000, UTC).isoformat()
-    assert content.info == {"size": 7, "mtime": moment}
-    assert loader.stat(str(root / "a.jpg")) == content.info
+    assert content.notes == {"size": 7, "mtime": moment}
+    assert loader.stat(str(root / "a.jpg")) == content.notes
 
 
 def test_every_way_to_name_a_file_works(loader: Loader, root: Path) -> None:
@@ -58,7 +57,7 @@ def test_roots_given_by_the_caller_come_on_top(tmp_path: Path, root: Path) -> No
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.jpg").write_bytes(b"other")
-    loader = Loader(Settings(media_roots=(root,)), [other])
+    loader = Loader(LoadOptions(media_roots=(root,)), [other])
     assert loader.load("b.jpg").data == b"other"
     assert loader.load(str(other / "b.jpg")).data == b"other"
     assert loader.load("a.jpg").data == b"picture"
@@ -96,7 +95,7 @@ def test_symbolic_links_may_not_lead_out(loader: Loader, root: Path, tmp_path: P
 
 def test_a_root_that_is_a_symbolic_link_works(tmp_path: Path, root: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    loader = Loader(Settings(media_roots=(tmp_path / "link",)))
+    loader = Loader(LoadOptions(media_roots=(tmp_path / "link",)))
     assert loader.load(str(tmp_path / "link" / "a.jpg")).data == b"picture"
     assert loader.load(str(root / "a.jpg")).data == b"picture"
 
@@ -140,7 +139,7 @@ def test_only_regular_files_are_opened(loader: Loader, root: Path) -> None:
 
 
 def test_devices_do_not_hang() -> None:
-    loader = Loader(Settings(media_roots=(Path("/dev"),)))
+    loader = Loader(LoadOptions(media_roots=(Path("/dev"),)))
     for name in ("/dev/zero", "/dev/null", "/dev/tty", "/dev/stdin"):
         assert code_of(loader, name) in {"not_a_file", "forbidden_path", "not_found"}, name
     assert code_of(loader, "/dev/zero") == "not_a_file"
@@ -148,9 +147,9 @@ def test_devices_do_not_hang() -> None:
 
 def test_a_file_without_a_size_is_capped_too() -> None:
     """Files of /proc say 0 bytes and have more."""
-    loader = Loader(Settings(media_roots=(Path("/proc/self"),), max_bytes=10))
+    loader = Loader(LoadOptions(media_roots=(Path("/proc/self"),), max_bytes=10))
     assert code_of(loader, "/proc/self/limits") in {"too_large", "forbidden_path"}
-    loader = Loader(Settings(media_roots=(Path("/proc"),), max_bytes=10))
+    loader = Loader(LoadOptions(media_roots=(Path("/proc"),), max_bytes=10))
     assert code_of(loader, f"/proc/{os.getpid()}/limits") == "too_large"
 
 
@@ -187,7 +186,7 @@ def test_missing_and_unreadable_files(
 
 def test_without_roots_no_file_is_read(root: Path) -> None:
     with pytest.raises(PermanentRowError, match="PIPELINE_MEDIA_ROOTS") as failure:
-        Loader(Settings()).load(str(root / "a.jpg"))
+        Loader(LoadOptions()).load(str(root / "a.jpg"))
     assert failure.value.code == "forbidden_path"
 
 
@@ -234,7 +233,7 @@ def test_forms_that_are_refused(loader: Loader, ref: str, code: str) -> None:
 def test_data_references_are_decoded(loader: Loader, ref: str, data: bytes, kind: str) -> None:
     content = loader.load(ref)
     assert content.data == data
-    assert content.info == {"size": len(data), "content_type": kind}
+    assert content.notes == {"size": len(data), "content_type": kind}
     assert loader.stat(ref) == {}
 
 
@@ -243,7 +242,7 @@ def test_a_slow_disk_meets_the_deadline(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pipeline.loaders.content.time.monotonic", lambda: next(moment))
     (root / "long").write_bytes(b"x" * 3 * 2**20)
     with pytest.raises(TransientRowError, match="loading took more than 5 s") as failure:
-        Loader(Settings(media_roots=(root,), load_timeout_seconds=5)).load("long")
+        Loader(LoadOptions(media_roots=(root,), load_timeout_seconds=5)).load("long")
     assert failure.value.code == "timeout"
 
 

@@ -16,11 +16,10 @@ import pytest
 import trustme
 
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
-from pipeline.loaders import Loader
+from pipeline.loaders import Loader, LoadOptions
 from pipeline.loaders.connections import CheckedBackend, TimedStream
 from pipeline.loaders.content import Deadline
 from pipeline.loaders.http import decoded
-from pipeline.settings import Settings
 from tests.helpers.http_server import BODY, Server, serving
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -39,7 +38,7 @@ def make(**settings: Any) -> Loader:
         "load_timeout_seconds": 20.0,
         **settings,
     }
-    return Loader(Settings(**given))
+    return Loader(LoadOptions(**given))
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_a_picture_is_loaded_with_what_is_known_of_it(loader: Loader, server: Se
     content = loader.load(server.url("/good"))
     assert content.data == BODY
     assert content.sha256 == hashlib.sha256(BODY).digest()
-    assert content.info == {
+    assert content.notes == {
         "etag": '"v1"',
         "size": len(BODY),
         "mtime": "2023-11-14T22:13:20+00:00",

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PermanentRowError
-from pipeline.modalities.text.cleaning import clean_text, redact, redact_message
+from pipeline.modalities.text.cleaning import clean_text
+from pipeline.references import redact, redact_message
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""OpenCLIP models: find, build, fill with exactly the weights of one checkpoint.
-
-Imported, with torch, by ``pipeline.embedders.openclip.embedder`` alone.
+"""OpenCLIP models: built, and filled with exactly the weights of one checkpoint. Imports torch.
 
 OpenCLIP's own ``create_model`` is not used because it can return random or partly random weights
 (no tag, no file in a folder), interpolates position tables of another image size silently, and
@@ -8,10 +6,8 @@ only warns when a tag was trained with QuickGELU and the architecture is not.
 """
 
 import copy
-import difflib
-import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,131 +15,13 @@ import open_clip
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
-from pipeline.embedders.openclip.checkpoints import (
-    CONFIG_NAME,
-    Checkpoint,
-    ModelSpec,
-    check_safetensors,
-    parse_spec,
-    read_config,
-    read_folder,
-)
-from pipeline.embedders.openclip.hub import (
-    TOKENIZER_FILES,
-    fetch_config,
-    fetch_tokenizer,
-    fetch_weights,
-)
-from pipeline.embedders.openclip.tokens import Tokenizer
+from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
+from pipeline.embedders.openclip.finding import architecture_name
 from pipeline.errors import ModelError
-
-logger = logging.getLogger(__name__)
-
-_OWN_TOKENIZER = tuple(file for file in TOKENIZER_FILES if file != "config.json")
-_PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
-
-
-# where a model is
-
-
-def find_checkpoint(model: str) -> Checkpoint:
-    """The checkpoint that a spec names, downloaded if it has to be.
-
-    Raises:
-        ModelError: one line that names what is missing or unknown and what to do.
-    """
-    spec = parse_spec(model)
-    if spec.folder is not None:
-        return read_folder(spec.folder)
-    if spec.hub_id is not None:
-        return _from_hub(spec.hub_id)
-    assert spec.architecture is not None
-    config = open_clip.get_model_config(spec.architecture)
-    if config is None:
-        raise ModelError(
-            f"{spec.architecture!r} is no architecture of OpenCLIP"
-            f"{_close(spec.architecture, open_clip.list_models())}; "
-            "open_clip.list_models() lists them, and a local folder works too"
-        )
-    if spec.weights is not None and spec.tag is None:
-        preprocess = _common_preprocess(spec.architecture)
-    else:
-        preprocess = _config_of_tag(spec)
-    if preprocess.get("quick_gelu"):  # the tag was trained so: the weights are wrong without it
-        config["quick_gelu"] = True
-    if spec.weights is not None:
-        return Checkpoint(config, preprocess, spec.weights, spec.weights.parent)
-    return Checkpoint(config, preprocess, _fetch_tag(preprocess, model))
-
-
-def _close(word: str, words: Sequence[str]) -> str:
-    """The known names nearest to ``word``, as the end of a clause."""
-    by_lower = {known.lower(): known for known in words}
-    close = difflib.get_close_matches(word.lower(), list(by_lower), n=4, cutoff=0.5)
-    return f" (close: {', '.join(by_lower[name] for name in close)})" if close else ""
-
-
-def _config_of_tag(spec: ModelSpec) -> dict[str, Any]:
-    tags = open_clip.list_pretrained_tags_by_model(spec.architecture)
-    if spec.tag is None:
-        some = ", ".join(f"{spec.architecture}/{tag}" for tag in tags[:4])
-        raise ModelError(
-            f"{spec.architecture} is an architecture without weights; name pretrained ones"
-            + (f", such as {some}" if some else f": {spec.architecture}:/path/file.safetensors")
-        )
-    config: dict[str, Any] = dict(open_clip.get_pretrained_cfg(spec.architecture, spec.tag))
-    if not config:
-        known = _close(spec.tag, tags) or (f" (there are: {', '.join(tags[:8])})" if tags else "")
-        raise ModelError(f"{spec.architecture} has no pretrained tag {spec.tag!r}{known}")
-    return config
-
-
-def _common_preprocess(architecture: str) -> dict[str, Any]:
-    """The preprocessing of weights without a tag: the one that all tags of it agree on."""
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    configs = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
-    common = [{name: c.get(name) for name in _PREPROCESS_FIELDS} for c in configs]
-    if any(config != common[0] for config in common):
-        raise ModelError(
-            f"weights of {architecture} are preprocessed in more than one way; say whose they "
-            f"are like: {architecture}/{tags[0]}:/path/file.safetensors, or use a folder with "
-            f"{CONFIG_NAME}"
-        )
-    return common[0] if common else {}
-
-
-def _fetch_tag(config: Mapping[str, Any], model: str) -> Path:
-    if config.get("hf_hub"):
-        return fetch_weights(str(config["hf_hub"]))
-    try:  # a few old tags are files of the web, cached and checked by OpenCLIP
-        return Path(open_clip.download_pretrained_from_url(config["url"]))
-    except (OSError, RuntimeError, KeyError) as exc:
-        raise ModelError(
-            f"the weights of {model} cannot be fetched ({exc}); go online once, or name a file: "
-            f"{model}:/path/file.safetensors"
-        ) from exc
-
-
-def _from_hub(hub_id: str) -> Checkpoint:
-    model_config, preprocess = read_config(fetch_config(hub_id))
-    return Checkpoint(model_config, preprocess, fetch_weights(f"{hub_id}/"))
-
-
-def architecture_name(config: Mapping[str, Any]) -> str:
-    """OpenCLIP's name of a model configuration, ``custom`` if it is none of its own."""
-    for name in open_clip.list_models():
-        if open_clip.get_model_config(name) == config:
-            return str(name)
-    return "custom"
-
-
-# how it is built
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
@@ -279,69 +157,3 @@ def _check_fit(
             f"{checkpoint.weights} holds weights of another architecture than {name}: tensors "
             f"{', '.join(said)}; name the architecture that it was trained with"
         )
-
-
-def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> Tokenizer:
-    """The tokenizer that the model was trained with.
-
-    Raises:
-        ModelError: its files are neither in the model's folder nor to be had from the hub.
-    """
-    text = checkpoint.model_config["text_cfg"]
-    options = dict(text.get("tokenizer_kwargs") or {})
-    name = text.get("hf_tokenizer_name") or text.get("hf_model_name")
-    if not name:
-        return Tokenizer(SimpleTokenizer(context_length=context_length, **options), context_length)
-    folder = checkpoint.tokenizer_folder
-    if folder is None or not any((folder / file).is_file() for file in _OWN_TOKENIZER):
-        try:
-            folder = fetch_tokenizer(name)
-        except ModelError as exc:
-            raise ModelError(
-                f"{model} has no tokenizer beside its weights and {name} cannot be fetched; go "
-                "online once, or put its tokenizer.json and tokenizer_config.json into the "
-                "model's folder"
-            ) from exc
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            raw = HFTokenizer(
-                str(folder),
-                context_length=context_length,
-                tokenizer_mode=text.get("tokenizer_mode"),
-                **options,
-            )
-    except ImportError as exc:
-        raise ModelError(f"the tokenizer of {model} needs: pip install transformers") from exc
-    except Exception as exc:  # what transformers raises for a broken file varies
-        raise ModelError(
-            f"the tokenizer in {folder} cannot be read ({type(exc).__name__}); copy the model's "
-            "tokenizer.json and tokenizer_config.json there again"
-        ) from exc
-    return Tokenizer(raw, context_length)
-
-
-def preprocess_config(checkpoint: Checkpoint, module: torch.nn.Module) -> PreprocessCfg:
-    """Size, crop, mean and standard deviation of the images, from the checkpoint and the model.
-
-    Raises:
-        ModelError: the configuration names something that OpenCLIP does not know.
-    """
-    values = merge_preprocess_dict(PreprocessCfg(), checkpoint.preprocess_config)
-    size = getattr(module.visual, "image_size", values["size"])
-    values["size"] = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    known = {
-        "interpolation": ("bicubic", "bilinear", "random"),
-        "resize_mode": ("shortest", "longest", "squash"),
-        "mode": ("RGB",),
-    }
-    for name, choices in known.items():
-        if values[name] not in choices:
-            raise ModelError(
-                f"preprocess_cfg of {checkpoint.weights.parent}: {name} is {values[name]!r}; "
-                f"OpenCLIP knows {', '.join(choices)}"
-            )
-    for name in ("mean", "std"):
-        given = values[name]
-        values[name] = tuple(given) if isinstance(given, (tuple, list)) else (given,) * 3
-    return PreprocessCfg(**values)

@@ -1,5 +1,10 @@
-"""Bytes -> the RGB picture a person would see, in a process of its own.
+"""Images: bytes become the upright RGB image that a person would see, in processes of their own.
 
-``decoder`` is the door; ``child`` runs in the decoder process, ``process`` holds it from outside.
-Nothing here imports more than Pillow, so that a child starts in a fraction of a second.
+``modality`` is the door, ``decoder`` keeps the processes; ``child`` runs in one, ``process`` holds
+it from outside. Importing this package loads no Pillow, and a decoder process nothing but Pillow
+and NumPy, so that it starts in a fraction of a second.
 """
+
+from pipeline.modalities.image.modality import IMAGE
+
+__all__ = ["IMAGE"]

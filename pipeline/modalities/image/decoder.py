@@ -1,7 +1,7 @@
-"""Bytes -> the RGB picture a person would see; no file can take the worker down.
+"""Bytes -> the RGB image a person would see; no file can take the worker down.
 
-Pictures are decoded in a few small processes that are kept and reused: a crash, a hang or a
-memory bomb in a decoder costs one row, and the process is replaced. What "the picture a person
+Images are decoded in a few small processes that are kept and reused: a crash, a hang or a
+memory bomb in a decoder costs one row, and the process is replaced. What "the image a person
 would see" means is in ``rendering.py`` and ``colours.py``.
 """
 
@@ -9,10 +9,6 @@ import os
 import pickle
 import signal
 import threading
-from dataclasses import dataclass
-from typing import Any
-
-from PIL import Image
 
 from pipeline.errors import (
     ConfigurationError,
@@ -20,39 +16,31 @@ from pipeline.errors import (
     RowError,
     TransientRowError,
 )
+from pipeline.modalities.base import Decoded, ReadOptions
 from pipeline.modalities.image.child import Prepare
 from pipeline.modalities.image.process import DecoderProcess, ProcessGone
-from pipeline.settings import Settings
-
-
-@dataclass(frozen=True)
-class PreparedPicture:
-    """``image`` is RGB and upright; ``notes`` say what the file held and what was done to it."""
-
-    image: Image.Image
-    notes: dict[str, Any]
 
 
 class ImageDecoder:
-    """Decodes pictures in its own processes. Thread-safe; ``close()`` ends the processes.
+    """Decodes images in its own processes. Thread-safe; ``close()`` ends the processes.
 
     ``prepare``, a picklable callable without torch, runs in the process after decoding: a resize
-    there spares sending the full picture back. At most ``settings.decode_processes`` pictures
+    there spares sending the full image back. At most ``options.decode_processes`` images
     are decoded at a time; a further ``decode`` waits.
     """
 
-    def __init__(self, settings: Settings, prepare: Prepare | None = None) -> None:
-        self._timeout = settings.decode_timeout_seconds
-        self._max_bytes = settings.max_bytes
-        self._max_pixels = settings.max_pixels
+    def __init__(self, options: ReadOptions, prepare: Prepare | None = None) -> None:
+        self._timeout = options.decode_timeout_seconds
+        self._max_bytes = options.max_bytes
+        self._max_pixels = options.max_pixels
         self._setup = {
-            "max_pixels": settings.max_pixels,
-            "max_side": settings.max_side,
-            "max_bytes": settings.max_bytes,
-            "timeout": settings.decode_timeout_seconds + 5,
+            "max_pixels": options.max_pixels,
+            "max_side": options.max_side,
+            "max_bytes": options.max_bytes,
+            "timeout": options.decode_timeout_seconds + 5,
             "prepare": pickle.dumps(prepare).hex(),
         }
-        self._limit = settings.decode_processes or len(os.sched_getaffinity(0))
+        self._limit = options.decode_processes or len(os.sched_getaffinity(0))
         self._reset()
 
     def _reset(self) -> None:
@@ -62,8 +50,8 @@ class ImageDecoder:
         self._owner = os.getpid()
         self._closed = False
 
-    def decode(self, data: bytes) -> PreparedPicture:
-        """Decode one picture.
+    def decode(self, data: bytes) -> Decoded:
+        """Decode one image.
 
         Raises:
             PermanentRowError: ``empty_file``, ``not_an_image``, ``unsupported_format``,
@@ -80,7 +68,7 @@ class ImageDecoder:
             try:
                 return self._ask(self._take(), data)
             except ProcessGone:
-                pass  # killed from outside, or by this picture: a new process will tell
+                pass  # killed from outside, or by this image: a new process will tell
             try:
                 return self._ask(DecoderProcess(self._setup), data)
             except ProcessGone as exc:
@@ -97,12 +85,12 @@ class ImageDecoder:
                 process.end()
         return DecoderProcess(self._setup)
 
-    def _ask(self, process: "DecoderProcess", data: bytes) -> PreparedPicture:
+    def _ask(self, process: "DecoderProcess", data: bytes) -> Decoded:
         healthy = False
         try:
-            picture = PreparedPicture(*process.decode(data, self._timeout, self._max_pixels))
+            decoded = Decoded(*process.decode(data, self._timeout, self._max_pixels))
             healthy = True
-            return picture
+            return decoded
         except RowError as exc:
             healthy = exc.code != "timeout"
             raise
@@ -115,7 +103,7 @@ class ImageDecoder:
                 process.end()
 
     def close(self) -> None:
-        """End the processes. A picture that is being decoded is finished first."""
+        """End the processes. A image that is being decoded is finished first."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -136,4 +124,4 @@ def _crashed(exc: ProcessGone) -> RowError:
             "the decoder process was killed twice (SIGKILL), as the system does when memory is "
             "short; give the worker more memory or lower PIPELINE_DECODE_PROCESSES",
         )
-    return PermanentRowError("decoder_crashed", f"the decoder process died of this picture: {exc}")
+    return PermanentRowError("decoder_crashed", f"the decoder process died of this image: {exc}")

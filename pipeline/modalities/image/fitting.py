@@ -1,8 +1,10 @@
 """The model's own resizing and cropping, without torch, so that decoder processes can do it.
 
-Byte for byte what OpenCLIP's ``image_transform_v2(cfg, is_train=False)`` does before ``ToTensor``
-(a test compares them), except for very long pictures: resizing the shorter side of 1 x 30,000 to
-224 would make 224 x 6.7 million pixels, of which all but the middle are thrown away.
+The one place that fits an image to a model: decoder processes do it to send small images back, and
+the model's encoder does it to whatever it is given. Byte for byte what OpenCLIP's
+``image_transform_v2(cfg, is_train=False)`` does before ``ToTensor`` (a test compares them), except
+for very long images: resizing the shorter side of 1 x 30,000 to 224 would make 224 x 6.7 million
+pixels (4.5 GB), of which all but the middle are thrown away.
 """
 
 from dataclasses import dataclass
@@ -10,12 +12,12 @@ from typing import Literal
 
 from PIL import Image
 
-_LONG = 16  # longer pictures are cropped to this ratio before they are resized
+_LONG = 16  # longer images are cropped to this ratio before they are resized
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A picklable ``prepare`` for ``ImageDecoder``: RGB of any size -> RGB of the model's size.
+    """An image of any size and mode -> RGB of the model's size. Can be pickled.
 
     Applying it twice equals applying it once. ``mode`` as in OpenCLIP: ``shortest`` resizes the
     shorter side and crops the centre, ``longest`` the longer side and pads with ``fill``,
@@ -30,10 +32,10 @@ class Fit:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         if self.mode == "squash":
-            return self._resize(image, self.width, self.height)
+            return _rgb(self._resize(image, self.width, self.height))
         if self.mode == "shortest":
             image = _without_long_tails(image)
-        return self._crop_or_pad(self._resize(image, *self._target(*image.size)))
+        return self._crop_or_pad(_rgb(self._resize(image, *self._target(*image.size))))
 
     def _target(self, width: int, height: int) -> tuple[int, int]:
         if self.mode == "shortest" and self.height == self.width:
@@ -66,6 +68,11 @@ class Fit:
         left = round((image.width - self.width) / 2)
         top = round((image.height - self.height) / 2)
         return image.crop((left, top, left + self.width, top + self.height))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """After resizing, as OpenCLIP does it; decoded images are RGB before."""
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _without_long_tails(image: Image.Image) -> Image.Image:

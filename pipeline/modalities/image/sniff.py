@@ -79,6 +79,11 @@ def sniff(data: bytes) -> str:
     raise PermanentRowError(code, f"this is {name}; expected {EXPECTED}")
 
 
+def is_image(head: bytes) -> bool:
+    """Whether content that begins so may reach Pillow."""
+    return _allowed(head) is not None
+
+
 def _allowed(data: bytes) -> str | None:
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"

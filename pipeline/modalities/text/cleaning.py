@@ -1,20 +1,15 @@
-"""Text as it goes to the model, and references as they may be shown.
+"""Text as it goes to the model.
 
 A text is cleaned once, here, before its tokens are counted: the same sentence in another Unicode
 form, or with a stray NUL, has the same vector.
 """
 
-import re
 import unicodedata
 
 from pipeline.errors import PermanentRowError
 
 _MAX_JUNK = 0.1  # more control characters than this is no text but some binary format
 _KEPT_CONTROLS = "\t\n\r"
-_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*:[/\\][^\s'\"<>]+")
-_SCHEME = re.compile(r"(?i)^[a-z][a-z0-9+.-]*:[/\\]+")
-_USER_INFO_WITH_SLASH = re.compile(r":(?!\d*$)")  # a password that holds a slash, not a port
-_MAX_SHOWN = 300
 
 
 def clean_text(text: str) -> str:
@@ -55,40 +50,3 @@ def _is_control(char: str) -> bool:
 
 def _is_visible(char: str) -> bool:
     return not char.isspace() and unicodedata.category(char) not in {"Cc", "Cf"}
-
-
-def redact(ref: str) -> str:
-    """A reference as logs and errors may show it: no user info, no query values, no payload."""
-    if ref[:5].lower() == "data:":
-        head, _, payload = ref.partition(",")
-        return _shorten(f"{_printable(head)},({len(payload)} characters)")
-    return _shorten(_redact_url(_printable(ref)))
-
-
-def redact_message(message: str) -> str:
-    """The same for every URL inside somebody else's message."""
-    return _shorten(_URL.sub(lambda m: _redact_url(m[0]), _printable(message)))
-
-
-def _redact_url(url: str) -> str:
-    head = _SCHEME.match(url)
-    if head is None:
-        return url
-    url, _, fragment = url.partition("#")
-    url, mark, query = url.partition("?")
-    rest = url[head.end() :]
-    host, _, path = rest.partition("/")
-    if "@" in host or ("@" in path and _USER_INFO_WITH_SLASH.search(host)):
-        rest = "...@" + rest.rpartition("@")[2]
-    if mark:
-        names = [pair.partition("=")[0] for pair in re.split("[&;]", query) if "=" in pair]
-        rest += mark + ("&".join(f"{name}=..." for name in names) or "...")
-    return head[0] + rest + ("#..." if fragment else "")
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

@@ -1,151 +1,99 @@
-"""The HNSW indexes of a space: built once its tables are filled, in parallel, without a lock."""
+"""Building the HNSW indexes of a space while others watch how far it is, and may stop it."""
 
-import contextlib
-import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg import pq, sql
 
-from pipeline.modalities import MODALITIES
+from pipeline import spaces
+from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
-from pipeline.spaces.index.parent import adopt_indexes
-from pipeline.spaces.index.resources import build_resources
-from pipeline.spaces.space import Space, get_space
-from pipeline.spaces.tables import is_empty
+from pipeline.postgres.database import Database
+from pipeline.spaces import IndexProgress, Space
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexProgress:
-    """How far the building of one index is; ``done`` of ``total`` is in the phase's own unit."""
-
-    modality: str
-    phase: str
-    done: int
-    total: int
+# Two builds of one space must not index at the same time; the second waits for the first.
+INDEX_LOCK = 0x696E6478
+POLL_SECONDS = 0.5
 
 
-def index_is_valid(connection: Connection, space: Space, modality: str) -> bool | None:
-    """Whether the index is whole; None where there is none."""
-    row = connection.execute(
-        "SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass(%s)",
-        (space.index_name(modality),),
-    ).fetchone()
-    return None if row is None else bool(row[0])
+def ignore(*_: Any) -> None:
+    """For a caller that does not want to hear about it."""
 
 
-def missing_indexes(connection: Connection, space: Space) -> list[str]:
-    """The modalities whose index is not there or not whole."""
-    return [m for m in MODALITIES if not index_is_valid(connection, space, m)]
-
-
-def build_indexes(
-    connection: Connection,
-    space: Space,
-    *,
-    maintenance_memory: str | None = None,
-    parallel_workers: int | None = None,
-) -> None:
-    """Build the HNSW index of every table that lacks one; a broken one is built anew.
-
-    CONCURRENTLY, so that neither workers nor a DELETE on source_items wait for it, except for an
-    empty table or inside of the caller's transaction. May be killed: what is left behind is
-    invalid, and replaced by the next call.
+class IndexBuild:
+    """One build of the indexes that a space lacks; ``stop`` may be called by a signal handler.
 
     Args:
-        maintenance_memory: ``maintenance_work_mem`` for it, such as 2GB; None: what the graph
-            needs, as far as the server's machine has it. A graph that does not fit is built several
-            times slower; pgvector then says so in a notice, which is logged.
-        parallel_workers: ``max_parallel_maintenance_workers`` for it; None: one less than the
-            server's machine has cores.
+        progress: called about twice a second while an index is being built.
+        maintenance_memory: see ``spaces.build_indexes``.
+        parallel_workers: see ``spaces.build_indexes``.
     """
-    missing = missing_indexes(connection, space)
-    connection.add_notice_handler(_log_notice)
-    try:
-        for modality in missing:
-            resources = build_resources(connection, space, modality)
-            memory = maintenance_memory or resources.maintenance_work_mem
-            workers = resources.workers if parallel_workers is None else parallel_workers
-            settings = {
-                "maintenance_work_mem": memory,
-                "max_parallel_maintenance_workers": workers,
-            }
-            with _session_settings(connection, settings):
-                _build(connection, space, modality)
-    finally:
-        connection.remove_notice_handler(_log_notice)
-    if missing and get_space(connection, space.name).state == "active":
-        adopt_indexes(connection, space)
 
+    def __init__(
+        self,
+        database: Database,
+        space: Space,
+        *,
+        progress: Callable[[IndexProgress], None] = ignore,
+        maintenance_memory: str | None = None,
+        parallel_workers: int | None = None,
+    ) -> None:
+        self._database = database
+        self._space = space
+        self._progress = progress
+        self._memory = maintenance_memory
+        self._workers = parallel_workers
+        self._stopped = threading.Event()
+        self._error: Exception | None = None
 
-@contextlib.contextmanager
-def _session_settings(connection: Connection, settings: dict[str, Any]) -> Iterator[None]:
-    """These settings, as far as they are not None, for the session and as long as it is needed."""
-    given = {name: str(value) for name, value in settings.items() if value is not None}
-    try:
-        for name, value in given.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-        yield
-    finally:
-        for name in given:
-            if not connection.broken:
-                connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+    def stop(self) -> None:
+        """Cancel what is being built; what is left behind is replaced by the next build."""
+        self._stopped.set()
 
+    def run(self) -> bool:
+        """Whether the indexes are whole now; False where it was stopped.
 
-def _build(connection: Connection, space: Space, modality: str) -> None:
-    index = sql.Identifier(space.index_name(modality))
-    if index_is_valid(connection, space, modality) is not None:
-        connection.execute(sql.SQL("DROP INDEX {}").format(index))
-    concurrently = connection.info.transaction_status == pq.TransactionStatus.IDLE and not is_empty(
-        connection, space, modality
-    )
-    statement = sql.SQL(
-        "CREATE INDEX {} {} ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
-    ).format(
-        sql.SQL("CONCURRENTLY" if concurrently else ""),
-        index,
-        space.table(modality),
-        space.operators,
-        sql.Literal(space.hnsw_m),
-        sql.Literal(space.hnsw_ef_construction),
-    )
-    try:
-        connection.execute(statement)
-    except psycopg.errors.DiskFull as exc:
-        if not concurrently or "shared memory" not in str(exc):
-            raise
-        # A container's /dev/shm of 64 MB: parallel workers share the graph there.
-        logger.warning("no shared memory for parallel workers; building with one process")
-        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
-        connection.execute("SET max_parallel_maintenance_workers = 0")
-        connection.execute(statement)
-        connection.execute("RESET max_parallel_maintenance_workers")
-    connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
-
-
-def _log_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-    logger.warning(
-        "PostgreSQL says: %s %s", diagnostic.message_primary, diagnostic.message_hint or ""
-    )
-
-
-def index_progress(connection: Connection, space: Space) -> IndexProgress | None:
-    """What is being built for the space right now, by whoever; from another connection."""
-    row = connection.execute(
+        Raises:
+            DatabaseError: the database cannot be reached, or PostgreSQL refuses to build.
         """
-        SELECT relid::regclass::text, phase,
-            coalesce(nullif(tuples_done, 0), blocks_done),
-            coalesce(nullif(tuples_total, 0), blocks_total)
-        FROM pg_stat_progress_create_index
-        WHERE datname = current_database() AND relid = ANY (%s::text[]::regclass[])
-        """,
-        ([space.table_name(modality) for modality in MODALITIES],),
-    ).fetchone()
-    if row is None:
-        return None
-    modality = next(m for m in MODALITIES if row[0].endswith(space.table_name(m)))
-    return IndexProgress(modality, row[1], row[2], row[3])
+        if self._stopped.is_set():
+            return False
+        with (
+            self._database.open("pipeline index") as own,
+            self._database.open("pipeline index progress") as watching,
+        ):
+            thread = threading.Thread(target=self._build, args=(own,), name="index", daemon=True)
+            thread.start()
+            while thread.is_alive():
+                if self._stopped.is_set():
+                    own.cancel_safe()
+                progress = spaces.index_progress(watching, self._space)
+                if progress is not None:
+                    self._progress(progress)
+                thread.join(POLL_SECONDS)
+        if isinstance(self._error, psycopg.Error):
+            raise DatabaseError(
+                f"the index of the space {self._space.name!r} could not be built "
+                f"({' '.join(str(self._error).split())}); every vector is there: put that right "
+                f"and run `pipeline space build --no-embed {self._space.name}`"
+            ) from self._error
+        if self._error is not None:
+            raise self._error
+        return not self._stopped.is_set()
+
+    def _build(self, connection: Connection) -> None:
+        """In a thread with a connection of its own, watched by ``run``."""
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, self._space.id))
+            spaces.build_indexes(
+                connection,
+                self._space,
+                maintenance_memory=self._memory,
+                parallel_workers=self._workers,
+            )
+        except psycopg.errors.QueryCanceled as exc:
+            if not self._stopped.is_set():
+                self._error = exc
+        except Exception as exc:  # raised again in the caller's thread
+            self._error = exc

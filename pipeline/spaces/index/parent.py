@@ -13,7 +13,6 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
-from pipeline.modalities import MODALITIES
 from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.spaces.space import Space
 from pipeline.spaces.tables import is_empty
@@ -91,7 +90,7 @@ def adopt_indexes(connection: Connection, space: Space) -> None:
         row = connection.execute("SELECT to_regclass(%s) IS NULL", (PARENT_INDEX,)).fetchone()
         if row is None or row[0]:
             create_parent_index(connection, space)
-        for modality in MODALITIES:
+        for modality in space.modalities:
             connection.execute(
                 sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
                     sql.Identifier(PARENT_INDEX), sql.Identifier(space.index_name(modality))

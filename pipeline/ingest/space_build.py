@@ -13,13 +13,15 @@ from typing import Protocol
 
 from pipeline import spaces
 from pipeline.errors import SpaceError
+from pipeline.ingest.report import IngestReport
 from pipeline.ingest.run import IngestListener, ingest
-from pipeline.ingest.worker import IngestReport, Worker
-from pipeline.postgres.connections import Connection, open_database
+from pipeline.ingest.worker import Worker
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.database import Database
 from pipeline.queue import claims
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
-from pipeline.spaces.index.watched import Indexing, ignore
+from pipeline.spaces.index.build import IndexBuild, ignore
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +32,13 @@ class Ingest(Protocol):
     """``pipeline.ingest.run.ingest``, or what stands in for it in a test."""
 
     def __call__(
-        self, settings: Settings, *, space_name: str | None, once: bool, listener: IngestListener
+        self,
+        settings: Settings,
+        *,
+        database: Database | None,
+        space_name: str | None,
+        once: bool,
+        listener: IngestListener,
     ) -> IngestReport: ...
 
 
@@ -57,7 +65,7 @@ class BuildReport:
     stopped: bool
 
 
-class Build:
+class SpaceBuild:
     """One build of a space; ``stop`` may be called from another thread or a signal handler.
 
     Args:
@@ -78,6 +86,7 @@ class Build:
         run_ingest: Ingest = ingest,
     ) -> None:
         self._settings = settings
+        self._database = Database.of(settings)
         self._name = space_name
         self._embed = embed
         self._memory = maintenance_memory
@@ -86,7 +95,7 @@ class Build:
         self._run_ingest = run_ingest
         self._stopped = threading.Event()
         self._worker: Worker | None = None
-        self._indexing: Indexing | None = None
+        self._indexing: IndexBuild | None = None
         self._embedded = 0
 
     def stop(self) -> None:
@@ -104,7 +113,7 @@ class Build:
             PipelineError: no such space, a model that differs, a database that stays away.
             SpaceError: nothing was embedded, so there is nothing to index.
         """
-        with open_database(self._settings) as connection:
+        with self._database.open() as connection:
             space = spaces.get_space(connection, self._name)
             began = time.monotonic()
             if self._embed:
@@ -133,6 +142,7 @@ class Build:
             if counts.due:
                 report = self._run_ingest(
                     self._settings,
+                    database=self._database,
                     space_name=space.name,
                     once=True,
                     listener=IngestListener(
@@ -159,8 +169,8 @@ class Build:
             raise SpaceError(
                 f"nothing is embedded into the space {space.name!r}; see `pipeline failures`"
             )
-        self._indexing = Indexing(
-            self._settings,
+        self._indexing = IndexBuild(
+            self._database,
             space,
             progress=self._listener.indexing,
             maintenance_memory=self._memory,

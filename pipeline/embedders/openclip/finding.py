@@ -1,0 +1,115 @@
+"""Where a model is: its configuration, and the file of its weights, downloaded if need be.
+
+OpenCLIP's registry is asked, hence this imports torch.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+
+from pipeline.embedders.openclip.checkpoints import (
+    CONFIG_NAME,
+    Checkpoint,
+    ModelSpec,
+    parse_spec,
+    read_config,
+    read_folder,
+)
+from pipeline.embedders.openclip.hub import fetch_config, fetch_weights
+from pipeline.errors import ModelError
+
+_PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+
+
+def find_checkpoint(model: str) -> Checkpoint:
+    """The checkpoint that a spec names, downloaded if it has to be.
+
+    Raises:
+        ModelError: one line that names what is missing or unknown and what to do.
+    """
+    spec = parse_spec(model)
+    if spec.folder is not None:
+        return read_folder(spec.folder)
+    if spec.hub_id is not None:
+        return _from_hub(spec.hub_id)
+    assert spec.architecture is not None
+    config = open_clip.get_model_config(spec.architecture)
+    if config is None:
+        raise ModelError(
+            f"{spec.architecture!r} is no architecture of OpenCLIP"
+            f"{_close(spec.architecture, open_clip.list_models())}; "
+            "open_clip.list_models() lists them, and a local folder works too"
+        )
+    if spec.weights is not None and spec.tag is None:
+        preprocess = _common_preprocess(spec.architecture)
+    else:
+        preprocess = _config_of_tag(spec)
+    if preprocess.get("quick_gelu"):  # the tag was trained so: the weights are wrong without it
+        config["quick_gelu"] = True
+    if spec.weights is not None:
+        return Checkpoint(config, preprocess, spec.weights, spec.weights.parent)
+    return Checkpoint(config, preprocess, _fetch_tag(preprocess, model))
+
+
+def _close(word: str, words: Sequence[str]) -> str:
+    """The known names nearest to ``word``, as the end of a clause."""
+    by_lower = {known.lower(): known for known in words}
+    close = difflib.get_close_matches(word.lower(), list(by_lower), n=4, cutoff=0.5)
+    return f" (close: {', '.join(by_lower[name] for name in close)})" if close else ""
+
+
+def _config_of_tag(spec: ModelSpec) -> dict[str, Any]:
+    tags = open_clip.list_pretrained_tags_by_model(spec.architecture)
+    if spec.tag is None:
+        some = ", ".join(f"{spec.architecture}/{tag}" for tag in tags[:4])
+        raise ModelError(
+            f"{spec.architecture} is an architecture without weights; name pretrained ones"
+            + (f", such as {some}" if some else f": {spec.architecture}:/path/file.safetensors")
+        )
+    config: dict[str, Any] = dict(open_clip.get_pretrained_cfg(spec.architecture, spec.tag))
+    if not config:
+        known = _close(spec.tag, tags) or (f" (there are: {', '.join(tags[:8])})" if tags else "")
+        raise ModelError(f"{spec.architecture} has no pretrained tag {spec.tag!r}{known}")
+    return config
+
+
+def _common_preprocess(architecture: str) -> dict[str, Any]:
+    """The preprocessing of weights without a tag: the one that all tags of it agree on."""
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    configs = [open_clip.get_pretrained_cfg(architecture, tag) for tag in tags]
+    common = [{name: c.get(name) for name in _PREPROCESS_FIELDS} for c in configs]
+    if any(config != common[0] for config in common):
+        raise ModelError(
+            f"weights of {architecture} are preprocessed in more than one way; say whose they "
+            f"are like: {architecture}/{tags[0]}:/path/file.safetensors, or use a folder with "
+            f"{CONFIG_NAME}"
+        )
+    return common[0] if common else {}
+
+
+def _fetch_tag(config: Mapping[str, Any], model: str) -> Path:
+    if config.get("hf_hub"):
+        return fetch_weights(str(config["hf_hub"]))
+    try:  # a few old tags are files of the web, cached and checked by OpenCLIP
+        return Path(open_clip.download_pretrained_from_url(config["url"]))
+    except (OSError, RuntimeError, KeyError) as exc:
+        raise ModelError(
+            f"the weights of {model} cannot be fetched ({exc}); go online once, or name a file: "
+            f"{model}:/path/file.safetensors"
+        ) from exc
+
+
+def _from_hub(hub_id: str) -> Checkpoint:
+    model_config, preprocess = read_config(fetch_config(hub_id))
+    return Checkpoint(model_config, preprocess, fetch_weights(f"{hub_id}/"))
+
+
+def architecture_name(config: Mapping[str, Any]) -> str:
+    """OpenCLIP's name of a model configuration, ``custom`` if it is none of its own."""
+    for name in open_clip.list_models():
+        if open_clip.get_model_config(name) == config:
+            return str(name)
+    return "custom"

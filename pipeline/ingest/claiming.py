@@ -1,0 +1,145 @@
+"""The stage that claims: no more jobs than are soon worked on, until none is due or to be told."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
+from pipeline.ingest.connections import Connections
+from pipeline.ingest.control import Control
+from pipeline.ingest.in_flight import InFlight, WaitingInput
+from pipeline.ingest.pipes import Pipes
+from pipeline.jobs import ClaimedJob
+from pipeline.queue import claims
+
+logger = logging.getLogger(__name__)
+
+# How often the stage, waiting for another, looks whether it is to stop.
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOptions:
+    """See the settings of the same names.
+
+    Attributes:
+        once: end when no job is due; otherwise wait for more.
+        limit: claim at most so many jobs in all.
+    """
+
+    once: bool = True
+    limit: int | None = None
+    lease_seconds: float = 60.0
+    sweep_seconds: float = 10.0
+    poll_seconds: float = 2.0
+    max_attempts: int = 5
+
+
+class Claiming:
+    """One thread. Its end, when nothing is in flight any more, is the end of every stage.
+
+    Args:
+        hand_over: to the stage that loads.
+        release_what_waits: has that stage give back what it has not begun.
+        timed: notes for the report how long claiming takes.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        control: Control,
+        pipes: Pipes,
+        in_flight: InFlight,
+        size: ClaimSize,
+        waiting_input: WaitingInput,
+        space_id: int,
+        worker_id: str,
+        options: ClaimOptions,
+        *,
+        hand_over: Callable[[Sequence[ClaimedJob]], None],
+        release_what_waits: Callable[[], None],
+        timed: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
+        self._connection = connections.open("claim")
+        self._control = control
+        self._pipes = pipes
+        self._in_flight = in_flight
+        self._size = size
+        self._input = waiting_input
+        self._space_id = space_id
+        self._worker_id = worker_id
+        self._options = options
+        self._left = options.limit
+        self._hand_over = hand_over
+        self._release_what_waits = release_what_waits
+        self._timed = timed
+
+    def run(self) -> None:
+        next_sweep, suspects = 0.0, False
+        while not self._control.stop.is_set() and self._left != 0:
+            if time.monotonic() >= next_sweep:
+                self._sweep()
+                suspects = self._is_due(suspects=True)
+                next_sweep = time.monotonic() + self._options.sweep_seconds
+            if suspects:
+                # One at a time, alone in the worker: if the row kills it, no other is blamed.
+                if self._in_flight.wait_below(1, LOOK_SECONDS):
+                    suspects = self._claim(1, suspects=True) > 0
+            # Not one by one: a claim costs the same for one row as for many.
+            elif self._in_flight.wait_below(
+                (CLAIMS_IN_FLIGHT - 1) * (size := self._jobs_per_claim()) + 1, LOOK_SECONDS
+            ) and not self._claim(size):
+                if not self._options.once:
+                    self._wait_for_jobs()
+                # What is in flight may come back as due, so it is waited for before the end.
+                elif self._in_flight.wait_below(1, LOOK_SECONDS):
+                    suspects = self._is_due(suspects=True)
+                    if not suspects and not self._is_due():
+                        break
+                    self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
+        if self._control.stop.is_set():
+            self._release_what_waits()
+        while not self._in_flight.wait_below(1, LOOK_SECONDS) and not self._control.abort.is_set():
+            pass
+        self._control.drained.set()
+        self._pipes.end()
+
+    def _jobs_per_claim(self) -> int:
+        return min(self._size.jobs, max(1, self._input.room() // CLAIMS_IN_FLIGHT))
+
+    def _sweep(self) -> None:
+        lost = self._connection.run(lambda c: claims.sweep(c, self._options.max_attempts))
+        if lost:
+            logger.info("%d rows came back from workers that are gone", lost)
+
+    def _is_due(self, *, suspects: bool = False) -> bool:
+        return self._connection.run(lambda c: claims.is_due(c, self._space_id, suspects=suspects))
+
+    def _claim(self, room: int, *, suspects: bool = False) -> int:
+        if self._left is not None:
+            room = min(room, self._left)
+        with self._timed("claim"):
+            jobs = self._connection.run(
+                lambda c: claims.claim(
+                    c,
+                    self._space_id,
+                    self._worker_id,
+                    room,
+                    self._options.lease_seconds,
+                    suspects=suspects,
+                )
+            )
+        if self._left is not None:
+            self._left -= len(jobs)
+        self._in_flight.add(jobs)
+        self._hand_over(jobs)
+        return len(jobs)
+
+    def _wait_for_jobs(self) -> None:
+        """Up to ``poll_seconds``, less if a notification says that there are new jobs."""
+        deadline = time.monotonic() + self._options.poll_seconds
+        while not self._control.stop.is_set() and time.monotonic() < deadline:
+            if self._connection.run(lambda c: claims.wait_for_jobs(c, LOOK_SECONDS)):
+                return

@@ -1,0 +1,54 @@
+"""What goes from stage to stage: parts of jobs, and what became of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.errors import RowError
+from pipeline.jobs import ClaimedJob, FinishedJob
+from pipeline.modalities import Input
+from pipeline.vectors import Vectors
+
+Result = Vectors | RowError
+Failure = tuple[ClaimedJob, RowError]
+
+
+@dataclass(slots=True)
+class PreparedPart:
+    """The model's input for one item. ``input`` is None where ``vector`` is known already.
+
+    ``notes`` are for the item's metadata. Not frozen: ``input``, by far the largest of it, is
+    dropped once the model has seen it.
+    """
+
+    job: ClaimedJob
+    part: int
+    parts: int
+    content_ref: str
+    notes: Mapping[str, Any]
+    content_sha256: bytes
+    input: "Input | None"
+    vector: Vectors | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage hands to the writer."""
+
+    embedded: Sequence[tuple[PreparedPart, Result]] = ()
+    failures: Sequence[Failure] = ()
+    released: Sequence[ClaimedJob] = ()
+    reused: int = 0
+
+    def size(self) -> int:
+        return len(self.embedded) + len(self.failures) + len(self.released)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the writer does in one go."""
+
+    finished: list[FinishedJob] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    released: list[ClaimedJob] = field(default_factory=list)
+    reused: int = 0

@@ -1,0 +1,49 @@
+"""Jobs on their way through the stages, from the claim to the written items. Free of everything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.vectors import Vectors
+
+# Under this key of an item's metadata stand the notes of whoever loaded, decoded and cut its
+# content; all else there is the source item's own.
+NOTES = "_pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this worker holds, with the source item as it was at the claim."""
+
+    space_id: int
+    source_id: int
+    version: int
+    attempts: int
+    modality: str
+    content_ref: str
+    metadata: str  # JSON as the database writes it; only passed on, so never parsed
+
+    def name(self) -> str:
+        """How a log line names the row."""
+        return f"source item {self.source_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedItem:
+    """One item to be written: a part of a source item with its unit vector (dimensions,)."""
+
+    part: int
+    content_ref: str
+    metadata: str  # JSON, the source item's own
+    notes: Mapping[str, Any]
+    content_sha256: bytes
+    vector: "Vectors"
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedJob:
+    """A job all of whose parts are embedded."""
+
+    job: ClaimedJob
+    items: Sequence[EmbeddedItem]

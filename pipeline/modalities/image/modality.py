@@ -1,0 +1,67 @@
+"""Images as a modality. What needs Pillow is imported by the method that needs it: a run of
+ingestion that finds nothing to do must not pay for it."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
+from pipeline.modalities.image.sniff import is_image
+
+if TYPE_CHECKING:
+    from pipeline.modalities.image.fitting import Fit
+
+
+class ImageEncoder(Encoder, Protocol):
+    """An encoder of images says how it fits them, so that decoder processes can do it as well."""
+
+    @property
+    def fit(self) -> "Fit": ...
+
+
+class Image(Modality):
+    """A photograph, a drawing, a scan; the first frame of what moves."""
+
+    name = "image"
+    media = "image"
+    description = "An image: a file, an object or a URL of one."
+    suffixes = frozenset(
+        f".{name}"
+        for kinds in ("jpg jpeg jpe jfif", "png apng", "webp", "gif", "tif tiff", "bmp dib")
+        for name in kinds.split()
+    ) | {".avif", ".heic", ".heif"}
+    columns = (
+        "image",
+        "image_path",
+        "image_url",
+        "file",
+        "path",
+        "url",
+        "uri",
+        "content_ref",
+    )
+
+    def sniff(self, head: bytes) -> bool:
+        return is_image(head)
+
+    def accepts(self, value: object) -> bool:
+        from PIL import Image
+
+        return isinstance(value, Image.Image)
+
+    def decode(self, data: bytes, options: ReadOptions) -> Decoded:
+        """In this process: for bytes of our own. :meth:`reader` is for everybody else's."""
+        from pipeline.modalities.image.rendering import Limits, render
+
+        return Decoded(*render(data, Limits(options.max_pixels, options.max_side)))
+
+    def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
+        from pipeline.modalities.image.reader import ImageReader
+
+        return ImageReader(self, encoder, options)
+
+    def probes(self) -> list[bytes]:
+        from pipeline.modalities.image.probes import pngs
+
+        return pngs()
+
+
+IMAGE = Image()

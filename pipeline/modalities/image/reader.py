@@ -1,0 +1,24 @@
+"""Reading images for one encoder: decoded in other processes, which also fit them to the model."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
+from pipeline.modalities.image.decoder import ImageDecoder
+
+if TYPE_CHECKING:
+    from pipeline.modalities.image.modality import ImageEncoder
+
+
+class ImageReader(Reader):
+    """Small images come back from the processes instead of whole ones; fitting twice is once."""
+
+    def __init__(self, modality: Modality, encoder: Encoder, options: ReadOptions) -> None:
+        super().__init__(modality, encoder, options)
+        of_images: ImageEncoder = encoder  # type: ignore[assignment]  # what an image's encoder is
+        self._decoder = ImageDecoder(options, of_images.fit)
+
+    def decode(self, data: bytes) -> Decoded:
+        return self._decoder.decode(data)
+
+    def close(self) -> None:
+        self._decoder.close()

@@ -1,0 +1,69 @@
+"""The database that a command or an application works on, found once and named once."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import APPLICATION, Connection, connect, fetch_one
+from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.requirements import check_server
+from pipeline.postgres.urls import shown_url
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the data is. Every connection to it is opened here, and says what it is for.
+
+    Attributes:
+        url: any form that people write; it may hold a password, so it is not in the ``repr()``.
+    """
+
+    url: str = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings, *, start: bool = True) -> Self:
+        """The configured one, else the embedded server's, which is started if need be."""
+        if settings.database_url is not None:
+            return cls(settings.database_url.get_secret_value())
+        server = EmbeddedServer(settings.home)
+        return cls(server.start() if start else server.url())
+
+    def __str__(self) -> str:
+        """As it may appear in a log: without its passwords."""
+        return shown_url(self.url)
+
+    def connect(self, purpose: str = APPLICATION) -> Connection:
+        """A connection, whatever is in the database.
+
+        Args:
+            purpose: shown in ``pg_stat_activity.application_name``.
+
+        Raises:
+            DatabaseError: with the next step in its text.
+        """
+        return connect(self.url, role=purpose)
+
+    def open(self, purpose: str = APPLICATION) -> Connection:
+        """A connection to a database that has our tables.
+
+        Raises:
+            DatabaseError: it cannot be reached, lacks pgvector or is not migrated.
+        """
+        connection = self.connect(purpose)
+        try:
+            if not is_migrated(connection):
+                check_server(connection)
+                raise DatabaseError(
+                    "the database has no tables of ours yet; run `pipeline migrate`"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def is_migrated(connection: Connection) -> bool:
+    """Whether our tables are there."""
+    (found,) = fetch_one(connection.execute("SELECT to_regclass('embedding_spaces') IS NOT NULL"))
+    return bool(found)

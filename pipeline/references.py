@@ -1,0 +1,102 @@
+"""References: where a source item's content is. The one place that tells their schemes apart.
+
+A reference is a path, ``file:``, ``data:`` (then it is the content), ``http(s)://``, or an object
+of a store, ``s3://``, ``gs://`` or ``az://``. Whoever may write ``source_items`` writes references,
+so nothing here trusts one; what may be loaded is decided in ``pipeline/loaders``.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+WEB = ("http", "https")
+STORES = ("s3", "gs", "az")
+REMOTE = (*WEB, *STORES)
+
+_ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*:[/\\][^\s'\"<>]+")
+_HEAD = re.compile(r"(?i)^[a-z][a-z0-9+.-]*:[/\\]+")
+_USER_INFO_WITH_SLASH = re.compile(r":(?!\d*$)")  # a password that holds a slash, not a port
+_MAX_SHOWN = 300
+
+
+def scheme_of(reference: str) -> str | None:
+    """What stands before the first colon, in lower case; None where no scheme does: a path."""
+    match = _ANY_SCHEME.match(reference)
+    return None if match is None else match[1].lower()
+
+
+def is_elsewhere(reference: str) -> bool:
+    """Whether it names something by ``scheme://``, not a file or folder here."""
+    return _ELSEWHERE.match(reference) is not None
+
+
+def is_data(reference: str) -> bool:
+    """Whether the reference is the content."""
+    return scheme_of(reference[:5]) == "data"
+
+
+def from_folder(reference: str, folder: Path) -> str:
+    """The reference, where it is a relative path as one of ``folder``, absolute."""
+    if is_elsewhere(reference) or is_data(reference):
+        return reference
+    return str((folder / reference).absolute())
+
+
+def suffix_of(reference: str) -> str:
+    """The ending of its path, such as ``.jpg``, in lower case; empty where there is none."""
+    try:
+        path = urlsplit(reference).path if is_elsewhere(reference) else reference
+    except ValueError:  # no URL; the loader will say so of this row
+        return ""
+    return Path(path).suffix.lower()
+
+
+def pointer(reference: str) -> str:
+    """As an item keeps it: what a ``data:`` URI holds stays out of the items."""
+    return redact(reference) if is_data(reference) else reference
+
+
+def name_of(reference: str) -> str:
+    """A file by its name, which says more than its folders; anything else as it is."""
+    if is_elsewhere(reference) or is_data(reference):
+        return reference
+    return reference.rsplit("/", 1)[-1]
+
+
+def redact(ref: str) -> str:
+    """A reference as logs and errors may show it: no user info, no query values, no payload."""
+    if is_data(ref):
+        head, _, payload = ref.partition(",")
+        return _shorten(f"{_printable(head)},({len(payload)} characters)")
+    return _shorten(_redact_url(_printable(ref)))
+
+
+def redact_message(message: str) -> str:
+    """The same for every URL inside somebody else's message."""
+    return _shorten(_URL.sub(lambda m: _redact_url(m[0]), _printable(message)))
+
+
+def _redact_url(url: str) -> str:
+    head = _HEAD.match(url)
+    if head is None:
+        return url
+    url, _, fragment = url.partition("#")
+    url, mark, query = url.partition("?")
+    rest = url[head.end() :]
+    host, _, path = rest.partition("/")
+    if "@" in host or ("@" in path and _USER_INFO_WITH_SLASH.search(host)):
+        rest = "...@" + rest.rpartition("@")[2]
+    if mark:
+        names = [pair.partition("=")[0] for pair in re.split("[&;]", query) if "=" in pair]
+        rest += mark + ("&".join(f"{name}=..." for name in names) or "...")
+    return head[0] + rest + ("#..." if fragment else "")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

@@ -1,0 +1,102 @@
+"""What ``pipeline add`` takes: files, folders, lines, tables and references become rows."""
+
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import modalities
+from pipeline.modalities import TEXT
+from pipeline.references import REMOTE, redact, scheme_of, suffix_of
+from pipeline.sources.records import TABLE_SUFFIXES, Columns
+from pipeline.sources.source_items import SOURCE, AddReport, NewSource
+from pipeline.sources.table_rows import table_rows, unusable
+
+# A file of texts, one a line.
+LINES = ".txt"
+
+
+def reference_rows(
+    references: Iterable[str], source: str, metadata: Mapping[str, Any], report: AddReport
+) -> Iterator[NewSource]:
+    """Content elsewhere, each its own key; whether it may be loaded is decided when it is."""
+    for reference in references:
+        if scheme_of(reference) not in REMOTE:
+            report.errors.append(
+                f"{redact(reference)}: content can be at {'://, '.join(REMOTE)}:// or in files"
+            )
+        elif suffix_of(reference) in {*TABLE_SUFFIXES, LINES}:
+            report.errors.append(f"{redact(reference)}: download the file, then add it")
+        else:
+            modality = modalities.of_reference(reference)
+            yield NewSource(source, reference, modality.name, reference, metadata)
+
+
+def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
+    """Files, from files, folders and globs; what is missing goes into the report."""
+    for argument in arguments:
+        path = Path(argument).expanduser()
+        if path.is_dir():
+            report.roots.append(path)
+            for file in sorted(path.rglob("*")):
+                suffix = file.suffix.lower()
+                if modalities.of_suffix(suffix) is not None and file.is_file():
+                    yield file
+                elif file.is_file():
+                    report.skipped += 1
+                    if suffix in {*TABLE_SUFFIXES, LINES}:
+                        report.unread.append(file)
+        elif path.exists():
+            yield path
+        elif any(char in argument for char in "*?[") and (
+            found := sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute globs)
+        ):
+            yield from (Path(name) for name in found if Path(name).is_file())
+        else:
+            report.errors.append(f"{argument}: there is no such file or folder")
+
+
+def rows_of(
+    file: Path,
+    source: str | None,
+    columns: Columns,
+    metadata: Mapping[str, Any],
+    report: AddReport,
+) -> Iterator[NewSource]:
+    """The rows that one file gives; a file that cannot be read goes into the report.
+
+    Args:
+        source: None: the default one, in which a table's own keys hold within the table only.
+    """
+    suffix = file.suffix.lower()
+    path = file.absolute()
+    try:
+        if (modality := modalities.of_suffix(suffix)) is not None:
+            report.roots.append(path.parent)
+            yield NewSource(source or SOURCE, str(path), modality.name, str(path), metadata)
+        elif suffix == LINES:
+            yield from _lines(path, source or SOURCE, metadata, report)
+        elif suffix in TABLE_SUFFIXES:
+            yield from table_rows(path, source, columns, metadata, report)
+        else:
+            report.errors.append(
+                f"{file}: no known kind of file; give images, .txt, .jsonl, .csv or .parquet"
+            )
+    except (OSError, ValueError) as exc:  # pyarrow's own errors are ValueErrors
+        reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
+        report.errors.append(f"{file}: cannot be read as {suffix}: {reason}")
+
+
+def _lines(
+    path: Path, source: str, metadata: Mapping[str, Any], report: AddReport
+) -> Iterator[NewSource]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.strip()
+            if not text:
+                continue
+            problem = unusable(text)
+            if problem:
+                report.errors.append(f"{path}:{number}: {problem}")
+                continue
+            yield NewSource(source, f"{path}:{number}", TEXT.name, text, metadata)

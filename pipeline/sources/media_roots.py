@@ -1,0 +1,29 @@
+"""The folders that file references may point into, as far as the database knows of them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.postgres.connections import Connection
+
+
+def register_roots(connection: Connection, folders: Iterable[Path]) -> list[Path]:
+    """Allow file references into these folders; returns those that were not allowed before."""
+    new = []
+    for folder in folders:
+        resolved = folder.resolve()
+        covered = connection.execute(
+            "SELECT 1 FROM media_roots WHERE %s = path OR starts_with(%s, rtrim(path, '/') || '/')",
+            (str(resolved), str(resolved)),
+        ).fetchone()
+        if covered is None:
+            connection.execute(
+                "INSERT INTO media_roots (path) VALUES (%s) ON CONFLICT DO NOTHING",
+                (str(resolved),),
+            )
+            new.append(resolved)
+    return new
+
+
+def media_roots(connection: Connection) -> list[Path]:
+    """The folders that ``pipeline add`` registered."""
+    return [Path(path) for (path,) in connection.execute("SELECT path FROM media_roots")]

@@ -1,0 +1,150 @@
+"""The HNSW indexes of a space: built once its tables are filled, in parallel, without a lock."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import pq, sql
+
+from pipeline.postgres.connections import Connection
+from pipeline.spaces.index.parent import adopt_indexes
+from pipeline.spaces.index.resources import build_resources
+from pipeline.spaces.space import Space, get_space
+from pipeline.spaces.tables import is_empty
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far the building of one index is; ``done`` of ``total`` is in the phase's own unit."""
+
+    modality: str
+    phase: str
+    done: int
+    total: int
+
+
+def index_is_valid(connection: Connection, space: Space, modality: str) -> bool | None:
+    """Whether the index is whole; None where there is none."""
+    row = connection.execute(
+        "SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass(%s)",
+        (space.index_name(modality),),
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def missing_indexes(connection: Connection, space: Space) -> list[str]:
+    """The modalities whose index is not there or not whole."""
+    return [m for m in space.modalities if not index_is_valid(connection, space, m)]
+
+
+def build_indexes(
+    connection: Connection,
+    space: Space,
+    *,
+    maintenance_memory: str | None = None,
+    parallel_workers: int | None = None,
+) -> None:
+    """Build the HNSW index of every table that lacks one; a broken one is built anew.
+
+    CONCURRENTLY, so that neither workers nor a DELETE on source_items wait for it, except for an
+    empty table or inside of the caller's transaction. May be killed: what is left behind is
+    invalid, and replaced by the next call.
+
+    Args:
+        maintenance_memory: ``maintenance_work_mem`` for it, such as 2GB; None: what the graph
+            needs, as far as the server's machine has it. A graph that does not fit is built several
+            times slower; pgvector then says so in a notice, which is logged.
+        parallel_workers: ``max_parallel_maintenance_workers`` for it; None: one less than the
+            server's machine has cores.
+    """
+    missing = missing_indexes(connection, space)
+    connection.add_notice_handler(_log_notice)
+    try:
+        for modality in missing:
+            resources = build_resources(connection, space, modality)
+            memory = maintenance_memory or resources.maintenance_work_mem
+            workers = resources.workers if parallel_workers is None else parallel_workers
+            settings = {
+                "maintenance_work_mem": memory,
+                "max_parallel_maintenance_workers": workers,
+            }
+            with _session_settings(connection, settings):
+                _build(connection, space, modality)
+    finally:
+        connection.remove_notice_handler(_log_notice)
+    if missing and get_space(connection, space.name).state == "active":
+        adopt_indexes(connection, space)
+
+
+@contextlib.contextmanager
+def _session_settings(connection: Connection, settings: dict[str, Any]) -> Iterator[None]:
+    """These settings, as far as they are not None, for the session and as long as it is needed."""
+    given = {name: str(value) for name, value in settings.items() if value is not None}
+    try:
+        for name, value in given.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        yield
+    finally:
+        for name in given:
+            if not connection.broken:
+                connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+
+
+def _build(connection: Connection, space: Space, modality: str) -> None:
+    index = sql.Identifier(space.index_name(modality))
+    if index_is_valid(connection, space, modality) is not None:
+        connection.execute(sql.SQL("DROP INDEX {}").format(index))
+    concurrently = connection.info.transaction_status == pq.TransactionStatus.IDLE and not is_empty(
+        connection, space, modality
+    )
+    statement = sql.SQL(
+        "CREATE INDEX {} {} ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
+    ).format(
+        sql.SQL("CONCURRENTLY" if concurrently else ""),
+        index,
+        space.table(modality),
+        space.operators,
+        sql.Literal(space.hnsw_m),
+        sql.Literal(space.hnsw_ef_construction),
+    )
+    try:
+        connection.execute(statement)
+    except psycopg.errors.DiskFull as exc:
+        if not concurrently or "shared memory" not in str(exc):
+            raise
+        # A container's /dev/shm of 64 MB: parallel workers share the graph there.
+        logger.warning("no shared memory for parallel workers; building with one process")
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
+        connection.execute("SET max_parallel_maintenance_workers = 0")
+        connection.execute(statement)
+        connection.execute("RESET max_parallel_maintenance_workers")
+    connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
+
+
+def _log_notice(diagnostic: psycopg.errors.Diagnostic) -> None:
+    logger.warning(
+        "PostgreSQL says: %s %s", diagnostic.message_primary, diagnostic.message_hint or ""
+    )
+
+
+def index_progress(connection: Connection, space: Space) -> IndexProgress | None:
+    """What is being built for the space right now, by whoever; from another connection."""
+    row = connection.execute(
+        """
+        SELECT relid::regclass::text, phase,
+            coalesce(nullif(tuples_done, 0), blocks_done),
+            coalesce(nullif(tuples_total, 0), blocks_total)
+        FROM pg_stat_progress_create_index
+        WHERE datname = current_database() AND relid = ANY (%s::text[]::regclass[])
+        """,
+        ([space.table_name(modality) for modality in space.modalities],),
+    ).fetchone()
+    if row is None:
+        return None
+    modality = next(m for m in space.modalities if row[0].endswith(space.table_name(m)))
+    return IndexProgress(modality, row[1], row[2], row[3])
