@@ -109,7 +109,9 @@ def test_alembic_itself_works_from_the_checkout(empty_url: str) -> None:
 
 
 def test_several_that_start_together_migrate_once(empty_url: str) -> None:
-    program = "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
+    program = (
+        "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
+    )
     running = [
         subprocess.Popen(
             [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
