@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import MissingExtra
 
 TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
 USUAL = {
@@ -109,7 +109,5 @@ def _parquet(path: Path) -> Any:
     try:
         import pyarrow.parquet as parquet  # an optional extra
     except ImportError as exc:
-        raise ConfigurationError(
-            "Parquet needs pyarrow: pip install 'pgvector-crossmodal-pipeline[parquet]'"
-        ) from exc
+        raise MissingExtra("Parquet", "parquet") from exc
     return parquet.ParquetFile(path)

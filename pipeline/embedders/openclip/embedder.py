@@ -23,9 +23,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageOps
+
+from pipeline.errors import (
+    ConfigurationError,
+    MissingExtra,
+    ModelError,
+    OutOfMemory,
+    PermanentRowError,
+)
+
+try:
+    import torch
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+except ImportError as exc:
+    raise MissingExtra("embedding", "embed") from exc
 
 from pipeline.embedders.description import ModelDescription
 from pipeline.embedders.openclip.checkpoints import Checkpoint, sha256_of
@@ -40,7 +52,6 @@ from pipeline.embedders.openclip.loading import (
 )
 from pipeline.embedders.openclip.text_towers import causal_text_tower, is_causal
 from pipeline.embedders.openclip.tokens import Tokens
-from pipeline.errors import ConfigurationError, ModelError, OutOfMemory, PermanentRowError
 from pipeline.modalities.text.windows import TextWindow
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows
