@@ -3,16 +3,11 @@
 import ast
 import re
 import sys
-import tomllib
-from collections.abc import Iterable, Iterator
-from importlib.metadata import packages_distributions
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+from tests.helpers.requirements import BASE, DEV, EXTRAS, PROVIDED_BY, ROOT, of_extras
 
 # Who may import what an extra brings, besides the base.
 ROOMS = {
@@ -33,32 +28,6 @@ UNDECLARED = {
     "misbehave": "a module that a test writes",
     "resvg_py": "installed by hand by who draws the samples anew, see docs/demo-model.md",
 }
-
-
-def normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def distributions(requirements: Iterable[str]) -> set[str]:
-    """Their names; an extra of our own stands for what is in it."""
-    found: set[str] = set()
-    for line in requirements:
-        parts = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", line)
-        assert parts
-        if parts[1] == PROJECT["project"]["name"]:
-            found |= of_extras(parts[2].split(","))
-        else:
-            found.add(normal(parts[1]))
-    return found
-
-
-def of_extras(names: Iterable[str]) -> set[str]:
-    return {found for name in names for found in distributions(EXTRAS[name])}
-
-
-BASE = distributions(PROJECT["project"]["dependencies"])
-DEV = distributions(PROJECT["dependency-groups"]["dev"])
-PROVIDES = packages_distributions()
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -83,7 +52,7 @@ def third_party(folder: str) -> Iterator[tuple[str, str, set[str]]]:
         file = path.relative_to(ROOT).as_posix()
         for name in set(imports(ast.parse(path.read_text(encoding="utf-8")))):
             if name not in sys.stdlib_module_names and name not in ours:
-                yield file, name, {normal(found) for found in PROVIDES.get(name, [])}
+                yield file, name, PROVIDED_BY.get(name, set())
 
 
 def extras_for(file: str) -> set[str]:
