@@ -37,10 +37,12 @@ class MissingExtra(ConfigurationError):  # noqa: N818 (named after what happened
     """
 
     def __init__(self, what: str, extra: str, instead: str = "") -> None:
-        super().__init__(
-            f"{what} needs an optional part: "
-            f"pip install 'pgvector-crossmodal-pipeline[{extra}]'" + (instead and f", or {instead}")
-        )
+        super().__init__(what, extra, instead)  # so that it crosses process borders as it is
+
+    def __str__(self) -> str:
+        what, extra, instead = self.args
+        install = f"pip install 'pgvector-crossmodal-pipeline[{extra}]'"
+        return f"{what} needs an optional part: {install}" + (instead and f", or {instead}")
 
 
 class DatabaseError(PipelineError):
