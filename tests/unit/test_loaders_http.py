@@ -289,26 +289,26 @@ def test_an_unknown_authority_is_refused(hosts: Hosts) -> None:
 def test_the_environment_may_name_another_authority(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hosts["pictures.example"] = ["127.0.0.1"]
+    hosts["images.example"] = ["127.0.0.1"]
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    with tls_server(authority, "pictures.example") as server, make() as loader:
-        assert loader.load(server.url("/good", "pictures.example", "https")).data == BODY
+    with tls_server(authority, "images.example") as server, make() as loader:
+        assert loader.load(server.url("/good", "images.example", "https")).data == BODY
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl names the folder's files")
 def test_the_environment_may_name_a_folder_of_authorities(
     hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hosts["pictures.example"] = ["127.0.0.1"]
+    hosts["images.example"] = ["127.0.0.1"]
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     subprocess.run(["openssl", "rehash", tmp_path], check=True)
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)  # it would win
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    with tls_server(authority, "pictures.example") as server, make() as loader:
-        assert loader.load(server.url("/good", "pictures.example", "https")).data == BODY
+    with tls_server(authority, "images.example") as server, make() as loader:
+        assert loader.load(server.url("/good", "images.example", "https")).data == BODY
 
 
 def test_a_redirect_does_not_leave_tls(authority: trustme.CA, hosts: Hosts) -> None:
