@@ -7,16 +7,17 @@ RUN useradd --create-home --uid 10001 pipeline \
 WORKDIR /app
 
 # The dependencies in a layer of their own: PyTorch is large, and is not installed again when only
-# the code changes.
+# the code changes. Not the embedded server: its data would go with the container, and so does a
+# DATABASE_URL that was forgotten end in one line instead of an empty database.
 COPY pyproject.toml constraints.txt ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > dependencies.txt \
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["embed"], sep="\n")' > dependencies.txt \
  && pip install --no-cache-dir -c constraints.txt -r dependencies.txt
 
 COPY README.md LICENSE ./
 COPY migrations migrations
 COPY sql sql
 COPY pipeline pipeline
-RUN pip install --no-cache-dir -c constraints.txt .
+RUN pip install --no-cache-dir -c constraints.txt '.[embed]'
 
 USER pipeline
 ENTRYPOINT ["pipeline"]

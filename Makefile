@@ -44,11 +44,11 @@ bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmar
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing the package with exact versions (PyTorch is large: a few minutes)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embed,server]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[parquet,s3,gcs,azure,heic,plots]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev
 	# The reference for R@k; without what the rest of it would bring along.
 	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark==1.6.2
 	@touch $@

@@ -2,6 +2,7 @@
 
     PipelineError                 one line: what happened, and what to do about it
     ├── ConfigurationError        a setting or an argument cannot be used as given
+    │   └── MissingExtra          what is asked for needs a part that was not installed
     ├── DatabaseError             the database cannot do what is needed
     │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
     ├── ModelError                a model cannot be loaded, or is not the one a space was built with
@@ -24,6 +25,24 @@ class PipelineError(Exception):
 
 class ConfigurationError(PipelineError):
     """A setting or an argument cannot be used as given."""
+
+
+class MissingExtra(ConfigurationError):  # noqa: N818 (named after what happened)
+    """What is asked for needs an optional part of the package that is not installed here.
+
+    Args:
+        what: what needs it, as the beginning of the sentence.
+        extra: its name in ``pyproject.toml``.
+        instead: another way, as the end of the sentence.
+    """
+
+    def __init__(self, what: str, extra: str, instead: str = "") -> None:
+        super().__init__(what, extra, instead)  # so that it crosses process borders as it is
+
+    def __str__(self) -> str:
+        what, extra, instead = self.args
+        install = f"pip install 'pgvector-crossmodal-pipeline[{extra}]'"
+        return f"{what} needs an optional part: {install}" + (instead and f", or {instead}")
 
 
 class DatabaseError(PipelineError):

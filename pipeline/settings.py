@@ -2,11 +2,18 @@
 
 Precedence: command line flag > environment (``PIPELINE_*``, and ``DATABASE_URL``) > the file
 ``pipeline.toml`` in the current folder (or the one ``PIPELINE_CONFIG`` names) > default.
-Settings are read once, at the start of a command, and passed down.
+Settings are read once, at the start of a command, and passed down. A name that is almost one of
+them is warned of and does nothing; it is no error, since orchestrators set variables of their own.
 """
 
+import difflib
+import functools
+import logging
 import math
 import os
+import re
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +27,22 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from pipeline.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "PIPELINE_"
+# Variables that are read elsewhere: before there are settings, and by `space import`.
+OTHERS = ("CONFIG", "IMPORT_URL", "LOG_FORMAT", "LOG_LEVEL")
+# What Kubernetes and Docker tell their containers of a service called pipeline, or pipeline-x.
+_INJECTED = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+_LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, and means none of ours
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
@@ -142,7 +158,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = Path(os.environ.get("PIPELINE_CONFIG", "pipeline.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read(file))
 
     @classmethod
     def load(cls, **flags: Any) -> "Settings":
@@ -154,6 +170,7 @@ class Settings(BaseSettings):
         config = os.environ.get("PIPELINE_CONFIG")
         if config and not Path(config).is_file():
             raise ConfigurationError(f"PIPELINE_CONFIG names {config}, which is not a file")
+        _warn_of_misspelt_variables()
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as exc:
@@ -165,3 +182,43 @@ class Settings(BaseSettings):
             ) from exc
         except ValueError as exc:  # a pipeline.toml that is no TOML
             raise ConfigurationError(f"pipeline.toml cannot be read: {exc}") from exc
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The settings in a TOML file, none where there is no file; warns of keys that are none."""
+    if not file.is_file():
+        return {}
+    values = tomllib.loads(file.read_text(encoding="utf-8"))
+    known = {*Settings.model_fields, "DATABASE_URL", "PIPELINE_DATABASE_URL"}
+    for key in [key for key in values if key not in known]:
+        del values[key]
+        nearest = _nearest(key.upper().removeprefix(PREFIX), Settings.model_fields)
+        _warn_once(f"{file}: {key!r}", nearest)
+    return values
+
+
+def _warn_of_misspelt_variables() -> None:
+    """Of those that are near to one of ours; others may be anybody's."""
+    known = [*Settings.model_fields, *OTHERS]
+    for variable in os.environ:
+        prefix, name = variable[: len(PREFIX)].upper(), variable[len(PREFIX) :].upper()
+        if prefix != PREFIX or name in map(str.upper, known) or _INJECTED.fullmatch(name):
+            continue
+        if nearest := _nearest(name, known):
+            _warn_once(variable, PREFIX + nearest.upper())
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    by_upper = {one.upper(): one for one in known}
+    near = difflib.get_close_matches(name, by_upper, n=1, cutoff=_LEAST_LIKENESS)
+    return by_upper[near[0]] if near else None
+
+
+@functools.cache  # a command may read its settings twice
+def _warn_once(found: str, nearest: str | None) -> None:
+    logger.warning(
+        "%s is no setting and does nothing%s",
+        found,
+        f"; did you mean {nearest}?" if nearest else "",
+        extra={"nearest": nearest},
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pipeline.cli.summaries import WholeSummaries
-from pipeline.errors import EmbeddedServerError
+from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.settings import Settings
 
 # The server and the connections are imported by the commands that need them: they take 0.2 s, which
@@ -104,8 +104,10 @@ def _database_url() -> str:
 def _replace_by_psql(arguments: list[str]) -> NoReturn:
     try:
         program = str(_server().binary("psql"))
-    except EmbeddedServerError:
+    except (EmbeddedServerError, MissingExtra) as exc:
         found = shutil.which("psql")
+        if found is None and isinstance(exc, MissingExtra):
+            raise MissingExtra("psql", "server", "install PostgreSQL's own client") from exc
         if found is None:
             raise
         program = found

@@ -3,12 +3,10 @@
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -21,6 +19,7 @@ from pipeline.cli.output import (
     progress_bar,
     show_indexing,
 )
+from pipeline.cli.signals import STOPPING, StoppedEarly, StopSignals
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,10 +53,10 @@ def ingest(
 
     Example: pipeline ingest --once --limit 1000
     """
-    stop = _StopSignals()
+    stop = StopSignals(saying=STOPPING)
     try:
         report = _run(stop, once=not watch, space=space, limit=limit, exclusive=exclusive)
-    except _StoppedEarly:
+    except StoppedEarly:
         note("stopped before anything was claimed")
         _leave(0)
     if report is None:
@@ -77,7 +76,7 @@ def _exit_code(report: "IngestReport") -> int:
 
 
 def _run(
-    stop: "_StopSignals", *, once: bool, space: str | None, limit: int | None, exclusive: bool
+    stop: StopSignals, *, once: bool, space: str | None, limit: int | None, exclusive: bool
 ) -> "IngestReport | None":
     """The run's report; None if another exclusive run is going."""
     # Late, as in every command: --help loads neither a driver nor numpy.
@@ -114,7 +113,7 @@ def _run(
     return report
 
 
-def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListener":
+def _show(bar: "Progress", stop: StopSignals, *, once: bool) -> "IngestListener":
     """Two tasks of the bar: rows, and where it is built after them, the index."""
     from pipeline.ingest.run import IngestListener
 
@@ -145,36 +144,6 @@ def _show(bar: "Progress", stop: "_StopSignals", *, once: bool) -> "IngestListen
     return IngestListener(
         starting, progress, loading_first, indexing, partial(show_indexing, bar, index)
     )
-
-
-class _StoppedEarly(BaseException):
-    """A signal while the model was still loading: nothing is claimed yet."""
-
-
-class _StopSignals:
-    """The first SIGTERM or SIGINT ends the run in good order, the second at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._stoppable: list[Worker | IndexBuild] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-
-    def tell(self, work: "Worker | IndexBuild") -> None:
-        self._stoppable.append(work)
-        if self.asked:
-            work.stop()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(128 + number)
-        self.asked = True
-        if not self._stoppable:
-            raise _StoppedEarly
-        # Not print(): the signal may have interrupted one.
-        os.write(2, b"stopping: finishing what is claimed; a second signal ends at once\n")
-        for work in self._stoppable:
-            work.stop()
 
 
 @contextlib.contextmanager

@@ -1,17 +1,14 @@
 """``pipeline serve``: vectors for the texts that SQL sessions search for."""
 
-import os
-import signal
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import note
+from pipeline.cli.signals import StopSignals
 
 if TYPE_CHECKING:
     from pipeline.postgres.database import Database
-    from pipeline.search.serve import QueryServer
 
 
 def serve(
@@ -50,7 +47,7 @@ def serve(
         cache_size=settings.query_cache_size,
         outage_seconds=settings.outage_seconds,
     )
-    _stop_on_signals(server)
+    StopSignals(server)
     note("serving; stop with Ctrl-C")
     report = server.run()
     note(f"stopped after {report.answered} texts in {report.batches} batches")
@@ -71,17 +68,3 @@ def _configure_loopback(database: "Database") -> None:
         )
     with database.connect() as connection:
         configure_loopback(connection, str(password))
-
-
-def _stop_on_signals(server: "QueryServer") -> None:
-    """The first signal lets the batch in hand be answered, the second ends at once."""
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if asked:
-            os._exit(128 + number)
-        asked.append(number)
-        server.stop()
-
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)

@@ -1,22 +1,20 @@
 """``pipeline space build``: fill a space, index it, and say how far it is."""
 
 import dataclasses
-import os
-import signal
 import time
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import note, print_json, progress_bar, show_indexing
+from pipeline.cli.signals import STOPPING, StopSignals
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pipeline.ingest.report import IngestReport
-    from pipeline.ingest.space_build import BuildListener, BuildReport, SpaceBuild
+    from pipeline.ingest.space_build import BuildListener, BuildReport
 
 
 def build(
@@ -57,7 +55,7 @@ def build(
             parallel_workers=parallel,
             listener=_show(bar),
         )
-        _stop_on_signals(building)
+        StopSignals(building, saying=STOPPING)
         report = building.run()
     if as_json:
         print_json(dataclasses.asdict(report) | {"coverage_share": round(report.coverage.share, 6)})
@@ -108,19 +106,3 @@ def _show(bar: "Progress") -> "BuildListener":
         bar.update(rows, description=f"waiting for {jobs} rows of other workers or in back-off")
 
     return BuildListener(embedding, embedded, waiting, partial(show_indexing, bar, index))
-
-
-def _stop_on_signals(building: "SpaceBuild") -> None:
-    """The first SIGTERM or SIGINT stops in good order, the second at once."""
-    asked = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(128 + number)
-        asked = True
-        note("stopping: finishing what is claimed; a second signal ends at once")
-        building.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)

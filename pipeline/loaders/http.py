@@ -7,6 +7,7 @@ by hand; one deadline covers everything, also a body that drips.
 """
 
 import contextlib
+import os
 import ssl
 import time
 import zlib
@@ -16,8 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 
+import certifi
 import httpcore
-import httpx
 
 from pipeline.errors import PermanentRowError, RowError, TransientRowError
 from pipeline.loaders.connections import CheckedBackend, HostGates
@@ -259,4 +260,9 @@ def decoded(parts: Iterable[bytes], encoding: str, limit: int) -> Iterator[bytes
 
 
 def _ssl_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context()  # certifi's authorities, or SSL_CERT_FILE / SSL_CERT_DIR
+    """Whom to trust: certifi's authorities, unless the usual variables of OpenSSL name others."""
+    if file := os.environ.get("SSL_CERT_FILE"):
+        return ssl.create_default_context(cafile=file)
+    if folder := os.environ.get("SSL_CERT_DIR"):
+        return ssl.create_default_context(capath=folder)
+    return ssl.create_default_context(cafile=certifi.where())

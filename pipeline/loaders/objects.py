@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import (
+    MissingExtra,
     PermanentRowError,
     RowError,
     TransientRowError,
@@ -126,11 +127,8 @@ class ObjectLoader:
         try:
             stores = import_module("obstore.store")
         except ImportError as exc:
-            raise PermanentRowError(
-                "unsupported_scheme",
-                f"{place.scheme}:// needs an optional part: "
-                f"pip install 'pgvector-crossmodal-pipeline[{_EXTRAS[place.scheme]}]'",
-            ) from exc
+            missing = MissingExtra(f"{place.scheme}://", _EXTRAS[place.scheme])
+            raise PermanentRowError("unsupported_scheme", str(missing)) from exc
         seconds = timedelta(seconds=self._timeout)
         options: dict[str, Any] = {
             "client_options": {

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_DELAY, LARGEST_DELAY = 0.1, 10.0  # seconds between two attempts to connect
+# A deadlock or a serialisation failure is over in moments: in all some four seconds of pauses, and
+# whoever still loses then is not merely unlucky.
+CONFLICT_TRIES = 12
+FIRST_PAUSE, LARGEST_PAUSE = 0.01, 1.0  # seconds between two of them
 # What no waiting cures, in the words of libpq and the server.
 _FINAL = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 
@@ -95,17 +99,22 @@ class ReconnectingConnection:
 
         Raises:
             DatabaseError: the database stayed away longer than the outage's patience.
-            Stopped: the worker is to stop and the database is away.
+            Stopped: the worker is to stop and the database is away, or others are in the way.
+            psycopg.Error: what the server says, of a conflict with others after
+                ``CONFLICT_TRIES``, of anything else at once.
         """
-        delay = FIRST_DELAY
+        delay, pause, conflicts = FIRST_DELAY, FIRST_PAUSE, 0
         while True:
             try:
                 result = self._attempt(work)
             except (psycopg.Error, DatabaseError) as exc:
                 if isinstance(exc, psycopg.Error) and not self._is_loss(exc):
-                    if (exc.sqlstate or "").startswith("40"):
-                        continue  # a deadlock or a serialisation failure: the loser tries again
-                    raise
+                    conflicts += 1
+                    if not _is_conflict(exc) or conflicts >= CONFLICT_TRIES:
+                        raise
+                    self._wait(pause, exc)
+                    pause = min(pause * 2, LARGEST_PAUSE)
+                    continue
                 self._drop()
                 if self._closed:
                     raise Stopped from exc
@@ -118,12 +127,16 @@ class ReconnectingConnection:
                         f"the database stayed away for {self._outage.patience:.0f} s "
                         f"(PIPELINE_OUTAGE_SECONDS): {reason}"
                     ) from exc
-                if self._outage.stop.wait(delay * (0.5 + random.random() / 2)):
-                    raise Stopped from exc
+                self._wait(delay, exc)
                 delay = min(delay * 2, LARGEST_DELAY)
             else:
                 self._outage.back(self._role)
                 return result
+
+    def _wait(self, seconds: float, exc: Exception) -> None:
+        """Between half of ``seconds`` and all: those who collided do not meet again."""
+        if self._outage.stop.wait(seconds * (0.5 + random.random() / 2)):
+            raise Stopped from exc
 
     def _attempt(self, work: Callable[[Connection], T]) -> T:
         if self._closed:
@@ -187,6 +200,11 @@ class ReconnectingConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _is_conflict(exc: psycopg.Error) -> bool:
+    """Whether others are to blame (class 40), so that the same may succeed in a moment."""
+    return (exc.sqlstate or "").startswith("40")
 
 
 def is_temporary(exc: DatabaseError) -> bool:

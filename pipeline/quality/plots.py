@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline import modalities
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, MissingExtra
 from pipeline.quality.projection import Projection
 from pipeline.quality.tune import Tuning
 
 try:
     from matplotlib.figure import Figure
 except ImportError as exc:
-    raise ConfigurationError(
-        "drawing needs matplotlib: pip install 'pgvector-crossmodal-pipeline[plots]'"
-    ) from exc
+    raise MissingExtra("drawing", "plots") from exc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import modalities
-from pipeline.errors import ConfigurationError
+from pipeline.errors import MissingExtra
 
 TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
 USUAL_KEYS = ("key", "id", "source_key", "uid")
@@ -121,7 +121,5 @@ def _parquet(path: Path) -> Any:
     try:
         import pyarrow.parquet as parquet  # an optional extra
     except ImportError as exc:
-        raise ConfigurationError(
-            "Parquet needs pyarrow: pip install 'pgvector-crossmodal-pipeline[parquet]'"
-        ) from exc
+        raise MissingExtra("Parquet", "parquet") from exc
     return parquet.ParquetFile(path)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import psycopg
 from psycopg import sql
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, MissingExtra
 from pipeline.postgres.connections import Connection
 from pipeline.transfer.importing import ForeignItem
 
@@ -199,12 +199,10 @@ def pyarrow_parquet() -> Any:
     """``pyarrow.parquet``, an optional extra that takes a second to load.
 
     Raises:
-        ConfigurationError: it is not installed.
+        MissingExtra: it is not installed.
     """
     try:
         import pyarrow.parquet as parquet
     except ImportError as exc:
-        raise ConfigurationError(
-            "Parquet needs pyarrow: pip install 'pgvector-crossmodal-pipeline[parquet]'"
-        ) from exc
+        raise MissingExtra("Parquet", "parquet") from exc
     return parquet

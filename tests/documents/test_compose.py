@@ -82,7 +82,9 @@ def test_the_image_takes_its_dependencies_from_the_project() -> None:
         [sys.executable, "-c", program[1]], cwd=ROOT, capture_output=True, text=True, check=True
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert done.stdout.splitlines() == project["dependencies"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["embed"]
+    assert done.stdout.splitlines() == wanted
+    assert "pip install --no-cache-dir -c constraints.txt '.[embed]'\n" in dockerfile
 
 
 def test_everything_the_image_copies_exists() -> None:

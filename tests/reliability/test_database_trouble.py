@@ -21,7 +21,13 @@ from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.embedded.processes import find_postmaster, send_signal, server_processes
-from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped, is_temporary
+from pipeline.postgres.reconnect import (
+    CONFLICT_TRIES,
+    Outage,
+    ReconnectingConnection,
+    Stopped,
+    is_temporary,
+)
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.databases import database_url
@@ -195,22 +201,79 @@ def test_a_slow_statement_is_no_deaf_connection(
     assert len(pids) == 1
 
 
+class Impatient(threading.Event):
+    """Nothing waits for it; it is set after so many waits, and knows how long they would be."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__()
+        self.patience = patience
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return len(self.waits) >= self.patience
+
+    def assert_doubling_with_jitter(self, first: float, largest: float) -> None:
+        nominal = [min(first * 2**n, largest) for n in range(len(self.waits))]
+        assert all(n / 2 <= wait <= n for wait, n in zip(self.waits, nominal, strict=True))
+        assert len({wait / n for wait, n in zip(self.waits, nominal, strict=True)}) > 6
+
+
 def test_the_waits_between_attempts_double_with_jitter() -> None:
-    waits: list[float] = []
-
-    class Impatient(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout or 0.0)
-            return len(waits) >= 12
-
+    stop = Impatient(12)
     lost = ReconnectingConnection(
-        "postgresql://postgres@127.0.0.1:1/none", "pipeline test", Outage(3600, Impatient())
+        "postgresql://postgres@127.0.0.1:1/none", "pipeline test", Outage(3600, stop)
     )
     with pytest.raises(Stopped):
         lost.run(lambda c: None)
-    nominal = [min(0.1 * 2**n, 10.0) for n in range(12)]
-    assert all(n / 2 <= wait <= n for wait, n in zip(waits, nominal, strict=True))
-    assert len({wait / n for wait, n in zip(waits, nominal, strict=True)}) > 6
+    assert len(stop.waits) == 12
+    stop.assert_doubling_with_jitter(0.1, 10.0)
+
+
+def conflict(connection: Connection) -> None:
+    connection.execute("DO $$ BEGIN RAISE 'could not serialize' USING ERRCODE = '40001'; END $$")
+
+
+def test_a_conflict_with_others_is_repeated_so_often_and_then_said(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = Impatient(1000)
+    attempts: list[int] = []
+
+    def work(connection: Connection) -> None:
+        attempts.append(connection.info.backend_pid)
+        conflict(connection)
+
+    lasting = ReconnectingConnection(url, "pipeline test", Outage(60, stop))
+    with contextlib.closing(lasting), pytest.raises(psycopg.errors.SerializationFailure):
+        lasting.run(work)
+    assert attempts == [attempts[0]] * CONFLICT_TRIES  # by one connection, which is not lost
+    assert len(stop.waits) == CONFLICT_TRIES - 1
+    stop.assert_doubling_with_jitter(0.01, 1.0)
+    assert warnings(caplog) == []
+
+
+def test_a_worker_that_is_to_stop_does_not_wait_for_others(url: str) -> None:
+    lasting = ReconnectingConnection(url, "pipeline test", Outage(60, stop := Impatient(2)))
+    with contextlib.closing(lasting), pytest.raises(Stopped):
+        lasting.run(conflict)
+    assert len(stop.waits) == 2
+
+
+def test_a_conflict_without_end_ends_the_worker_as_a_temporary_failure(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """Its rows are neither lost nor failed: they come back with their leases."""
+    add_texts(connection, ["one", "two"])
+    worker = make_worker(settings, space)
+    worker._writer.finish = lambda c, *_: conflict(c)  # type: ignore
+    with pytest.raises(DatabaseError, match="could not serialize") as caught:
+        worker.run()
+    assert is_temporary(caught.value)
+    assert (
+        connection.execute("SELECT state, attempts, error FROM ingest_jobs").fetchall()
+        == [("running", 1, None)] * 2
+    )
 
 
 def test_a_connection_out_of_step_is_replaced_and_a_mistake_is_not_repeated(

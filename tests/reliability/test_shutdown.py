@@ -65,6 +65,20 @@ def test_a_signal_in_mid_batch_ends_the_run_in_good_order(
     assert backends(connection) == []
 
 
+def test_a_build_of_a_space_ends_in_good_order_too(
+    url: str, connection: Connection, pipeline: Start
+) -> None:
+    add_texts(connection, [f"text number {n}" for n in range(1000)])
+    build = pipeline(url, "space", "build", "fake", "--json", faults={"delay": 0.2})
+    wait_until(lambda: jobs(connection, "state = 'running'"), "the claim")
+    build.signal(signal.SIGTERM)
+    assert build.wait() == 0
+    assert sum("stopping" in line for line in build.lines()) == 1
+    report = json.loads(build.output.read_text().splitlines()[-1])
+    assert report["stopped"]
+    assert jobs(connection, "state = 'pending' AND attempts = 0") == 1000 - report["embedded"] > 0
+
+
 def test_a_signal_during_start_up_ends_it_with_nothing_claimed(
     url: str, connection: Connection, pipeline: Start
 ) -> None:

@@ -3,12 +3,15 @@
 import gzip
 import hashlib
 import ipaddress
+import shutil
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -282,6 +285,31 @@ def test_an_unknown_authority_is_refused(hosts: Hosts) -> None:
         assert server.requests == []
 
 
+def test_the_environment_may_name_another_authority(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts["images.example"] = ["127.0.0.1"]
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with tls_server(authority, "images.example") as server, make() as loader:
+        assert loader.load(server.url("/good", "images.example", "https")).data == BODY
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl names the folder's files")
+def test_the_environment_may_name_a_folder_of_authorities(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts["images.example"] = ["127.0.0.1"]
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    subprocess.run(["openssl", "rehash", tmp_path], check=True)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)  # it would win
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with tls_server(authority, "images.example") as server, make() as loader:
+        assert loader.load(server.url("/good", "images.example", "https")).data == BODY
+
+
 def test_a_redirect_does_not_leave_tls(authority: trustme.CA, hosts: Hosts) -> None:
     hosts["pictures.example"] = ["127.0.0.1"]
     with tls_server(authority, "pictures.example") as secure, serving() as plain, make() as loader:
@@ -344,19 +372,24 @@ def test_retry_after_is_passed_on_and_the_host_left_alone(
 @pytest.mark.parametrize(
     ("value", "low", "high"),
     [
-        ("999999", 3600, 3600),
-        (formatdate(time.time() + 600, usegmt=True).replace(" ", "+"), 500, 600),
-        (formatdate(time.time() - 600, usegmt=True).replace(" ", "+"), 0, 0),
+        (lambda: "999999", 3600, 3600),
+        (lambda: date_in(600), 500, 600),
+        (lambda: date_in(-600), 0, 0),
     ],
     ids=["too many seconds", "a date to come", "a date gone by"],
 )
 def test_forms_of_retry_after(
-    loader: Loader, server: Server, value: str, low: float, high: float
+    loader: Loader, server: Server, value: Callable[[], str], low: float, high: float
 ) -> None:
-    failure = failure_of(loader, server.url(f"/status?503,{value}"))
+    # A date is made when it is asked for: the suite may be collected long before this runs.
+    failure = failure_of(loader, server.url(f"/status?503,{value()}"))
     assert isinstance(failure, TransientRowError)
     assert failure.retry_after is not None
     assert low <= failure.retry_after <= high
+
+
+def date_in(seconds: float) -> str:
+    return formatdate(time.time() + seconds, usegmt=True).replace(" ", "+")
 
 
 def test_a_retry_after_that_is_nonsense_is_ignored(loader: Loader, server: Server) -> None:

@@ -12,8 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
+
+from pipeline.errors import ConfigurationError, MissingExtra, ModelError
+
+try:
+    import open_clip  # noqa: F401 (the modules below need it)
+    import torch
+except ImportError as exc:
+    raise MissingExtra("embedding", "embed") from exc
 
 from pipeline.embedders.base import PRECISION_FLOOR
 from pipeline.embedders.openclip.checkpoints import Checkpoint, sha256_of
@@ -35,7 +42,6 @@ from pipeline.embedders.openclip.preprocessing import fit_of, preprocess_config
 from pipeline.embedders.openclip.text_encoder import TextEncoder
 from pipeline.embedders.openclip.text_towers import is_causal
 from pipeline.embedders.openclip.tokenizers import check_tokenizer, load_tokenizer
-from pipeline.errors import ConfigurationError, ModelError
 from pipeline.modalities import IMAGE, TEXT, Encoder
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
@@ -70,20 +69,26 @@ def _safer_first(file: str) -> Iterator[str]:
 
 def _first_of(hub_id: str, files: Sequence[str]) -> Path:
     """The first of ``files`` in the cache, else the first that the hub has."""
-    for file in files:
-        try:
-            return Path(hf_hub_download(hub_id, file, local_files_only=True))
-        except (LocalEntryNotFoundError, HFValidationError):
-            continue
     try:
-        return _download(hub_id, files)
-    except (OSError, ValueError, httpx.HTTPError) as exc:
+        return _cached(hub_id, files) or _download(hub_id, files)
+    # Whatever it is: the client lets through what its transport raises, which is requests, httpx
+    # or httpx2 by its version, and has a library of its own for large files.
+    except Exception as exc:
         reason = str(exc).strip().splitlines()[0] if str(exc).strip() else type(exc).__name__
         raise ModelError(
             f"{hub_id} is not in the hub's cache and cannot be fetched ({reason[:200]}); go "
             f"online once, or copy {CONFIG_NAME} and {WEIGHTS_NAMES[0]} into a folder and set "
             "PIPELINE_MODEL to its path"
         ) from exc
+
+
+def _cached(hub_id: str, files: Sequence[str]) -> Path | None:
+    for file in files:
+        try:
+            return Path(hf_hub_download(hub_id, file, local_files_only=True))
+        except (LocalEntryNotFoundError, HFValidationError):
+            continue
+    return None
 
 
 def _download(hub_id: str, files: Sequence[str]) -> Path:

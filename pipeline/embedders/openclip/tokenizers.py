@@ -9,7 +9,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.hub import TOKENIZER_FILES, fetch_tokenizer
 from pipeline.embedders.openclip.tokens import Tokenizer
-from pipeline.errors import ModelError
+from pipeline.errors import MissingExtra, ModelError
 
 _OWN_TOKENIZER = tuple(file for file in TOKENIZER_FILES if file != "config.json")
 
@@ -45,7 +45,7 @@ def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> T
                 **options,
             )
     except ImportError as exc:
-        raise ModelError(f"the tokenizer of {model} needs: pip install transformers") from exc
+        raise MissingExtra(f"the tokenizer of {model}", "embed") from exc
     except Exception as exc:  # what transformers raises for a broken file varies
         raise ModelError(
             f"the tokenizer in {folder} cannot be read ({type(exc).__name__}); copy the model's "

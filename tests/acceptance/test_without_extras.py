@@ -1,0 +1,181 @@
+"""The base alone: no model, no server, no Parquet. What needs more says so in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.postgres.connections import Connection
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+from tests.helpers.command import Done
+from tests.helpers.fakes import add_texts
+from tests.helpers.requirements import MODULES_OF_EXTRAS
+from tests.helpers.workers import work
+
+BLOCKED = f"import sys; sys.modules.update(dict.fromkeys({MODULES_OF_EXTRAS}))\n"
+
+
+def base(folder: Path, *arguments: str, **environment: str) -> Done:
+    """``pipeline ARGUMENTS`` where no module of an extra can be imported."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{BLOCKED}from pipeline.cli import main; main()", *arguments],
+        cwd=folder,
+        env={**os.environ, "PIPELINE_HOME": str(folder / "home"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def assert_names(done: Done, extra: str, *, after: int = 0) -> None:
+    """Exit 1 with one line that names the extra, ``after`` so many that came before."""
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == after + 1, done.stderr
+    assert lines[-1].startswith("pipeline: ")
+    assert f"pip install 'pgvector-crossmodal-pipeline[{extra}]'" in lines[-1]
+
+
+def test_every_module_but_those_of_an_extra_can_be_imported() -> None:
+    program = """
+import importlib, pkgutil, pipeline
+from pipeline.errors import MissingExtra
+for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
+    if module.name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(module.name)
+    except ImportError:
+        print("fails", module.name)
+    except MissingExtra:
+        print("asks", module.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED + program], capture_output=True, text=True, check=True
+    )
+    found = [line.split() for line in done.stdout.splitlines()]
+    assert [name for said, name in found if said == "asks"] == [
+        "pipeline.embedders.openclip.embedder",
+        "pipeline.quality.plots",
+    ]
+    # Nobody imports these but the embedder, which has asked before.
+    rest = [name for said, name in found if said == "fails"]
+    assert all(name.startswith("pipeline.embedders.openclip.") for name in rest), rest
+
+
+def test_applications_get_all_that_the_package_exports_but_the_model() -> None:
+    program = """
+import pipeline
+from pipeline.errors import MissingExtra
+for name in pipeline.__all__:
+    try:
+        getattr(pipeline, name)
+    except MissingExtra as exc:
+        print(name, exc)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED + program], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("MultimodalEmbedder embedding needs an optional part: pip install")
+
+
+@pytest.fixture
+def filled(connection: Connection, space: Space, settings: Settings, url: str) -> str:
+    """The URL of a database with a dozen items, made where there is a model."""
+    add_texts(connection, [f"text number {n}" for n in range(12)])
+    assert work(settings, space).done == 12
+    return url
+
+
+WORK = {
+    "add": ("add", "--text", "a dog"),
+    "status": ("status", "--json"),
+    "failures": ("failures",),
+    "retry": ("retry",),
+    "rescan": ("rescan",),
+    "ingest with nothing due": ("ingest",),
+    "search like an item": ("search", "--item", "1", "--json"),
+    "space list": ("space", "list"),
+    "space show": ("space", "show", "fake"),
+    "space build of the index": ("space", "build", "fake", "--no-embed"),
+    "eval recall": ("eval", "recall", "--sample", "5", "--no-filters"),
+    "tune": ("tune", "--sample", "5"),
+    "migrate": ("migrate",),
+    "db url": ("db", "url"),
+    "db status": ("db", "status"),
+    "db stop": ("db", "stop"),
+}
+
+
+@pytest.mark.parametrize("arguments", WORK.values(), ids=WORK)
+def test_these_commands_work(filled: str, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = base(tmp_path, *arguments, DATABASE_URL=filled)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+NEED = {
+    "search for a text": (("search", "a text nobody asked for"), "embed"),
+    "space create": (("space", "create", "new", "--model", "demo"), "embed"),
+    "doctor of the model": (("doctor", "--model"), "embed"),
+    "space export": (("space", "export", "fake", "items.parquet"), "parquet"),
+    "space import": (("space", "import", "fake", "items.parquet"), "parquet"),
+    "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
+    "map": (("map", "map.svg"), "plots"),
+    "tune with a plot": (("tune", "--plot", "curve.svg"), "plots"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "extra"), NEED.values(), ids=NEED)
+def test_these_commands_name_the_extra_they_need(
+    filled: str, tmp_path: Path, arguments: tuple[str, ...], extra: str
+) -> None:
+    for name in ("items.parquet", "rows.parquet"):
+        (tmp_path / name).write_bytes(b"PAR1")
+    assert_names(base(tmp_path, *arguments, DATABASE_URL=filled), extra)
+
+
+def test_with_something_to_embed_so_do_those_that_embed(
+    filled: str, tmp_path: Path, connection: Connection
+) -> None:
+    add_texts(connection, ["another"], "later")
+    for command in (("ingest",), ("ingest", "--watch"), ("space", "build", "fake")):
+        assert_names(base(tmp_path, *command, DATABASE_URL=filled), "embed")
+    assert connection.execute("SELECT state, attempts FROM ingest_jobs").fetchall() == [
+        ("pending", 0)
+    ]
+    # It has said that it serves before it looks for the space and its model.
+    assert_names(base(tmp_path, "serve", DATABASE_URL=filled), "embed", after=1)
+
+
+def test_an_empty_database_gets_its_schema_and_no_space(empty_url: str, tmp_path: Path) -> None:
+    done = base(tmp_path, "migrate", "--no-space", DATABASE_URL=empty_url)
+    assert done.returncode == 0, done.stderr
+    assert_names(base(tmp_path, "migrate", DATABASE_URL=empty_url), "embed")
+    assert_names(base(tmp_path, "demo", DATABASE_URL=empty_url), "embed", after=1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("db", "start"), ("status",), ("ingest",), ("migrate",), ("doctor",), ("db", "psql")],
+    ids=" ".join,
+)
+def test_without_a_database_that_is_named_the_server_is_asked_for(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = base(tmp_path, *arguments)
+    assert_names(done, "server")
+    assert "or set DATABASE_URL to one that runs already" in done.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing was made for a server that cannot be
+
+
+def test_psql_is_that_of_the_system_or_asked_for(filled: str, tmp_path: Path) -> None:
+    done = base(tmp_path, "db", "psql", DATABASE_URL=filled, PATH=str(tmp_path))
+    assert_names(done, "server")
+    assert "or install PostgreSQL's own client" in done.stderr

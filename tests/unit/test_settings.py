@@ -1,0 +1,180 @@
+"""Every setting is read by somebody, and a name that is almost one is named."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline import settings as module
+from pipeline.errors import ConfigurationError
+from pipeline.settings import OTHERS, Settings
+from tests.helpers.command import pipeline as command
+
+PACKAGE = Path(pipeline.__file__).parent
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+# For now: the installation of the schema will read it, and then this goes.
+READ_LATER = {"roles"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty one to read ``pipeline.toml`` in; nothing has been warned of yet."""
+    monkeypatch.chdir(tmp_path)
+    module._warn_once.cache_clear()
+    return tmp_path
+
+
+def trees() -> list[tuple[Path, ast.Module]]:
+    files = [path for folder in (PACKAGE, MIGRATIONS) for path in folder.rglob("*.py")]
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in files]
+
+
+def read_settings() -> set[str]:
+    """Attributes of what is called settings, and of ``self`` in the settings themselves."""
+    return {
+        node.attr
+        for path, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (
+            "settings" in ast.unparse(node.value).lower()
+            or (path.name == "settings.py" and ast.unparse(node.value) == "self")
+        )
+    }
+
+
+def test_every_setting_is_read() -> None:
+    assert set(Settings.model_fields) - read_settings() - READ_LATER == set()
+
+
+def test_every_variable_that_the_package_names_is_known() -> None:
+    """In its messages and help, and those that are read outside of the settings."""
+    named = {
+        name
+        for _, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in re.findall(r"\bPIPELINE_([A-Z][A-Z_]*[A-Z])\b", node.value)
+    }
+    known = {name.upper() for name in Settings.model_fields} | set(OTHERS)
+    assert named <= known
+    assert set(OTHERS) <= named | {"IMPORT_URL"}
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("PIPELINE_MODLE", "PIPELINE_MODEL"),
+        ("PIPELINE_MEDIA_ROOT", "PIPELINE_MEDIA_ROOTS"),
+        ("PIPELINE_BATCHSIZE", "PIPELINE_BATCH_SIZE"),
+        ("PIPELINE_LOGLEVEL", "PIPELINE_LOG_LEVEL"),
+        ("PIPELINE_LOAD_TIMEOUT", "PIPELINE_LOAD_TIMEOUT_SECONDS"),
+        ("pipeline_buckts", "PIPELINE_BUCKETS"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_one_that_is_meant(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert Settings.load() == Settings.load()  # twice, and said once
+    assert warnings(caplog) == [f"{variable} is no setting and does nothing; did you mean {meant}?"]
+    assert (caplog.records[0].name, caplog.records[0].levelname) == ("pipeline.settings", "WARNING")
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PIPELINE_MODEL",
+        "pipeline_model",
+        "PIPELINE_DATABASE_URL",
+        "PIPELINE_LOG_FORMAT",
+        "PIPELINE_IMPORT_URL",
+        "PIPELINE_SERVICE_HOST",
+        "PIPELINE_SERVICE_PORT",
+        "PIPELINE_SERVICE_PORT_HTTP",
+        "PIPELINE_PORT",
+        "PIPELINE_PORT_5432_TCP",
+        "PIPELINE_PORT_5432_TCP_ADDR",
+        "PIPELINE_PORT_5432_TCP_PROTO",
+        "PIPELINE_DEVICE_PORT",
+        "PIPELINE_HOME_SERVICE_HOST",
+        "PIPELINE_VERSION",
+        "PIPELINE_ID",
+        "PIPELINE_WORKSPACE",
+        "CI_PIPELINE_MODLE",
+    ],
+)
+def test_what_is_ours_or_anybodys_is_silent(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "text")
+    Settings.load()
+    assert warnings(caplog) == []
+
+
+def test_no_name_of_ours_looks_injected() -> None:
+    names = [*Settings.model_fields, *OTHERS]
+    assert [name for name in names if module._INJECTED.fullmatch(name.upper())] == []
+
+
+def test_a_key_of_the_file_that_is_no_setting_is_always_named(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pipeline.toml").write_text(
+        "lease_second = 90\nPIPELINE_MODEL = 'x'\nmax_attempts = 7\nHome = 'h'\n[colour]\nred = 1\n"
+    )
+    settings = Settings.load()
+    assert (settings.max_attempts, settings.lease_seconds) == (7, 60.0)
+    assert warnings(caplog) == [
+        "pipeline.toml: 'lease_second' is no setting and does nothing; did you mean lease_seconds?",
+        "pipeline.toml: 'PIPELINE_MODEL' is no setting and does nothing; did you mean model?",
+        "pipeline.toml: 'Home' is no setting and does nothing; did you mean home?",
+        "pipeline.toml: 'colour' is no setting and does nothing",
+    ]  # fmt: skip
+    (folder / "other.toml").write_text("zzz = 1\n")
+    monkeypatch.setenv("PIPELINE_CONFIG", "other.toml")
+    Settings.load()
+    assert warnings(caplog)[-1] == "other.toml: 'zzz' is no setting and does nothing"
+
+
+def test_a_key_of_the_file_may_be_that_of_the_url(folder: Path) -> None:
+    for name in ("database_url", "DATABASE_URL", "PIPELINE_DATABASE_URL"):
+        (folder / "pipeline.toml").write_text(f"{name} = 'postgresql://db/app'\n")
+        url = Settings.load().database_url
+        assert url is not None
+        assert url.get_secret_value() == "postgresql://db/app"
+
+
+def test_a_wrong_value_and_an_unknown_argument_stay_errors(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="PIPELINE_MODLE"):
+        Settings.load(modle="demo")
+    (folder / "pipeline.toml").write_text("max_attempts = 'many'\n")
+    with pytest.raises(ConfigurationError, match=r"PIPELINE_MAX_ATTEMPTS: .* valid integer"):
+        Settings.load()
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_command_says_it_once_on_stderr(folder: Path, log_format: str) -> None:
+    """`db url` reads the settings twice."""
+    (folder / "pipeline.toml").write_text("colour = 3\n")
+    done = command(folder, "--log-format", log_format, "db", "url", PIPELINE_MODLE="demo")
+    assert done.returncode == 0
+    assert done.stdout.startswith("postgresql://")
+    said = [
+        "PIPELINE_MODLE is no setting and does nothing; did you mean PIPELINE_MODEL?",
+        "pipeline.toml: 'colour' is no setting and does nothing",
+    ]
+    lines = done.stderr.splitlines()
+    if log_format == "json":
+        found = [json.loads(line) for line in lines]
+        assert [line["message"] for line in found] == said
+        assert [line["nearest"] for line in found] == ["PIPELINE_MODEL", None]
+    else:
+        assert [line.split(" WARNING ")[1] for line in lines] == said
