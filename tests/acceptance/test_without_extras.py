@@ -90,6 +90,7 @@ def filled(connection: Connection, space: Space, settings: Settings, url: str) -
     """The URL of a database with a dozen items, made where there is a model."""
     add_texts(connection, [f"text number {n}" for n in range(12)])
     assert work(settings, space).done == 12
+    connection.execute("""UPDATE embedding_spaces SET description = '{"kind": "openclip"}'""")
     return url
 
 
@@ -122,8 +123,6 @@ def test_these_commands_work(filled: str, tmp_path: Path, arguments: tuple[str, 
 
 NEED = {
     "search for a text": (("search", "a text nobody asked for"), "embed"),
-    "space create": (("space", "create", "new", "--model", "demo"), "embed"),
-    "doctor of the model": (("doctor", "--model"), "embed"),
     "space export": (("space", "export", "fake", "items.parquet"), "parquet"),
     "space import": (("space", "import", "fake", "items.parquet"), "parquet"),
     "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
@@ -150,15 +149,26 @@ def test_with_something_to_embed_so_do_those_that_embed(
     assert connection.execute("SELECT state, attempts FROM ingest_jobs").fetchall() == [
         ("pending", 0)
     ]
+    # It has said that it loads the model.
+    create = "space", "create", "new", "--model", "demo"
+    assert_names(base(tmp_path, *create, DATABASE_URL=filled), "embed", after=1)
     # It has said that it serves before it looks for the space and its model.
     assert_names(base(tmp_path, "serve", DATABASE_URL=filled), "embed", after=1)
+
+
+def test_the_doctor_tells_of_the_model_and_of_all_the_rest(filled: str, tmp_path: Path) -> None:
+    done = base(tmp_path, "doctor", "--model", DATABASE_URL=filled)
+    assert (done.returncode, done.stderr) == (1, "")
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("FAIL  model: embedding needs an optional part: pip install")
+    assert len(done.stdout.splitlines()) > 5
 
 
 def test_an_empty_database_gets_its_schema_and_no_space(empty_url: str, tmp_path: Path) -> None:
     done = base(tmp_path, "migrate", "--no-space", DATABASE_URL=empty_url)
     assert done.returncode == 0, done.stderr
-    assert_names(base(tmp_path, "migrate", DATABASE_URL=empty_url), "embed")
-    assert_names(base(tmp_path, "demo", DATABASE_URL=empty_url), "embed", after=1)
+    assert_names(base(tmp_path, "migrate", DATABASE_URL=empty_url), "embed", after=1)
+    assert_names(base(tmp_path, "demo", DATABASE_URL=empty_url), "embed", after=2)
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,14 @@ def trees() -> list[tuple[Path, ast.Module]]:
 
 
 def read_settings() -> set[str]:
-    """Attributes of what is called settings, and of ``self`` in the settings themselves."""
+    """Attributes of settings, of options made of them, and of ``self`` in settings.py."""
     return {
         node.attr
         for path, tree in trees()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
         and (
-            "settings" in ast.unparse(node.value).lower()
+            re.search("settings|options", ast.unparse(node.value).lower())
             or (path.name == "settings.py" and ast.unparse(node.value) == "self")
         )
     }
