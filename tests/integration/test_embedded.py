@@ -23,11 +23,13 @@ import sqlalchemy
 
 from pipeline.errors import EmbeddedServerError
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.embedded import account as embedded_account
 from pipeline.postgres.embedded import home as embedded_home
 from pipeline.postgres.embedded import locks as embedded_locks
 from pipeline.postgres.embedded import server as embedded
-from pipeline.postgres.embedded.home import SERVER_ACCOUNT, installed_programs
+from pipeline.postgres.embedded.account import SERVER_ACCOUNT
 from pipeline.postgres.embedded.processes import find_postmaster, server_processes
+from pipeline.postgres.embedded.programs import installed_programs
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="is about what happens as root")
@@ -702,7 +704,7 @@ def test_an_ordinary_user_can_do_it_all(base: Path) -> None:
 def test_an_account_that_cannot_be_created_is_a_clear_error(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_home, "SERVER_ACCOUNT", "no-such-account")
+    monkeypatch.setattr(embedded_account, "SERVER_ACCOUNT", "no-such-account")
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(EmbeddedServerError, match=r"account no-such-account .* ordinary user"):
         server.start()

