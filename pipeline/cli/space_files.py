@@ -1,13 +1,20 @@
 """``pipeline space import`` and ``export``: vectors that exist already, in and out."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import print_json
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.postgres.database import Database
+    from pipeline.spaces import Space
+    from pipeline.transfer import ForeignItem
 
 # What needs the database driver and pyarrow is imported by the command that uses it.
 
@@ -43,32 +50,19 @@ def import_(
     Example: pipeline space import new vectors.parquet --column source_key=sku
     """
     from pipeline import spaces, transfer
-    from pipeline.postgres.connections import connect
     from pipeline.postgres.database import Database
 
-    settings = Settings.load()
+    database = Database.of(Settings.load())
     renamed = _columns(column or [])
-    database = Database.of(settings)
-    with database.open() as connection:
+    with database.open() as connection, contextlib.ExitStack() as stack:
         space = spaces.get_space(connection, name)
-        if (file is None) == (table is None):
-            raise ConfigurationError("give a .parquet or .npy file, or --table NAME")
-        if table is not None:
-            with connect(from_url or database.url, role="pipeline import") as other:
-                rows = transfer.from_table(other, table, renamed)
-                report = transfer.import_items(connection, space, source, rows)
-        elif file is not None and file.suffix.lower() == ".npy":
-            if ids is None:
-                raise ConfigurationError("a .npy file has no keys: give them with --ids keys.txt")
-            with database.open("pipeline import") as other:
-                rows = transfer.from_npy(file, ids, other, source)
-                report = transfer.import_items(connection, space, source, rows)
-        elif file is not None and file.suffix.lower() == ".parquet":
-            transfer.check_claim(space, transfer.parquet_claim(file))
-            rows = transfer.from_parquet(file, renamed)
-            report = transfer.import_items(connection, space, source, rows)
+        if table is not None and file is None:
+            rows = _rows_of_table(stack, database, from_url, table, renamed)
+        elif file is not None and table is None:
+            rows = _rows_of_file(stack, database, space, file, ids, source, renamed)
         else:
-            raise ConfigurationError(f"{file}: .parquet and .npy can be imported")
+            raise ConfigurationError("give a .parquet or .npy file, or --table NAME")
+        report = transfer.import_items(connection, space, source, rows)
     if as_json:
         print_json(
             {"space": name, "source": source, "items": report.items, "new": report.new_sources}
@@ -97,6 +91,43 @@ def export(
         space = spaces.get_space(connection, name)
         count = transfer.export_parquet(connection, space, file, vectors=vectors)
     print(f"exported {count} items to {file}")
+
+
+def _rows_of_table(
+    stack: contextlib.ExitStack,
+    database: "Database",
+    url: str | None,
+    table: str,
+    renamed: dict[str, str],
+) -> "Iterator[ForeignItem]":
+    from pipeline import transfer
+    from pipeline.postgres.connections import connect
+
+    other = stack.enter_context(connect(url or database.url, role="pipeline import"))
+    return transfer.from_table(other, table, renamed)
+
+
+def _rows_of_file(
+    stack: contextlib.ExitStack,
+    database: "Database",
+    space: "Space",
+    file: Path,
+    ids: Path | None,
+    source: str,
+    renamed: dict[str, str],
+) -> "Iterator[ForeignItem]":
+    from pipeline import transfer
+
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        transfer.check_claim(space, transfer.parquet_claim(file))
+        return transfer.from_parquet(file, renamed)
+    if suffix != ".npy":
+        raise ConfigurationError(f"{file}: .parquet and .npy can be imported")
+    if ids is None:
+        raise ConfigurationError("a .npy file has no keys: give them with --ids keys.txt")
+    other = stack.enter_context(database.open("pipeline import"))
+    return transfer.from_npy(file, ids, other, source)
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:

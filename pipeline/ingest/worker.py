@@ -117,7 +117,7 @@ class Worker:
         self._writer = Writer(space)
         self._lookup = self._connections.open("lookup")
         self._loading, stages = self._stages(embedder, readers, load, progress)
-        self._run_stage = {**stages, "sample": self._sample}
+        self._run_stage = {**stages, **self._lease_keepers(), "sample": self._sample}
 
     def _stages(
         self,
@@ -165,22 +165,16 @@ class Worker:
             options.write,
             progress,
         )
+        return loading, {"claim": claiming.run, "embed": embedding.run, "write": writing.run}
+
+    def _lease_keepers(self) -> dict[str, Callable[[], None]]:
+        """By name, the threads that see to it that what is in flight stays this worker's."""
+        lease = self._options.lease
         heartbeat = Heartbeat(
-            self._connections,
-            self._control,
-            self._in_flight,
-            self._space.id,
-            self.id,
-            options.lease,
+            self._connections, self._control, self._in_flight, self._space.id, self.id, lease
         )
-        watch = Watch(self._connections, self._control, options.lease)
-        return loading, {
-            "claim": claiming.run,
-            "embed": embedding.run,
-            "write": writing.run,
-            "heartbeat": heartbeat.run,
-            "watch": watch.run,
-        }
+        watch = Watch(self._connections, self._control, lease)
+        return {"heartbeat": heartbeat.run, "watch": watch.run}
 
     def stop(self) -> None:
         """Claim no more; what is claimed is finished or given back within the grace period.

@@ -17,6 +17,14 @@ LOCK_TIMEOUT_MS = 2_000
 # pgvector's limits for an HNSW index.
 MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 
+_INSERT = """
+INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type, precision,
+    context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction)
+VALUES (%(name)s, 'building', %(model)s, %(dimensions)s, %(vector_type)s, %(precision)s,
+    %(context_length)s, %(weights_sha256)s, %(fingerprint)s, %(description)s, %(hnsw_m)s,
+    %(hnsw_ef_construction)s)
+"""
+
 
 def create(
     connection: Connection,
@@ -48,25 +56,20 @@ def create(
         with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
             connection.execute("LOCK TABLE source_items IN SHARE MODE")
             connection.execute(
-                """
-                INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type,
-                    precision, context_length, weights_sha256, fingerprint, description, hnsw_m,
-                    hnsw_ef_construction)
-                VALUES (%s, 'building', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-                """,
-                (
-                    name,
-                    model.model,
-                    model.dimensions,
-                    vector_type,
-                    model.precision,
-                    model.context_length,
-                    model.weights_sha256,
-                    model.fingerprint(),
-                    json.dumps(model.as_dict()),
-                    hnsw_m,
-                    hnsw_ef_construction,
-                ),
+                _INSERT,
+                {
+                    "name": name,
+                    "model": model.model,
+                    "dimensions": model.dimensions,
+                    "vector_type": vector_type,
+                    "precision": model.precision,
+                    "context_length": model.context_length,
+                    "weights_sha256": model.weights_sha256,
+                    "fingerprint": model.fingerprint(),
+                    "description": json.dumps(model.as_dict()),
+                    "hnsw_m": hnsw_m,
+                    "hnsw_ef_construction": hnsw_ef_construction,
+                },
             )
             space = get_space(connection, name)
             for modality in modalities.ordered(embedder.encoders):
