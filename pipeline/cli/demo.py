@@ -30,8 +30,8 @@ def demo(
 
     Example: pipeline demo --sheet /tmp/sheet.html
     """
-    from pipeline.demo import MODEL, SAMPLES, source_rows
     from pipeline.demo.contact_sheet import check_place, write
+    from pipeline.demo.manifest import MODEL, SAMPLES, source_rows
     from pipeline.demo.next_steps import next_steps
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.demo.progress import progress
@@ -81,7 +81,7 @@ def demo(
 
 
 def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space":
-    from pipeline.demo import MODEL
+    from pipeline.demo.manifest import MODEL
     from pipeline.spaces.opening import NewSpace, ensure_space
 
     space, created = ensure_space(connection, NewSpace.of(settings), note)

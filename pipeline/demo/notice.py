@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipeline.demo import MODEL, SOURCE
+from pipeline.demo.manifest import MODEL, SOURCE
 from pipeline.postgres.connections import Connection
 from pipeline.settings import DEFAULT_MODEL
 

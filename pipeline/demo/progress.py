@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from pipeline.demo import SOURCE
+from pipeline.demo.manifest import SOURCE
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.demo import SAMPLES, SOURCE, samples
+from pipeline.demo.manifest import SAMPLES, SOURCE, samples
 from pipeline.postgres.connections import Connection
 from pipeline.search.results import Neighbour
 from pipeline.unified_index import UnifiedIndex

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline import spaces
-from pipeline.demo import MODEL, SOURCE
+from pipeline.demo.manifest import MODEL, SOURCE
 from pipeline.demo.next_steps import psql_line
 from pipeline.demo.notice import warn_of_demo_model
 from pipeline.demo.progress import Progress, progress

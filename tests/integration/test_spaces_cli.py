@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline import spaces
 from pipeline.cli import quality, space
-from pipeline.demo import MODEL, SAMPLES, source_rows
+from pipeline.demo.manifest import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.sources.media_roots import register_roots

@@ -1,20 +1,8 @@
 """Images as a modality. What needs Pillow is imported by the method that needs it: a run of
 ingestion that finds nothing to do must not pay for it."""
 
-from typing import TYPE_CHECKING, Protocol
-
 from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
 from pipeline.modalities.image.sniff import is_image
-
-if TYPE_CHECKING:
-    from pipeline.modalities.image.fitting import Fit
-
-
-class ImageEncoder(Encoder, Protocol):
-    """An encoder of images says how it fits them, so that decoder processes can do it as well."""
-
-    @property
-    def fit(self) -> "Fit": ...
 
 
 class Image(Modality):

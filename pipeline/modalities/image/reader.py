@@ -1,12 +1,17 @@
 """Reading images for one encoder: decoded in other processes, which also fit them to the model."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.modalities.image.fitting import Fit
 
-if TYPE_CHECKING:
-    from pipeline.modalities.image.modality import ImageEncoder
+
+class ImageEncoder(Encoder, Protocol):
+    """An encoder of images says how it fits them, so that decoder processes can do it as well."""
+
+    @property
+    def fit(self) -> Fit: ...
 
 
 class ImageReader(Reader):

@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 
-from pipeline import spaces
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
-from pipeline.spaces import IndexProgress, Space
+from pipeline.spaces.index.hnsw import IndexProgress, build_indexes, index_progress
+from pipeline.spaces.space import Space
 
 # Two builds of one space must not index at the same time; the second waits for the first.
 INDEX_LOCK = 0x696E6478
@@ -26,8 +26,8 @@ class IndexBuild:
 
     Args:
         progress: called about twice a second while an index is being built.
-        maintenance_memory: see ``spaces.build_indexes``.
-        parallel_workers: see ``spaces.build_indexes``.
+        maintenance_memory: see ``build_indexes``.
+        parallel_workers: see ``build_indexes``.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class IndexBuild:
             while thread.is_alive():
                 if self._stopped.is_set():
                     own.cancel_safe()
-                progress = spaces.index_progress(watching, self._space)
+                progress = index_progress(watching, self._space)
                 if progress is not None:
                     self._progress(progress)
                 thread.join(POLL_SECONDS)
@@ -86,7 +86,7 @@ class IndexBuild:
         """In a thread with a connection of its own, watched by ``run``."""
         try:
             connection.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, self._space.id))
-            spaces.build_indexes(
+            build_indexes(
                 connection,
                 self._space,
                 maintenance_memory=self._memory,
