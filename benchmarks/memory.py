@@ -31,7 +31,8 @@ from benchmarks.harness import (
     say,
 )
 from benchmarks.overlap import Decoded, Loaded
-from pipeline import demo, spaces
+from pipeline import spaces
+from pipeline.demo.manifest import MODEL
 from pipeline.cli.allocator import keep_freed_memory
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import connect
@@ -113,7 +114,7 @@ def of_the_command(rows: int) -> dict[str, Any]:
     from benchmarks.end_to_end import activate  # torch, which the others are measured without
 
     with tempfile.TemporaryDirectory() as name, database() as url:
-        activate(url, demo.MODEL)
+        activate(url, MODEL)
         add_items(url, "image", files(Path(name), rows))
         command, environment = ingest_command(url, Path(name))
         peaks: dict[int, int] = {}

@@ -54,7 +54,6 @@ def samples() -> list[Sample]:
 def source_rows() -> Iterator[NewSource]:
     """Two rows per sample, its image and its caption; ``metadata.pair`` joins them."""
     for sample in samples():
-        yield NewSource(
-            SOURCE, f"{sample.key}#image", IMAGE.name, str(sample.image), sample.metadata
-        )
-        yield NewSource(SOURCE, f"{sample.key}#text", TEXT.name, sample.caption, sample.metadata)
+        for modality, content in ((IMAGE, str(sample.image)), (TEXT, sample.caption)):
+            key = f"{sample.key}#{modality.name}"
+            yield NewSource(SOURCE, key, modality.name, content, sample.metadata)
