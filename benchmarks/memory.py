@@ -32,8 +32,8 @@ from benchmarks.harness import (
 )
 from benchmarks.overlap import Decoded, Loaded
 from pipeline import spaces
-from pipeline.demo.manifest import MODEL
 from pipeline.cli.allocator import keep_freed_memory
+from pipeline.demo.manifest import MODEL
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
