@@ -98,7 +98,7 @@ ROW_ERROR_CODES: dict[str, bool] = {
     "unreachable": False,
     "busy": False,
     "storage_error": False,
-    # the picture
+    # the image
     "empty_file": True,
     "too_large": True,
     "not_an_image": True,

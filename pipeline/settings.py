@@ -80,7 +80,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=4096,
-        description="inputs per forward pass; 0: 32 (fewer pictures of many patches), on a GPU 256",
+        description="inputs per forward pass; 0: 32 (fewer images of many patches), on a GPU 256",
     )
     claim_size: int = Field(1024, ge=1, le=10_000, description="most jobs per claim")
     load_first_rows: int = Field(

@@ -88,7 +88,7 @@ def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space
     if space.model != MODEL:
         raise SpaceError(
             f"the active space of this database is {space.name!r} with the model {space.model}; "
-            "the demonstration does not mix its pictures into it: unset DATABASE_URL, or set "
+            "the demonstration does not mix its images into it: unset DATABASE_URL, or set "
             "PIPELINE_HOME to a new folder, and run it again"
         )
     print(

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: the tour's queries and answers, with the pictures in it."""
+"""One self-contained HTML page: the tour's queries and answers, with the images in it."""
 
 import base64
 import mimetypes
@@ -60,11 +60,11 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header>
-<h1>Text finds pictures, pictures find text: one SELECT in PostgreSQL</h1>
+<h1>Text finds images, images find text: one SELECT in PostgreSQL</h1>
 <p>{images:,} drawings and {texts:,} captions lie in one table, each as a vector of {dimensions}
 numbers that one model has made of it. Under each query stands the statement that answers it.</p>
 <p>A result has its rank, then the similarity: the cosine of the angle between its vector and the
-query&rsquo;s, 1 for the same direction. Texts and pictures lie apart, so a good picture for a text
+query&rsquo;s, 1 for the same direction. Texts and images lie apart, so a good image for a text
 has some 0.4 here, and a good text for a text more. A blue frame marks the caption or the drawing
 that belongs to the query.</p>
 </header>
@@ -113,11 +113,11 @@ def write(path: Path, answers: Sequence[Answer], space: Space, rows: Progress) -
 
 
 def _section(answer: Answer) -> str:
-    picture = "" if answer.picture is None else _image(answer.picture, "the query")
+    image = "" if answer.image is None else _image(answer.image, "the query")
     is_mixed = answer.stop.modality is None
     cards = "\n".join(_card(neighbour, answer.stop.query, is_mixed) for neighbour in answer.found)
     return (
-        f"<section><h2><small>{escape(answer.stop.direction)}</small>{picture}"
+        f"<section><h2><small>{escape(answer.stop.direction)}</small>{image}"
         f"{escape(answer.title)}</h2>\n<pre>{escape(answer.statement, quote=False)}</pre>\n"
         f"{f'<p>{MIXED_RANKING}</p>' if is_mixed else ''}<ol>\n{cards}\n</ol></section>"
     )
@@ -138,7 +138,7 @@ def _card(neighbour: Neighbour, query: str, is_mixed: bool) -> str:
 
 
 def _image(reference: str | Path, alt: str) -> str:
-    """The picture itself, so that the page needs no other file; nothing where it is not a file."""
+    """The image itself, so that the page needs no other file; nothing where it is not a file."""
     path = Path(reference)
     try:
         data = base64.b64encode(path.read_bytes()).decode()

@@ -10,7 +10,7 @@ from pipeline.postgres.urls import libpq_url
 from pipeline.settings import DEFAULT_MODEL
 
 # By containment, which the index on metadata serves; metadata->>'name' would read every row.
-NEAREST_PICTURES = """\
+NEAREST_IMAGES = """\
 SELECT metadata->>'name' AS name, content_ref
 FROM multimodal_items WHERE modality = 'image'
 ORDER BY embedding <=> (SELECT embedding FROM multimodal_items
@@ -25,7 +25,7 @@ whose model is then {model}:
 
   {elsewhere}
   {command} migrate
-  {command} add your/pictures --text "your text" && {command} ingest
+  {command} add your/images --text "your text" && {command} ingest
 
 or a space of another model in this one, which embeds the drawings too:
 
@@ -43,7 +43,7 @@ In psql, which `{command} db psql` opens on this database, as does
 
     SELECT modality, count(*) FROM multimodal_items GROUP BY modality;
 
-    -- the pictures nearest to a stored text, by the index
+    -- the images nearest to a stored text, by the index
 {nearest}
 
     -- both modalities, calibrated across the modality gap
@@ -70,7 +70,7 @@ def next_steps(command: str, url: str, embedded_home: Path | None) -> str:
         elsewhere=elsewhere,
         model=DEFAULT_MODEL,
         psql=psql_line(url),
-        nearest=indent(NEAREST_PICTURES, "    "),
+        nearest=indent(NEAREST_IMAGES, "    "),
     )
 
 

@@ -14,7 +14,7 @@ class Progress:
     """Rows of the source table in one space.
 
     Attributes:
-        images: the samples' pictures that are embedded.
+        images: the samples' images that are embedded.
         texts: their captions that are.
         waiting: samples that are still to be embedded.
         failed: samples that cannot be.

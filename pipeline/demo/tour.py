@@ -33,7 +33,7 @@ STOPS = (
 
 MIXED_RANKING = (
     "Sorted by score: the cosine after each modality's mean is taken off. By plain similarity "
-    "texts come before the pictures."
+    "texts come before the images."
 )
 
 
@@ -43,13 +43,13 @@ class Answer:
 
     Attributes:
         title: the query in words.
-        picture: the query, where it is one.
+        image: the query, where it is one.
         statement: the same search in SQL.
     """
 
     stop: Stop
     title: str
-    picture: Path | None
+    image: Path | None
     statement: str
     found: list[Neighbour]
 
@@ -74,16 +74,16 @@ def take_tour(index: UnifiedIndex, connection: Connection, k: int = 5) -> list[A
         if row is None:
             continue
         sample = of_key[stop.query]
-        picture = SAMPLES / sample.image if stop.stored == "image" else None
+        image = SAMPLES / sample.image if stop.stored == "image" else None
         # A caption is "a guitar: music, instrument".
         title = (
-            f"the picture of {sample.caption.partition(':')[0]}"
-            if picture
+            f"the image of {sample.caption.partition(':')[0]}"
+            if image
             else f'the caption "{sample.caption}"'
         )
         found = index.retrieve_cross_modal(row[0], k, stop.modality)
         statement = _statement(f"like_item => {row[0]}", stop, k)
-        answers.append(Answer(stop, title, picture, statement, found))
+        answers.append(Answer(stop, title, image, statement, found))
     return answers
 
 

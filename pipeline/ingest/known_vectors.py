@@ -1,7 +1,7 @@
 """Vectors that the space has already, looked up for many threads at once.
 
-Every picture that a worker loads asks whether its content is known. One statement for each, one
-after the other, holds up some 1,000 pictures a second; while one statement is under way the other
+Every image that a worker loads asks whether its content is known. One statement for each, one
+after the other, holds up some 1,000 images a second; while one statement is under way the other
 threads' questions gather, and the next one asks them all.
 """
 

@@ -1,4 +1,4 @@
-"""Pictures of a space, by matplotlib (the extra ``plots``): the map, and recall against latency.
+"""Plots of a space, by matplotlib (the extra ``plots``): the map, and recall against latency.
 
 Matplotlib and not SVG written by hand: axes, ticks, legends and PNG are its trade. It is loaded
 here and nowhere else, and by commands that draw only.
@@ -56,7 +56,7 @@ def check_target(path: Path, suffixes: Sequence[str]) -> None:
     """Before the work is done that is to be drawn.
 
     Raises:
-        ConfigurationError: no such kind of picture, or no such folder.
+        ConfigurationError: no such kind of file, or no such folder.
     """
     if path.suffix.lower() not in suffixes:
         raise ConfigurationError(f"{path}: end the name with {', '.join(suffixes)}")
@@ -153,14 +153,14 @@ def _save(figure: Figure, path: Path, labels: Sequence[str]) -> None:
 
 
 def _page(figure: Figure, labels: Sequence[str]) -> str:
-    """The picture as SVG in a page; a point's link becomes a hint with the item's content."""
+    """The plot as SVG in a page; a point's link becomes a hint with the item's content."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    picture = buffer.getvalue()
-    picture = picture[picture.index("<svg") :]
-    picture = _LINK.sub(lambda m: f"<a><title>{html.escape(labels[int(m[1])])}</title>", picture)
+    plot = buffer.getvalue()
+    plot = plot[plot.index("<svg") :]
+    plot = _LINK.sub(lambda m: f"<a><title>{html.escape(labels[int(m[1])])}</title>", plot)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Items of a space</title>'
         "<style>body{margin:2em;font-family:sans-serif}svg{max-width:100%;height:auto}</style>"
-        f"{picture}</html>\n"
+        f"{plot}</html>\n"
     )

@@ -13,7 +13,7 @@ from textwrap import indent
 
 import pytest
 
-from pipeline.demo.next_steps import NEAREST_PICTURES
+from pipeline.demo.next_steps import NEAREST_IMAGES
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Demo, Run, pipeline
@@ -32,7 +32,7 @@ def test_it_answers_in_every_direction_and_says_how_to_go_on(demo: Demo) -> None
     # Before anything else: rows of their own would get vectors of the demonstration's model.
     after = printed.partition("How to go on")[2]
     assert after.index("--model ViT-B-32/laion2b_s34b_b79k") < after.index("db psql")
-    assert after.index("export DATABASE_URL=") < after.index(" add your/pictures")
+    assert after.index("export DATABASE_URL=") < after.index(" add your/images")
 
 
 def test_the_psql_line_it_prints_connects_and_its_statements_run(
@@ -94,7 +94,7 @@ def test_the_contact_sheet_says_what_its_numbers_are_and_how_to_ask_the_same(dem
     assert "1,297 drawings and 1,297 captions" in page
     assert "Model: demo" in page
     assert "the cosine of the angle" in page
-    assert "the picture of a guitar" in page
+    assert "the image of a guitar" in page
     statements = re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)
     assert len(statements) == page.count("<section>") == 8
     shown = re.findall(r"<ol>(.*?)</ol>", page, re.DOTALL)
@@ -121,11 +121,11 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_the_work(
 
 def test_a_stored_item_finds_ten_of_the_other_modality_by_the_index(demo: Demo) -> None:
     """The statement that the demonstration prints, in both directions."""
-    assert indent(NEAREST_PICTURES, "    ") in demo.first.stdout
-    turned = NEAREST_PICTURES.replace("'image'", "''").replace("'text'", "'image'")
+    assert indent(NEAREST_IMAGES, "    ") in demo.first.stdout
+    turned = NEAREST_IMAGES.replace("'image'", "''").replace("'text'", "'image'")
     turned = turned.replace("''", "'text'")
     with connect(demo.url) as connection:
-        for query, wanted in ((NEAREST_PICTURES, "image"), (turned, "text")):
+        for query, wanted in ((NEAREST_IMAGES, "image"), (turned, "text")):
             rows = connection.execute(query).fetchall()
             assert len(rows) == 10
             assert rows[0][0] == "pizza"
@@ -184,7 +184,7 @@ def test_samples_that_cannot_be_embedded_are_its_failure(demo: Demo) -> None:
 def test_it_does_not_mix_its_pictures_into_another_models_space(run: Run, url: str) -> None:
     done = run("demo", DATABASE_URL=url)
     assert done.returncode == 1
-    assert "the demonstration does not mix its pictures into it" in done.stderr
+    assert "the demonstration does not mix its images into it" in done.stderr
     with connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM source_items").fetchone() == (0,)
 

@@ -3,7 +3,7 @@
 Weights are rounded to 8 bits per output channel; activations on the fly, each row by its own
 range, so that a vector does not depend on what else is in its batch. To 8 bits where the processor
 adds the products exactly (VNNI), else to 7: it then adds two of them in 16 bits, which 8 bits
-overflow. Seven turn the vectors of texts too far, so that only pictures get them. Everything
+overflow. Seven turn the vectors of texts too far, so that only images get them. Everything
 between the linear layers stays float32.
 """
 

@@ -80,8 +80,8 @@ def _answer(shared: int, size: int, limits: Limits, prepare: Prepare | None) -> 
     except RowError as exc:
         return {"code": exc.code, "message": exc.message}
     except MemoryError:
-        return {"code": "too_large", "message": "the picture needs more memory than allowed"}
-    except Exception as exc:  # prepare's defect, not the picture's
+        return {"code": "too_large", "message": "the image needs more memory than allowed"}
+    except Exception as exc:  # prepare's defect, not the image's
         return {"code": "internal", "message": f"preparing failed: {type(exc).__name__}: {exc}"}
 
 

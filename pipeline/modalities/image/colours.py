@@ -1,4 +1,4 @@
-"""Any pixels Pillow can hold -> the 8-bit sRGB picture a person would see on a white page.
+"""Any pixels Pillow can hold -> the 8-bit sRGB image a person would see on a white page.
 
 Pillow's own ``convert("RGB")`` clips 16-bit grey to white, drops alpha and ignores ICC profiles.
 """
@@ -165,7 +165,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     source = ImageCms.getOpenProfile(io.BytesIO(profile))
     space = source.profile.xcolor_space
     if space != _PROFILE_SPACES.get(mode):
-        raise ValueError(f"profile is for {space.strip()}, the picture is {mode}")
+        raise ValueError(f"profile is for {space.strip()}, the image is {mode}")
     intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
     if mode == "CMYK":
         intent = ImageCms.Intent.PERCEPTUAL

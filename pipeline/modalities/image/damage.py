@@ -1,4 +1,4 @@
-"""Damage that Pillow decodes without a word: half a picture, the rest grey, black or white."""
+"""Damage that Pillow decodes without a word: half an image, the rest grey, black or white."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from pipeline.errors import PermanentRowError
 
 
 def check_pixels(data: bytes, image: Image.Image, name: str) -> None:
-    """Refuse a loaded picture whose pixel data ended early behind a proper end marker.
+    """Refuse a loaded image whose pixel data ended early behind a proper end marker.
 
     Raises:
         PermanentRowError: ``truncated``.

@@ -1,4 +1,4 @@
-"""How many frames or pages a picture file has, by walking its blocks and decoding none.
+"""How many frames or pages an image file has, by walking its blocks and decoding none.
 
 Pillow's ``n_frames`` parses (GIF) or loads the tags of (TIFF) every frame, without a bound.
 """

@@ -67,7 +67,7 @@ class DecoderProcess:
         try:
             self._send(setup)
             self._receive(_START_SECONDS, "starting a decoder process")
-        except ProcessGone as exc:  # before any picture: the installation's fault
+        except ProcessGone as exc:  # before any image: the installation's fault
             self.end()
             raise TransientRowError(
                 "internal",

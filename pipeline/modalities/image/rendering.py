@@ -1,7 +1,7 @@
-"""Bytes -> the upright 8-bit RGB picture a person would see. Runs in a decoder process.
+"""Bytes -> the upright 8-bit RGB image a person would see. Runs in a decoder process.
 
 The size is read from the header and refused before a pixel is decoded; damaged files are errors,
-never half-grey pictures. Pillow and NumPy only: every decoder process imports this module.
+never half-grey images. Pillow and NumPy only: every decoder process imports this module.
 """
 
 import io
@@ -24,7 +24,7 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may measure; see the settings of the same names."""
+    """What an image may measure; see the settings of the same names."""
 
     max_pixels: int
     max_side: int
@@ -86,7 +86,7 @@ def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]
 # -- opening, with the size checked before any pixel ---------------------------------------------
 
 _PLUGINS = {
-    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),  # not MPO: its first picture is the JPEG
+    "JPEG": ("PIL.JpegImagePlugin", "JpegImageFile"),  # not MPO: its first image is the JPEG
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
@@ -136,7 +136,7 @@ def _count_frames(image: ImageFile.ImageFile, data: bytes) -> int | None:
 def _orientation(image: Image.Image) -> int:
     try:
         value: Any = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # broken EXIF does not make the picture unreadable
+    except Exception:  # broken EXIF does not make the image unreadable
         return 1
     return value if value in range(1, 9) else 1
 

@@ -15,7 +15,7 @@ EXPECTED = "JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
-# (offset, magic, what it is, whether a person would call it a picture)
+# (offset, magic, what it is, whether a person would call it an image)
 _MAGIC: tuple[tuple[int, bytes, str, bool], ...] = (
     (0, b"%!PS", "EPS/PostScript", True),
     (0, b"\xc5\xd0\xd3\xc6", "EPS/PostScript", True),
@@ -67,15 +67,15 @@ def sniff(data: bytes) -> str:
     """Return the format in ``ALLOWED`` (or ``HEIF``) that ``data`` claims with its first bytes.
 
     Raises:
-        PermanentRowError: ``empty_file``, ``unsupported_format`` (a picture or document of
+        PermanentRowError: ``empty_file``, ``unsupported_format`` (an image or document of
             another kind) or ``not_an_image``.
     """
     if not data:
         raise PermanentRowError("empty_file", f"empty file; expected {EXPECTED}")
     if allowed := _allowed(data):
         return allowed
-    name, is_picture = _name(data)
-    code = "unsupported_format" if is_picture else "not_an_image"
+    name, is_depicting = _name(data)
+    code = "unsupported_format" if is_depicting else "not_an_image"
     raise PermanentRowError(code, f"this is {name}; expected {EXPECTED}")
 
 
@@ -116,9 +116,9 @@ def _brands(data: bytes) -> set[bytes]:
 
 
 def _name(data: bytes) -> tuple[str, bool]:
-    for offset, magic, name, is_picture in _MAGIC:
+    for offset, magic, name, is_depicting in _MAGIC:
         if data.startswith(magic, offset):
-            return name, is_picture
+            return name, is_depicting
     if data[:1] == b"P" and data[1:2] in b"1234567fF" and data[2:3] in b" \t\r\n":
         return "PNM", True
     if data[4:8] == b"ftyp":
