@@ -74,7 +74,7 @@ def demo(
     with UnifiedIndex(settings) as index, database.connect() as connection:
         answers = take_tour(index, connection, k)
     _print(answers)
-    written = write(sheet, answers, space, after)
+    written = write(sheet, answers, space)
     print(f"\ncontact sheet: {written}")
     home = EmbeddedServer(settings.home).home if settings.database_url is None else None
     print(next_steps(_command(), url, home))
@@ -122,7 +122,7 @@ def _say(before: "Progress", after: "Progress", seconds: float) -> None:
             f"{after.failed + after.waiting} of the sample rows could not be embedded; see "
             "`pipeline failures`, then `pipeline retry`, and run it again"
         )
-    done = after.images + after.texts - before.images - before.texts
+    done = after.embedded - before.embedded
     print(f"embedded      {done} rows{f' in {seconds:.1f} s' if done else ''}")
     if after.others:
         open_ = f", {after.others_open} of them not embedded, see `pipeline status`"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from pipeline.demo.progress import Progress
+from pipeline import modalities
+from pipeline.demo.manifest import samples
 from pipeline.demo.tour import MIXED_RANKING, Answer
 from pipeline.errors import ConfigurationError
 from pipeline.search.results import Neighbour
@@ -61,7 +62,7 @@ _PAGE = """<!doctype html>
 <body>
 <header>
 <h1>Text finds images, images find text: one SELECT in PostgreSQL</h1>
-<p>{images:,} drawings and {texts:,} captions lie in one table, each as a vector of {dimensions}
+<p>{samples:,} drawings and {samples:,} captions lie in one table, each as a vector of {dimensions}
 numbers that one model has made of it. Under each query stands the statement that answers it.</p>
 <p>A result has its rank, then the similarity: the cosine of the angle between its vector and the
 query&rsquo;s, 1 for the same direction. Texts and images lie apart, so a good image for a text
@@ -96,12 +97,11 @@ def check_place(path: Path) -> None:
     )
 
 
-def write(path: Path, answers: Sequence[Answer], space: Space, rows: Progress) -> Path:
+def write(path: Path, answers: Sequence[Answer], space: Space) -> Path:
     """Write the page to ``path``; returns it, absolute."""
     page = _PAGE.format(
         style=_STYLE,
-        images=rows.images,
-        texts=rows.texts,
+        samples=len(samples()),
         dimensions=space.dimensions,
         model=escape(space.model),
         precision=space.precision,
@@ -125,11 +125,11 @@ def _section(answer: Answer) -> str:
 
 def _card(neighbour: Neighbour, query: str, is_mixed: bool) -> str:
     document = neighbour.document
-    if document.modality == "image":
+    if modalities.get(document.modality).inline:
+        body = f"<p>{escape(document.content_ref)}</p>"
+    else:
         name = str(document.metadata.get("name", Path(document.content_ref).name))
         body = f"{_image(document.content_ref, name)}<p>{escape(name)}</p>"
-    else:
-        body = f"<p>{escape(document.content_ref)}</p>"
     own = ' class="own"' if document.metadata.get("pair") == query else ""
     number = f"{neighbour.similarity:.3f}"
     if is_mixed:

@@ -14,16 +14,14 @@ class Progress:
     """Rows of the source table in one space.
 
     Attributes:
-        images: the samples' images that are embedded.
-        texts: their captions that are.
+        embedded: samples, images and captions, that are embedded.
         waiting: samples that are still to be embedded.
         failed: samples that cannot be.
         others: rows of other sources.
         others_open: those of them that are not embedded, whatever the reason.
     """
 
-    images: int
-    texts: int
+    embedded: int
     waiting: int
     failed: int
     others: int
@@ -31,14 +29,13 @@ class Progress:
 
 
 _PROGRESS = """
-SELECT count(*) FILTER (WHERE sample AND state IS NULL AND modality = 'image') AS images,
-    count(*) FILTER (WHERE sample AND state IS NULL AND modality = 'text') AS texts,
+SELECT count(*) FILTER (WHERE sample AND state IS NULL) AS embedded,
     count(*) FILTER (WHERE sample AND state <> 'failed') AS waiting,
     count(*) FILTER (WHERE sample AND state = 'failed') AS failed,
     count(*) FILTER (WHERE NOT sample) AS others,
     count(*) FILTER (WHERE NOT sample AND state IS NOT NULL) AS others_open
 FROM (
-    SELECT item.source = %s AS sample, item.modality, job.state
+    SELECT item.source = %s AS sample, job.state
     FROM source_items AS item
     LEFT JOIN ingest_jobs AS job ON job.source_id = item.id AND job.space_id = %s
 ) AS rows

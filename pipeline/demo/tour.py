@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.demo.manifest import SAMPLES, SOURCE, samples
+from pipeline.modalities import IMAGE, TEXT, Modality
 from pipeline.postgres.connections import Connection
 from pipeline.search.results import Neighbour
 from pipeline.unified_index import UnifiedIndex
@@ -15,18 +16,18 @@ class Stop:
 
     direction: str
     query: str
-    stored: str | None  # the modality of the stored item that is the query; None: a text
-    modality: str | None
+    stored: Modality | None  # that of the stored item that is the query; None: a text
+    modality: Modality | None
 
 
 STOPS = (
-    Stop("text to image", "a slice of pizza", None, "image"),
-    Stop("text to image", "a happy face", None, "image"),
-    Stop("text to image", "fruit", None, "image"),
-    Stop("image to text", "guitar", "image", "text"),
-    Stop("image to text", "red-apple", "image", "text"),
-    Stop("image to image", "cat-face", "image", "image"),
-    Stop("text to text", "umbrella", "text", "text"),
+    Stop("text to image", "a slice of pizza", None, IMAGE),
+    Stop("text to image", "a happy face", None, IMAGE),
+    Stop("text to image", "fruit", None, IMAGE),
+    Stop("image to text", "guitar", IMAGE, TEXT),
+    Stop("image to text", "red-apple", IMAGE, TEXT),
+    Stop("image to image", "cat-face", IMAGE, IMAGE),
+    Stop("text to text", "umbrella", TEXT, TEXT),
     Stop("mixed", "pizza", None, None),
 )
 
@@ -59,8 +60,9 @@ def take_tour(index: UnifiedIndex, connection: Connection, k: int = 5) -> list[A
     of_key = {sample.key: sample for sample in samples()}
     answers = []
     for stop in STOPS:
+        wanted = stop.modality.name if stop.modality else None
         if stop.stored is None:
-            found = index.retrieve_cross_modal(stop.query, k, stop.modality)
+            found = index.retrieve_cross_modal(stop.query, k, wanted)
             statement = _statement(f"'{stop.query}'", stop, k)
             answers.append(Answer(stop, f'"{stop.query}"', None, statement, found))
             continue
@@ -69,25 +71,25 @@ def take_tour(index: UnifiedIndex, connection: Connection, k: int = 5) -> list[A
             SELECT i.id FROM multimodal_items AS i JOIN source_items AS s ON s.id = i.source_id
             WHERE s.source = %s AND s.source_key = %s
             """,
-            (SOURCE, f"{stop.query}#{stop.stored}"),
+            (SOURCE, f"{stop.query}#{stop.stored.name}"),
         ).fetchone()
         if row is None:
             continue
         sample = of_key[stop.query]
-        image = SAMPLES / sample.image if stop.stored == "image" else None
+        image = None if stop.stored.inline else SAMPLES / sample.image
         # A caption is "a guitar: music, instrument".
         title = (
             f"the image of {sample.caption.partition(':')[0]}"
             if image
             else f'the caption "{sample.caption}"'
         )
-        found = index.retrieve_cross_modal(row[0], k, stop.modality)
+        found = index.retrieve_cross_modal(row[0], k, wanted)
         statement = _statement(f"like_item => {row[0]}", stop, k)
         answers.append(Answer(stop, title, image, statement, found))
     return answers
 
 
 def _statement(query: str, stop: Stop, k: int) -> str:
-    modality = f"modality => '{{{stop.modality}}}', " if stop.modality else ""
+    modality = f"modality => '{{{stop.modality.name}}}', " if stop.modality else ""
     number = "similarity" if stop.modality else "score"
     return f"SELECT rank, content_ref, {number}\nFROM search_items({query}, {modality}k => {k});"

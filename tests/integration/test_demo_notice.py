@@ -69,7 +69,7 @@ def test_the_samples_are_counted_apart_from_other_rows(
     for statement, key in ((finish, "a"), (finish, "mine"), (fail, "b"), (fail, "broken")):
         connection.execute(statement, (key,))
     assert progress(connection, space) == Progress(
-        images=0, texts=1, waiting=1, failed=1, others=2, others_open=1
+        embedded=1, waiting=1, failed=1, others=2, others_open=1
     )
 
 

@@ -1,0 +1,102 @@
+"""Nothing outside ``pipeline/modalities`` decides by the name of a modality."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.modalities import ModalityType
+
+PACKAGE = Path(__file__).parents[2] / "pipeline"
+NAMES = {str(name) for name in ModalityType}
+OBJECTS = {name.upper() for name in NAMES}
+# (file, line as it is written): the same word, but not a modality.
+OTHER_WORDS = {
+    ("cli/__init__.py", '] = "text",'): "a format of the log",
+    (
+        "cli/output.py",
+        'if level.lower() not in known or log_format not in {"text", "json"}:',
+    ): "too",
+    ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
+    ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
+    ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
+    ("unified_index.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
+    ("unified_index.py", 'row = source_items.text_row(doc["text"], source)'): "too",
+    (
+        "unified_index.py",
+        'metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}',
+    ): "too",
+}
+
+
+def is_a_modalitys(node: ast.expr) -> bool:
+    """Whether it is a name, an object or a member of one of the eight."""
+    if isinstance(node, ast.Constant):
+        return node.value in NAMES
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+        return any(map(is_a_modalitys, node.elts))
+    if isinstance(node, ast.Attribute):
+        return node.attr in OBJECTS or is_a_modalitys(node.value)
+    return isinstance(node, ast.Name) and node.id in OBJECTS
+
+
+def decisions(tree: ast.AST) -> Iterator[int]:
+    """Lines where a name stands as a constant, or where something is compared with a modality."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and node.value in NAMES:
+            yield node.lineno
+        elif isinstance(node, ast.Compare):
+            if any(map(is_a_modalitys, [node.left, *node.comparators])):
+                yield node.lineno
+        elif isinstance(node, ast.MatchValue) and is_a_modalitys(node.value):
+            yield node.lineno
+        elif isinstance(node, ast.Dict) and any(k and is_a_modalitys(k) for k in node.keys):
+            yield node.lineno
+
+
+def found() -> Iterator[tuple[str, str]]:
+    """(file, line) of each in the package, but where the modalities live."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        file = path.relative_to(PACKAGE).as_posix()
+        text = path.read_text(encoding="utf-8")
+        if not file.startswith("modalities/"):
+            for line in decisions(ast.parse(text)):
+                yield file, text.splitlines()[line - 1].strip()
+
+
+# A dictionary by modality that is no decision: an embedder names what it has an encoder for, and
+# a command's options name whose column each of them is.
+MAPPINGS = {
+    "self.encoders: Mapping[str, Encoder] = {TEXT.name: self._texts, IMAGE.name: self._images}",
+    "content = {TEXT.name: text_column, IMAGE.name: image_column} | _more_columns(column or [])",
+}
+
+
+def test_nothing_decides_by_a_modalitys_name() -> None:
+    rest = [(file, line) for file, line in found() if line not in MAPPINGS]
+    assert [one for one in rest if one not in OTHER_WORDS] == []
+    assert set(OTHER_WORDS) - set(rest) == set()  # no exception outlives its line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if modality == "image": pass',
+        "if modality is TEXT: pass",
+        "if name == modalities.IMAGE.name: pass",
+        "if kind in (ModalityType.TEXT, ModalityType.AUDIO): pass",
+        "if name in {'text', 'image'}: pass",
+        "ROWS = {IMAGE.name: 1}",
+        "LARGE = ('video', 'audio')",
+        "match name:\n    case 'image': pass",
+        "match name:\n    case ModalityType.IMAGE: pass",
+    ],
+)
+def test_a_decision_is_found(line: str) -> None:
+    assert list(decisions(ast.parse(line)))
+
+
+@pytest.mark.parametrize("line", ["row = NewSource(s, k, IMAGE.name, ref)", "x = TEXT.parts(d)"])
+def test_naming_one_is_no_decision(line: str) -> None:
+    assert not list(decisions(ast.parse(line)))
