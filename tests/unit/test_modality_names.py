@@ -46,13 +46,16 @@ def decisions(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value in NAMES:
             yield node.lineno
-        elif isinstance(node, ast.Compare):
-            if any(map(is_a_modalitys, [node.left, *node.comparators])):
-                yield node.lineno
-        elif isinstance(node, ast.MatchValue) and is_a_modalitys(node.value):
-            yield node.lineno
-        elif isinstance(node, ast.Dict) and any(k and is_a_modalitys(k) for k in node.keys):
-            yield node.lineno
+            continue
+        operands: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            operands = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchValue):
+            operands = [node.value]
+        elif isinstance(node, ast.Dict):
+            operands = [key for key in node.keys if key is not None]
+        if any(map(is_a_modalitys, operands)):
+            yield operands[0].lineno
 
 
 def found() -> Iterator[tuple[str, str]]:
