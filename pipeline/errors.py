@@ -111,6 +111,7 @@ ROW_ERROR_CODES: dict[str, bool] = {
     "bad_text": True,
     "too_many_windows": True,
     # the model and the worker
+    "unsupported_modality": True,
     "bad_vector": True,
     "out_of_memory": False,
     "embed_failed": False,

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 def search(
     query: Annotated[str | None, typer.Argument(help="A text to look for.")] = None,
-    image: Annotated[
-        Path | None, typer.Option("--image", help="Look for what is like this image.")
+    file: Annotated[
+        Path | None,
+        typer.Option("--image", "--file", help="Look for what is like this file, mostly an image."),
     ] = None,
     item: Annotated[
         int | None, typer.Option("--item", help="Look for what is like this stored item.")
@@ -29,11 +30,11 @@ def search(
     ] = "calibrated",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Find the items nearest to a text, an image or a stored item.
+    """Find the items nearest to a text, a file such as an image, or a stored item.
 
     Example: pipeline search "a red bicycle" --modality image -k 5
     """
-    if sum(given is not None for given in (query, image, item)) != 1:
+    if sum(given is not None for given in (query, file, item)) != 1:
         raise typer.BadParameter("give a text, or --image FILE, or --item ID", param_hint="QUERY")
     from pipeline import modalities
     from pipeline.unified_index import UnifiedIndex
@@ -42,7 +43,7 @@ def search(
         known = ", ".join(modalities.known_names())
         raise typer.BadParameter(f"{modality!r} is not one of {known}", param_hint="--modality")
 
-    chosen: str | Path | int | None = query if query is not None else image or item
+    chosen: str | Path | int | None = query if query is not None else file or item
     assert chosen is not None
     with UnifiedIndex() as index:
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)

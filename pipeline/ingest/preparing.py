@@ -73,8 +73,7 @@ class Preparer:
         if reader is None:
             error = PermanentRowError(
                 "unsupported_modality",
-                f"the space's model has no encoder for the modality {modality!r}; delete the row, "
-                "or create a space whose model has one",
+                f"the space's model has no encoder for the modality {modality!r}",
             )
             return [], [(job, error) for job in jobs]
         if reader.modality.inline:

@@ -199,5 +199,12 @@ def _embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
             modality.parts(modality.decode(probes[n].content, _OPTIONS), encoder, _OPTIONS)
             for n in numbers
         ]
-        rows |= dict(zip(numbers, embed_whole(encoder, contents, "item"), strict=True))
+        vectors = embed_whole(encoder, contents, "item")
+        if vectors.shape[1] != embedder.description.dimensions:
+            raise ModelError(
+                f"the encoder for {name} of the model {embedder.description.model} gives vectors "
+                f"of {vectors.shape[1]} dimensions, and its description says "
+                f"{embedder.description.dimensions}"
+            )
+        rows |= dict(zip(numbers, vectors, strict=True))
     return np.stack([rows[n] for n in range(len(probes))])

@@ -182,6 +182,15 @@ def test_half_precision_is_another_space_and_bears_its_own_noise(
     probes.verify(connection, space, Disguised(clip, half.description))
 
 
+def test_an_encoder_of_other_dimensions_than_its_model_is_refused(
+    connection: Connection, space: Space
+) -> None:
+    model = FakeEmbedder()
+    model.encoders["image"] = FakeEmbedder(9).encoders["image"]
+    with pytest.raises(ModelError, match=r"encoder for image .* of 9 dimensions.* says 8"):
+        probes.store(connection, space, model)
+
+
 def test_vectors_that_are_not_finite_are_not_stored(connection: Connection, space: Space) -> None:
     class Broken(FakeEmbedder):
         def embed(self, contents: list[bytes]) -> Any:
