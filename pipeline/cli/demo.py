@@ -46,9 +46,9 @@ def demo(
     settings = Settings.load(model=MODEL)
     note("1. the database")
     url = resolve_url(settings)
-    applied = migrate.upgrade(url)
+    migrated = migrate.upgrade(url, roles=settings.roles)
     print(f"database      {shown_url(url)}")
-    print(f"schema        {f'{len(applied)} migrations applied' if applied else 'up to date'}")
+    print(f"schema        {migrated}")
     with connect(url) as connection:
         space = _ensure_demo_space(connection, settings)
         note("2. the sample data")

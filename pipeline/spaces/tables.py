@@ -20,7 +20,6 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
                 LIKE multimodal_items INCLUDING DEFAULTS INCLUDING COMMENTS,
                 CONSTRAINT {pkey} PRIMARY KEY (id, modality),
                 CONSTRAINT {unique} UNIQUE (source_id, part, modality),
-                CONSTRAINT multimodal_items_modality_known CHECK (modality IN ('text', 'image')),
                 CONSTRAINT {of_modality} CHECK (modality = {modality}),
                 CONSTRAINT {of_space} CHECK (space_id = {space})
             )
