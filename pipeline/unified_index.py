@@ -4,7 +4,6 @@ index = build_unified_index(["a red bicycle", ...], ["photos/bike.jpg", ...])
 index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=ModalityType.IMAGE)
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from psycopg import sql
 
 from pipeline import spaces
 from pipeline.errors import ConfigurationError, RowError
@@ -20,7 +20,8 @@ from pipeline.ingest.run import ingest
 from pipeline.modalities import RANKINGS
 from pipeline.modalities.text.cleaning import clean_text, redact
 from pipeline.postgres.connections import Connection, errors_of_ours, open_database
-from pipeline.queue.claims import failed_rows
+from pipeline.queue.failures import failed_rows
+from pipeline.search import query_vectors
 from pipeline.search.results import ModalityType, MultimodalDocument, Neighbour
 from pipeline.search.select import Modality, check_modality
 from pipeline.settings import Settings
@@ -30,16 +31,24 @@ from pipeline.vectors import unit_rows
 
 Query = str | Path | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
-_SEARCH = """
-SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score, {embedding}
-FROM search_items({query}, modality => %(modality)s::text[], k => %(k)s,
-    filter => %(filter)s::jsonb, min_similarity => %(least)s::real, ranking => %(ranking)s) AS found
-ORDER BY rank
-"""
-_EMBEDDING = """
-(SELECT i.embedding::real[] FROM multimodal_items AS i
- WHERE i.id = found.id AND i.modality = found.modality)
-"""
+_SEARCH = sql.SQL(
+    """
+    SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score,
+        {embedding}
+    FROM search_items({query}, modality => %(modality)s::text[], k => %(k)s,
+        filter => %(filter)s::jsonb, min_similarity => %(least)s::real,
+        ranking => %(ranking)s) AS found
+    ORDER BY rank
+    """
+)
+_EMBEDDING = sql.SQL(
+    """
+    (SELECT i.embedding::real[] FROM multimodal_items AS i
+     WHERE i.id = found.id AND i.modality = found.modality)
+    """
+)
+_LIKE_ITEM = sql.SQL("like_item => %(query)s::bigint")
+_LIKE_VECTOR = sql.SQL("embedding => %(query)s::halfvec, query_modality => %(of)s::text")
 
 
 class UnifiedIndex:
@@ -104,15 +113,14 @@ class UnifiedIndex:
             "ranking": ranking,
         }
         if isinstance(query, int):
-            argument, values["query"] = "like_item => %(query)s::bigint", query
+            argument, values["query"] = _LIKE_ITEM, query
         else:
-            argument = "embedding => %(query)s::halfvec"
-            vector, of = self._vector(query)
+            argument = _LIKE_VECTOR
+            vector, values["of"] = self._vector(query)
             values["query"] = "[" + ",".join(map(repr, vector.tolist())) + "]"
-            if of is not None:
-                argument += ", query_modality => %(of)s"
-                values["of"] = of
-        search = _SEARCH.format(query=argument, embedding=_EMBEDDING if with_embeddings else "NULL")
+        search = _SEARCH.format(
+            query=argument, embedding=_EMBEDDING if with_embeddings else sql.NULL
+        )
         rows = self._connection.execute(search, values).fetchall()
         return [
             Neighbour(
@@ -164,28 +172,11 @@ class UnifiedIndex:
     def embed_query(self, text: str) -> npt.NDArray[np.float32]:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space, clean = self.space, clean_text(text)
-        digest = hashlib.sha256(clean.encode()).digest()
-        row = self._connection.execute(
-            """
-            UPDATE query_embeddings SET last_used_at = now()
-            WHERE space_id = %s AND query_sha256 = %s AND embedding IS NOT NULL
-            RETURNING embedding::real[]
-            """,
-            (space.id, digest),
-        ).fetchone()
-        if row is not None:
-            cached: npt.NDArray[np.float32] = unit_rows([row[0]])[0]
+        cached = query_vectors.read(self._connection, space.id, text)
+        if cached is not None:
             return cached
         vector: npt.NDArray[np.float32] = self.embedder.embed_text([clean])[0]
-        self._connection.execute(
-            """
-            INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at)
-            VALUES (%s, %s, %s, %s::real[]::halfvec, now())
-            ON CONFLICT (space_id, query_sha256) DO UPDATE
-                SET embedding = excluded.embedding, embedded_at = now(), last_used_at = now()
-            """,
-            (space.id, digest, clean, vector.tolist()),
-        )
+        query_vectors.store(self._connection, space.id, text, vector)
         return vector
 
     @property
