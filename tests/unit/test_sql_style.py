@@ -1,6 +1,7 @@
-"""No statement is put together from strings: what is not a literal goes through psycopg's sql."""
+"""No statement is put together from strings, and what belongs to one module stands only there."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,24 @@ def test_no_statement_is_assembled(file: Path) -> None:
 )
 def test_the_test_sees_what_it_should(source: str, is_found: bool) -> None:
     assert bool(list(assembled(source))) is is_found
+
+
+HOMES = {
+    "query_embeddings": "search/query_vectors.py",
+    "ingest_status": "queue/status.py",
+    "unsupported_source_items": "queue/status.py",
+    "ingest_failures": "queue/failures.py",
+    "space_status": "spaces/status.py",
+    "installed_sql": "postgres/schema.py",
+}
+
+
+@pytest.mark.parametrize("relation", HOMES)
+def test_a_relation_is_asked_by_its_own_module_alone(relation: str) -> None:
+    asks = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE|TABLE)\s+{relation}\b")
+    found = {
+        file.relative_to(ROOT / "pipeline").as_posix()
+        for file in ROOT.glob("pipeline/**/*.py")
+        if asks.search(file.read_text())
+    }
+    assert found == {HOMES[relation]}
