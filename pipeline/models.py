@@ -486,4 +486,7 @@ class InstalledSql(Base):
         ARRAY(Text),
         comment="What was made, with its kind; what a later release lacks goes.",
     )
+    grants: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), comment="What the roles were given; it is not given again."
+    )
     installed_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")

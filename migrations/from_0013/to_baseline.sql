@@ -77,6 +77,7 @@ CREATE TABLE installed_sql (
     version      text NOT NULL,
     roles        boolean NOT NULL,
     objects      text[] NOT NULL,
+    grants       text[] NOT NULL,
     installed_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT installed_sql_pkey PRIMARY KEY (sha256)
 );
@@ -87,11 +88,13 @@ COMMENT ON COLUMN installed_sql.version IS 'Version of the package they came wit
 COMMENT ON COLUMN installed_sql.roles IS 'Whether the roles pipeline_* are among it.';
 COMMENT ON COLUMN installed_sql.objects IS
     'What was made, with its kind; what a later release lacks goes.';
+COMMENT ON COLUMN installed_sql.grants IS
+    'What the roles were given; it is not given again.';
 COMMENT ON COLUMN installed_sql.installed_at IS 'When.';
 
 -- What 0013 had made besides tables, so that what is no longer wanted of it goes.
-INSERT INTO installed_sql (sha256, version, roles, objects)
-SELECT '0013', '0.1.0', false, array_agg(
+INSERT INTO installed_sql (sha256, version, roles, grants, objects)
+SELECT '0013', '0.1.0', false, '{}', array_agg(
     i.type || ' ' || replace(i.identity, quote_ident(current_schema()) || '.', '@schema@.'))
 FROM (
     SELECT 'pg_proc'::regclass, to_regprocedure(name)::oid

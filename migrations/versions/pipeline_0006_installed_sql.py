@@ -19,6 +19,7 @@ def upgrade() -> None:
             version      text NOT NULL,
             roles        boolean NOT NULL,
             objects      text[] NOT NULL,
+            grants       text[] NOT NULL,
             installed_at timestamptz NOT NULL DEFAULT now(),
             CONSTRAINT installed_sql_pkey PRIMARY KEY (sha256)
         );
@@ -29,6 +30,8 @@ def upgrade() -> None:
         COMMENT ON COLUMN installed_sql.roles IS 'Whether the roles pipeline_* are among it.';
         COMMENT ON COLUMN installed_sql.objects IS
             'What was made, with its kind; what a later release lacks goes.';
+        COMMENT ON COLUMN installed_sql.grants IS
+            'What the roles were given; it is not given again.';
         COMMENT ON COLUMN installed_sql.installed_at IS 'When.';
         """
     )

@@ -17,6 +17,7 @@ from pipeline import __version__
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain
 from pipeline.postgres.sql_files import (
+    GRANTS,
     Schemas,
     digest,
     file_to_uninstall,
@@ -39,12 +40,13 @@ class Installed:
     sha256: str
     roles: bool
     objects: tuple[str, ...]
+    grants: tuple[str, ...]
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
     """Make the database's functions, triggers and views those of this release.
 
-    In the caller's transaction, whose migrations have brought the tables up to date. Costs two
+    In the caller's transaction, whose migrations have brought the tables up to date. Costs a few
     short queries when nothing changed.
 
     Args:
@@ -58,30 +60,40 @@ def install(connection: Connection, *, roles: bool) -> bool:
         DatabaseError: a statement is refused, or would replace what is not ours.
     """
     schemas = _schemas(connection)
-    before = read_installed(connection)
-    allowed = roles and _can_have_roles(connection)
+    before = read_installed(connection) or Installed("", False, (), ())
+    are_there, can_be_made = _roles(connection)
+    allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
-    if before is not None and before.sha256 == digest(texts):
+    sha256 = digest(texts)
+    if before.sha256 == sha256 and (are_there or not allowed):
         return False
     if roles and not allowed:
         logger.warning(
             "the migrating role may not create roles, so there are none; see docs/security.md"
         )
-    known = set(before.objects) if before else set()
+    # Roles that are not there have nothing of what a database restored from elsewhere says.
+    given = before.grants if are_there else ()
+    grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
+    known = set(before.objects)
     with _naming_in_full(connection, schemas):
         strange = {name for name, _ in _objects(connection, schemas)} - known
         for name, text in texts.items():
             _run(connection, f"sql/{name}", text)
+        for paragraph in grants:
+            if paragraph not in given:
+                _run(connection, f"sql/{GRANTS}", paragraph)
         found = _objects(connection, schemas)
         made = [name for name, is_new in found if is_new]
-        if overwritten := strange & set(made):
+        overwritten = strange & set(made)
+        # Where our triggers are among it, what is not there is the record.
+        if overwritten and not any(name.startswith("trigger ") for name in overwritten):
             raise DatabaseError(
                 f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
                 "which needs the name; rename yours, or give the pipeline a schema of its own"
             )
         gone = [name for name, is_new in found if name in known and not is_new]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
-    _record(connection, Installed(digest(texts), allowed, (*made, *kept)))
+    _record(connection, Installed(sha256, allowed, (*made, *kept), grants))
     return True
 
 
@@ -117,16 +129,27 @@ def read_installed(connection: Connection) -> Installed | None:
     """What was installed last, if anything was."""
     row = connection.execute("SELECT to_regclass('installed_sql') IS NOT NULL").fetchone()
     if row and row[0]:
-        row = connection.execute("SELECT sha256, roles, objects FROM installed_sql").fetchone()
-        return Installed(row[0], row[1], tuple(row[2])) if row else None
+        row = connection.execute(
+            "SELECT sha256, roles, objects, grants FROM installed_sql"
+        ).fetchone()
+        return Installed(row[0], row[1], tuple(row[2]), tuple(row[3])) if row else None
     return None
 
 
 def _record(connection: Connection, installed: Installed) -> None:
     connection.execute("DELETE FROM installed_sql")
     connection.execute(
-        "INSERT INTO installed_sql (sha256, version, roles, objects) VALUES (%s, %s, %s, %s)",
-        (installed.sha256, __version__, installed.roles, list(installed.objects)),
+        """
+        INSERT INTO installed_sql (sha256, version, roles, objects, grants)
+        VALUES (%s, %s, %s, %s, %s)
+        """,
+        (
+            installed.sha256,
+            __version__,
+            installed.roles,
+            list(installed.objects),
+            list(installed.grants),
+        ),
     )
 
 
@@ -143,16 +166,26 @@ def _schemas(connection: Connection) -> Schemas:
     return Schemas(*row)
 
 
-def _can_have_roles(connection: Connection) -> bool:
-    """Whether the roles are there, or may be made."""
+def _roles(connection: Connection) -> tuple[bool, bool]:
+    """Whether the roles are there, and whether they could be made."""
     row = connection.execute(
         """
-        SELECT (SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s)) = %s
-            OR (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
+        SELECT (SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s)) = %s,
+            (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
         """,
         (list(ROLES), len(ROLES)),
     ).fetchone()
-    return bool(row and row[0])
+    assert row is not None
+    return row[0], row[1]
+
+
+def _paragraphs(text: str) -> tuple[str, ...]:
+    """What stands between blank lines, but for mere comments."""
+    return tuple(
+        part
+        for part in text.strip().split("\n\n")
+        if not all(line.startswith("--") for line in part.splitlines())
+    )
 
 
 @contextmanager

@@ -26,7 +26,8 @@ FILES = (
     "schema/full_text_index.sql",
     "schema/search_defaults.sql",
 )
-ROLE_FILES = ("schema/roles.sql", "schema/items_grants.sql", "schema/grants.sql")
+GRANTS = "schema/grants.sql"
+ROLE_FILES = ("schema/roles.sql", "schema/items_grants.sql", GRANTS)
 
 _PLACEHOLDER = re.compile("@(schema|vector)@")
 # The names stand within quotes, dollar quotes and formats as well, where these mean something. The

@@ -21,17 +21,3 @@ COMMENT ON FUNCTION @schema@.grant_items_table() IS
 
 CREATE OR REPLACE TRIGGER space_modalities_grant AFTER INSERT ON @schema@.space_modalities
     FOR EACH ROW EXECUTE FUNCTION @schema@.grant_items_table();
-
-DO $$
-DECLARE
-    items regclass;
-BEGIN
-    FOR items IN
-        SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
-    LOOP
-        IF items IS NOT NULL THEN
-            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s '
-                           'TO pipeline_ingest, pipeline_owner', items);
-        END IF;
-    END LOOP;
-END $$;

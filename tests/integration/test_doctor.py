@@ -105,6 +105,8 @@ def test_functions_of_another_release_are_named_and_migrate_brings_this_ones(
     assert failing(settings) == []
     connection.execute("DELETE FROM installed_sql")
     assert the_only_one(settings).name == "installed SQL"
+    migrate.upgrade(url)
+    assert failing(settings) == []
 
 
 def test_settings_of_the_database_are_looked_at_and_mended(

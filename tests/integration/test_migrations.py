@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from sqlalchemy import pool
 from pipeline import spaces
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.connections import Connection, advisory_lock, connect
 from pipeline.postgres.engines import create_engine
-from pipeline.postgres.migrate import Migrated
+from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated
 from tests.helpers.catalog import everything
 from tests.helpers.fakes import FakeEmbedder
 
@@ -43,7 +44,7 @@ FROZEN = {
         "ab4d595179e10ebb5402fc122cf486c8400a0266f7b3cf9a73f7f991e695fa58"
     ),
     "pipeline_0006_installed_sql": (
-        "babc5beb3c76560955d0cd2062b2ccbacdd51aacaf5905c15f3d5019e10eca31"
+        "93fd0ce2cd280977e4db2ca9e1f06c8f83451d8192cbce2ef768e578afc98f65"
     ),
 }
 
@@ -176,23 +177,30 @@ def test_alembic_itself_works_from_the_checkout(empty_url: str) -> None:
         assert done.returncode == 0, done.stderr
     with connect(empty_url) as connection:
         connection.execute("SELECT count(*) FROM ingest_status")
-        connection.execute("DELETE FROM installed_sql")
-    # What only looks changes nothing, even where something is to be done.
-    alembic(empty_url, "check")
-    with connect(empty_url) as connection:
-        assert connection.execute("SELECT count(*) FROM installed_sql").fetchone() == (0,)
+        connection.execute("UPDATE installed_sql SET sha256 = 'of another text'")
+        # What only looks changes nothing, even where something is to be done.
+        for arguments, remains in ((check, True), (["current"], True), (up, False)):
+            assert alembic(empty_url, *arguments).returncode == 0
+            row = connection.execute("SELECT sha256 = 'of another text' FROM installed_sql")
+            assert row.fetchone() == (remains,)
 
 
 def test_several_that_start_together_migrate_once(empty_url: str) -> None:
     program = (
         "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
     )
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
+    with connect(empty_url) as connection, advisory_lock(connection, MIGRATION_LOCK):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until = time.monotonic() + 60
+        while connection.execute(waiting).fetchone() != (3,):
+            assert time.monotonic() < until
+            time.sleep(0.05)
     outputs = [process.communicate(timeout=60)[0].strip() for process in running]
     assert sorted(outputs) == ["migrated", "up to date", "up to date"]
 

@@ -244,6 +244,14 @@ def test_a_users_function_of_our_name_and_arguments_is_not_replaced(empty_url: s
     migrate.upgrade(empty_url)
 
 
+def test_where_the_record_is_lost_all_is_installed_again(url: str, connection: Connection) -> None:
+    before = everything(connection)
+    connection.execute("DELETE FROM installed_sql")
+    assert migrate.upgrade(url) == AGAIN
+    assert everything(connection) == before
+    assert migrate.upgrade(url) == Migrated()
+
+
 def test_a_statement_that_is_refused_leaves_all_as_it_was_and_names_its_file(
     url: str, connection: Connection, files: Path
 ) -> None:
@@ -358,6 +366,44 @@ def test_roles_can_be_switched_off_and_on(empty_url: str) -> None:
     with connect(empty_url) as connection:
         assert functions(connection, "grant_items_table") == []
         assert re.search("pipeline_analyst", "".join(everything(connection)))  # given is given
+
+
+def test_a_right_that_was_taken_from_a_role_is_not_given_back(
+    url: str, connection: Connection, files: Path
+) -> None:
+    """Neither by a changed function nor by a further right; a paragraph that changed gives anew."""
+
+    def may(relation: str) -> bool:
+        row = connection.execute(
+            "SELECT has_table_privilege('pipeline_analyst', %s, 'SELECT')", (relation,)
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
+
+    connection.execute("REVOKE SELECT ON ingest_failures, ingest_status FROM pipeline_analyst")
+    add(files, MORE.format("", "1"))
+    grants = files / "schema" / "grants.sql"
+    text = grants.read_text()
+    grants.write_text(text + "\n\nGRANT SELECT ON @schema@.media_roots TO pipeline_analyst;\n")
+    assert migrate.upgrade(url) == AGAIN
+    assert (may("ingest_failures"), may("item_catalog"), may("media_roots")) == (False, True, True)
+    grants.write_text(
+        text.replace("    @schema@.ingest_failures,", "    @schema@.ingest_failures ,")
+    )
+    assert migrate.upgrade(url) == AGAIN
+    assert may("ingest_failures")
+
+
+def test_roles_that_a_restored_database_lacks_are_made_and_given_their_rights(
+    url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.execute("REVOKE SELECT ON item_catalog FROM pipeline_analyst")
+    assert migrate.upgrade(url) == Migrated()
+    monkeypatch.setattr("pipeline.postgres.schema.ROLES", ("not_restored",))
+    assert migrate.upgrade(url) == AGAIN
+    assert connection.execute(
+        "SELECT has_table_privilege('pipeline_analyst', 'item_catalog', 'SELECT')"
+    ).fetchone() == (True,)
 
 
 @pytest.mark.parametrize(
