@@ -2,7 +2,7 @@
 --
 -- A paragraph is run once in a database: what an administrator takes from a role afterwards stays
 -- taken, so that no release gives it back. One that was changed is run again, with all that stands
--- in it; so what is new gets a paragraph of its own.
+-- in it; so what is new, or was dropped and made again, gets a paragraph of its own.
 
 GRANT USAGE ON SCHEMA @schema@ TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
