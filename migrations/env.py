@@ -1,18 +1,27 @@
-"""Alembic's entry: runs on the connection that `pipeline migrate` hands over, or on its own one."""
+"""Alembic's entry: runs on the connection that `pipeline migrate` hands over, or on its own one.
+
+One transaction holds all of a command: the revisions, and the files of sql/, which are installed
+when the database is at the newest revision and gone as long as it is at an older one.
+"""
 
 import re
+from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, pool
+from alembic.util import CommandError
+from sqlalchemy import Connection
 from sqlalchemy.sql.schema import SchemaItem
 
+from pipeline.errors import PipelineError
 from pipeline.models import Base
+from pipeline.postgres import schema
+from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
-from pipeline.postgres.engines import create_engine
+from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
 from pipeline.settings import Settings
 
-# Tables and indexes that belong to one space are made by pipeline/spaces.py, not by migrations.
-OF_A_SPACE = re.compile(r"multimodal_items_([a-z]+_s\d+.*|embedding)")
+# Tables and indexes that belong to one space are made by pipeline/spaces, not by migrations.
+OF_A_SPACE = re.compile(r"multimodal_items_([a-z][a-z0-9_]*_s\d+.*|embedding)")
 
 
 def ours(item: SchemaItem, name: str | None, kind: str, *_: object) -> bool:
@@ -29,23 +38,45 @@ def same_type(
     return None
 
 
-def run(connection: Connection) -> None:
-    context.configure(
-        connection=connection,
-        target_metadata=Base.metadata,
-        include_object=ours,
-        compare_type=same_type,
-        compare_server_default=False,
-        transaction_per_migration=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
+def run(connection: Connection, migrated: Migrated, *, roles: bool) -> None:
+    """What Alembic was asked for, and what belongs to it here; ``migrated`` is filled in."""
+
+    def note(*, step: Any, **_: object) -> None:
+        migrated.revisions.append(step.up_revision_id)
+
+    with connection.begin():
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            include_object=ours,
+            compare_type=same_type,
+            compare_server_default=False,
+            on_version_apply=note,
+        )
+        asked = context.get_context().opts["fn"].__name__
+        driver = connection.connection.driver_connection
+        moves = asked in {"upgrade", "downgrade"}  # `check` and `current`, say, change nothing
+        if moves:
+            # Any two may run at once (several containers start together): one waits for the other.
+            driver.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            migrated.adopted = adopt(driver)
+        if asked == "downgrade":
+            schema.uninstall(driver)
+        with context.begin_transaction():
+            context.run_migrations()
+        if moves and set(context.get_context().get_current_heads()) == set(
+            context.script.get_heads()
+        ):
+            migrated.installed = schema.install(driver, roles=roles)
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    run(given)
+given = context.config.attributes
+if "connection" in given:
+    run(given["connection"], given.get("migrated", Migrated()), roles=given.get("roles", True))
 else:
-    engine = create_engine(Database.of(Settings.load()).url, poolclass=pool.NullPool)
-    with engine.connect() as own:
-        run(own)
+    try:
+        settings = Settings.load()
+        with migration_engine(Database.of(settings).url).connect() as own:
+            run(own, Migrated(), roles=settings.roles)
+    except PipelineError as exc:
+        raise CommandError(str(exc)) from exc

@@ -47,13 +47,35 @@ class Base(DeclarativeBase):
         return f"{type(self).__name__}({', '.join(loaded)})"
 
 
+class KnownModality(Base):
+    """What a source item may be; a further row allows a further modality."""
+
+    __tablename__ = "known_modalities"
+    __table_args__ = (
+        CheckConstraint("name ~ '^[a-z][a-z0-9_]{0,19}$'", name="known_modalities_name_plain"),
+        CheckConstraint(
+            "media IN ('text', 'image', 'audio', 'video', 'application')",
+            name="known_modalities_media_known",
+        ),
+        {"comment": "What a source item may be; a further row allows a further modality."},
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True, comment="The modality.")
+    media: Mapped[str] = mapped_column(
+        comment="The top level of its media type: text, image, audio, video or application."
+    )
+    inline: Mapped[bool] = mapped_column(
+        comment="Whether content_ref is the content itself, not the path or URI of it."
+    )
+    description: Mapped[str] = mapped_column(comment="What it is.")
+
+
 class SourceItem(Base):
     """A row to embed. Anyone may INSERT, UPDATE and DELETE here; triggers keep the queue."""
 
     __tablename__ = "source_items"
     __table_args__ = (
         UniqueConstraint("source", "source_key", name="source_items_source_key_unique"),
-        CheckConstraint("modality IN ('text', 'image')", name="source_items_modality_known"),
         Index(
             "source_items_document",
             text("item_document(modality, content_ref, metadata)"),
@@ -67,9 +89,9 @@ class SourceItem(Base):
     )
     source: Mapped[str] = mapped_column(comment="Where the row comes from, such as a system.")
     source_key: Mapped[str] = mapped_column(comment="The row's key there; unique per source.")
-    modality: Mapped[str] = mapped_column(comment="text or image.")
+    modality: Mapped[str] = mapped_column(comment="One of known_modalities, such as image.")
     content_ref: Mapped[str] = mapped_column(
-        comment="The text itself, or the path or URI of the picture."
+        comment="The text itself, or the path or URI of the content."
     )
     metadata_: Mapped[dict[str, Any]] = mapped_column(
         "metadata",
@@ -174,7 +196,9 @@ class SpaceModality(Base):
     """What is known of one modality in one space; one row per items table."""
 
     __tablename__ = "space_modalities"
-    __table_args__ = ({"comment": "Per space and modality: statistics for ranking and tuning."},)
+    __table_args__ = (
+        {"comment": "The modalities a space embeds, with statistics for ranking and tuning."},
+    )
 
     space_id: Mapped[int] = mapped_column(
         ForeignKey(
@@ -183,7 +207,11 @@ class SpaceModality(Base):
         primary_key=True,
         comment="The space.",
     )
-    modality: Mapped[str] = mapped_column(primary_key=True, comment="text or image.")
+    modality: Mapped[str] = mapped_column(
+        ForeignKey("known_modalities.name", name="space_modalities_modality_fkey"),
+        primary_key=True,
+        comment="One of known_modalities.",
+    )
     item_count: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0"), comment="Items when the statistics were taken."
     )
@@ -209,8 +237,8 @@ class SpaceProbe(Base):
     probe: Mapped[int] = mapped_column(
         SmallInteger, primary_key=True, autoincrement=False, comment="Number of the probe."
     )
-    modality: Mapped[str] = mapped_column(comment="text or image.")
-    content: Mapped[bytes] = mapped_column(comment="The text in UTF-8, or the picture's file.")
+    modality: Mapped[str] = mapped_column(comment="One of the space's.")
+    content: Mapped[bytes] = mapped_column(comment="The text in UTF-8, or the bytes of the file.")
     embedding: Mapped[list[float]] = mapped_column(
         ARRAY(REAL), comment="The vector, float32, when the space was created."
     )
@@ -241,9 +269,9 @@ class SpaceEvaluation(Base):
         comment="recall@k of the index, or R@k, median_rank, ndcg@k of retrieval."
     )
     query_modality: Mapped[str] = mapped_column(
-        comment="What was searched with: text, image or any."
+        comment="What was searched with: a modality, or any."
     )
-    item_modality: Mapped[str] = mapped_column(comment="What was searched for: text, image or any.")
+    item_modality: Mapped[str] = mapped_column(comment="What was searched for: a modality, or any.")
     condition: Mapped[str] = mapped_column(
         comment="Which filter or which pairs: none, 1 %, pairs by KEY."
     )
@@ -344,7 +372,6 @@ class MultimodalItem(Base):
         UniqueConstraint(
             "source_id", "part", "modality", name="multimodal_items_source_part_unique"
         ),
-        CheckConstraint("modality IN ('text', 'image')", name="multimodal_items_modality_known"),
         Index(
             "multimodal_items_metadata",
             "metadata",
@@ -353,7 +380,7 @@ class MultimodalItem(Base):
         ),
         Index("multimodal_items_content", "content_sha256", postgresql_using="hash"),
         {
-            "comment": "Unit vectors of texts and images in one shared space, with pointers.",
+            "comment": "Unit vectors of all modalities in one shared space, with pointers.",
             "postgresql_partition_by": "LIST (modality)",
         },
     )
@@ -366,10 +393,16 @@ class MultimodalItem(Base):
     )
     source_id: Mapped[int] = mapped_column(BigInteger, comment="The source item it came from.")
     part: Mapped[int] = mapped_column(
-        Integer, server_default=text("0"), comment="0, or the number of the text's window."
+        Integer,
+        server_default=text("0"),
+        comment="Which part of the source item, from 0: a window of a text, say.",
     )
-    modality: Mapped[str] = mapped_column(primary_key=True, comment="text or image.")
-    content_ref: Mapped[str] = mapped_column(comment="The text, or the path or URI of the image.")
+    modality: Mapped[str] = mapped_column(
+        primary_key=True, comment="One of known_modalities, such as image."
+    )
+    content_ref: Mapped[str] = mapped_column(
+        comment="The text itself, or the path or URI of the content."
+    )
     metadata_: Mapped[dict[str, Any]] = mapped_column(
         "metadata",
         server_default=text("'{}'::jsonb"),
@@ -419,9 +452,9 @@ class QueryEmbedding(Base):
         comment="The space.",
     )
     query_sha256: Mapped[bytes] = mapped_column(
-        primary_key=True, comment="SHA-256 of the query in UTF-8."
+        primary_key=True, comment="The key: query_key(query)."
     )
-    query: Mapped[str] = mapped_column(comment="The query's text.")
+    query: Mapped[str] = mapped_column(comment="The query's text, as it was asked.")
     embedding: Mapped[Any | None] = mapped_column(
         HALFVEC(), comment="Its unit vector; null while somebody waits for it."
     )
@@ -436,3 +469,24 @@ class QueryEmbedding(Base):
     claimed_until: Mapped[datetime | None] = mapped_column(
         comment="Until when a server works on it; then another one may."
     )
+
+
+class InstalledSql(Base):
+    """Which functions, triggers and views of ``sql/`` the last migrate installed; one row."""
+
+    __tablename__ = "installed_sql"
+    __table_args__ = (
+        {"comment": "One row: which functions, triggers and views the last migrate installed."},
+    )
+
+    sha256: Mapped[str] = mapped_column(primary_key=True, comment="SHA-256 of their text.")
+    version: Mapped[str] = mapped_column(comment="Version of the package they came with.")
+    roles: Mapped[bool] = mapped_column(comment="Whether the roles pipeline_* are among it.")
+    objects: Mapped[list[str]] = mapped_column(
+        ARRAY(Text),
+        comment="What was made, with its kind; what a later release lacks goes.",
+    )
+    grants: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), comment="What the roles were given; it is not given again."
+    )
+    installed_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")

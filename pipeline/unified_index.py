@@ -20,7 +20,7 @@ from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import IMAGE, TEXT, Decoded, ReadOptions
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
-from pipeline.queue.claims import failed_rows
+from pipeline.queue.failures import failed_rows
 from pipeline.references import is_data, is_elsewhere, redact, scheme_of
 from pipeline.search import query_vectors, retrieve
 from pipeline.search.query_encoding import embed_query
@@ -141,12 +141,12 @@ class UnifiedIndex:
     def embed_query(self, text: str) -> Vectors:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space = self.space
-        cached = query_vectors.look_up(self._connection, space, text)
+        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
+        cached = query_vectors.read(self._connection, space.id, text)
         if cached is not None:
             return cached
-        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
         vector = embed_query(self.embedder, TEXT, decoded)
-        query_vectors.keep(self._connection, space, text, vector)
+        query_vectors.store(self._connection, space.id, text, vector)
         return vector
 
     @property

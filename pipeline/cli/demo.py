@@ -49,9 +49,9 @@ def demo(
     note("1. the database")
     database = Database.of(settings)
     url = database.url
-    applied = migrate.upgrade(url)
+    migrated = migrate.upgrade(url, roles=settings.roles)
     print(f"database      {database}")
-    print(f"schema        {f'{len(applied)} migrations applied' if applied else 'up to date'}")
+    print(f"schema        {migrated}")
     with database.connect() as connection:
         space = _ensure_demo_space(connection, settings)
         note("2. the sample data")

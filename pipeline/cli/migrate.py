@@ -9,7 +9,7 @@ from pipeline.cli.output import note
 
 def migrate(
     revision: Annotated[
-        str, typer.Argument(help="head, a revision such as 0004, or base to remove it all.")
+        str, typer.Argument(help="head, a revision, or base to remove it all.")
     ] = "head",
     model: Annotated[
         str | None,
@@ -46,12 +46,12 @@ def migrate(
                 f"going back from {before} to {revision} deletes what the newer revisions hold; "
                 "add --yes if that is meant"
             )
-        undone = migrations.downgrade(url, revision)
+        undone = migrations.downgrade(url, revision).revisions
         print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
         return
-    applied = migrations.upgrade(url, revision)
+    migrated = migrations.upgrade(url, revision, roles=settings.roles)
     at, _ = migrations.current(url)
-    print(f"schema: {'up to date' if not applied else 'migrated'} at revision {at}")
+    print(f"schema: {migrated} at revision {at}")
     if revision not in {"head", head} or not space:
         return
     from pipeline.spaces.opening import NewSpace, ensure_space

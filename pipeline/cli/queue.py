@@ -9,22 +9,33 @@ from pipeline.cli.output import note, print_json, print_table, shortened
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """Show what is stored and what is still to do, per space and modality.
+
+    Rows of a modality that no space in use has are counted too; in JSON such a modality's space is
+    null.
 
     Example: pipeline status
     """
     from pipeline.postgres.database import Database
-    from pipeline.queue.status import read_status
+    from pipeline.queue.status import ingest_status, unsupported
     from pipeline.settings import Settings
 
-    settings = Settings.load()
-    database = Database.of(settings)
+    database = Database.of(Settings.load())
     with database.open() as connection:
-        found = read_status(connection)
+        found = ingest_status(connection)
+        left = unsupported(connection)
     if as_json:
-        print_json([asdict(row) for row in found])
+        nowhere = {"space": None, "state": None, "model": None}
+        nothing = {"items": 0, "pending": 0, "running": 0, "failed": 0}
+        print_json(
+            [{**asdict(row), "unsupported": 0} for row in found]
+            + [
+                {**nowhere, "modality": row.modality, **nothing, "unsupported": row.source_items}
+                for row in left
+            ]
+        )
         return
     print(f"database: {database}")
     print_table(
@@ -36,6 +47,8 @@ def status(
         ],
         right=("items", "pending", "running", "failed"),
     )
+    for row in left:
+        print(f"{row.modality}: {row.source_items} source items that no space in use can embed")
 
 
 def failures(
@@ -51,13 +64,15 @@ def failures(
     Example: pipeline failures --rows --limit 20
     """
     from pipeline.postgres.database import Database
-    from pipeline.queue.failures import grouped, row_by_row
+    from pipeline.queue.failures import explained, failed_rows, grouped
     from pipeline.settings import Settings
     from pipeline.spaces import find_space
 
     with Database.of(Settings.load()).open() as connection:
         found = find_space(connection, space)
-        failed = row_by_row(connection, found.id, limit) if rows else grouped(connection, found.id)
+        failed = explained(
+            failed_rows(connection, found.id, limit) if rows else grouped(connection, found.id)
+        )
     if as_json:
         print_json(failed)
         return

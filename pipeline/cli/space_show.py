@@ -1,6 +1,7 @@
 """``pipeline space list`` and ``show``: what spaces there are, and everything about one."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from pipeline.settings import Settings
 
 # What needs the database driver is imported by the command that uses it.
 if TYPE_CHECKING:
+    from pipeline.queue.status import IngestStatus
     from pipeline.spaces import Space
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
@@ -20,9 +22,11 @@ def list_spaces(as_json: AsJson = False) -> None:
     """List the spaces with their states, oldest first. Example: pipeline space list --json"""
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.queue.status import ingest_status
 
     with Database.of(Settings.load()).open() as connection:
-        found = [_summary(connection, space) for space in spaces.list_spaces(connection)]
+        status = ingest_status(connection)
+        found = [_summary(space, status) for space in spaces.list_spaces(connection)]
     if as_json:
         print_json(found)
         return
@@ -42,21 +46,19 @@ def show_space(name: Name, as_json: AsJson = False) -> None:
     """
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.queue.status import ingest_status
 
     with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
-        found = _summary(connection, space) | _details(connection, space)
+        found = _summary(space, ingest_status(connection)) | _details(connection, space)
     if as_json:
         print_json(found)
         return
     print_table(None, ("", "value"), [(key, _shown(value)) for key, value in _flat(found).items()])
 
 
-def _summary(connection: Any, space: "Space") -> dict[str, Any]:
-    from pipeline import spaces
-    from pipeline.queue import claims
-
-    counts = claims.counts(connection, space.id)
+def _summary(space: "Space", status: Sequence["IngestStatus"]) -> dict[str, Any]:
+    rows = [row for row in status if row.space == space.name]
     return {
         "name": space.name,
         "state": space.state,
@@ -64,9 +66,9 @@ def _summary(connection: Any, space: "Space") -> dict[str, Any]:
         "dimensions": space.dimensions,
         "vector_type": space.vector_type,
         "precision": space.precision,
-        "items": spaces.item_count(connection, space),
-        "pending": counts.pending + counts.running,
-        "failed": counts.failed,
+        "items": sum(row.items for row in rows),
+        "pending": sum(row.pending + row.running for row in rows),
+        "failed": sum(row.failed for row in rows),
         "created_at": space.created_at,
         "activated_at": space.activated_at,
     }
@@ -75,13 +77,10 @@ def _summary(connection: Any, space: "Space") -> dict[str, Any]:
 def _details(connection: Any, space: "Space") -> dict[str, Any]:
     from pipeline import spaces
     from pipeline.quality import recall
+    from pipeline.spaces.status import space_status
 
     coverage = spaces.coverage(connection, space)
-    rows = connection.execute(
-        "SELECT modality, item_count, recall, ef_search, measured_at FROM space_modalities "
-        "WHERE space_id = %s ORDER BY modality",
-        (space.id,),
-    ).fetchall()
+    status = space_status(connection, space.name)
     probes = connection.execute(
         "SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,)
     ).fetchone()
@@ -89,7 +88,7 @@ def _details(connection: Any, space: "Space") -> dict[str, Any]:
         "fingerprint": space.fingerprint,
         "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
-        "index": {m: _index(spaces.index_is_valid(connection, space, m)) for m in space.modalities},
+        "index": {row.modality: _index(row.index_is_valid) for row in status},
         "probes": probes[0],
         "ef_search": {
             "default": space.ef_search,
@@ -99,8 +98,15 @@ def _details(connection: Any, space: "Space") -> dict[str, Any]:
             },
         },
         "statistics": {
-            modality: {"items": items, "recall": found, "ef_search": ef, "measured_at": at}
-            for modality, items, found, ef, at in rows
+            row.modality: {
+                "items": row.items,
+                "table_bytes": row.table_bytes,
+                "index_bytes": row.index_bytes,
+                "recall": row.recall,
+                "ef_search": row.ef_search,
+                "measured_at": row.measured_at,
+            }
+            for row in status
         },
         "description": space.description,
     }

@@ -11,11 +11,11 @@ from psycopg import sql
 from pipeline import embedders, spaces
 from pipeline.embedders import PRECISION_FLOOR
 from pipeline.errors import ConfigurationError, DatabaseError, ModelError, PipelineError
-from pipeline.postgres import migrate
+from pipeline.postgres import migrate, schema
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.requirements import check_server
-from pipeline.queue import claims
+from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.spaces import Space, probes
 from pipeline.spaces.opening import load_model
@@ -51,6 +51,8 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         results = [_server(connection)]
         if results[0].ok:
             results.append(_migrations(database.url))
+        if results[-1].ok:
+            results.append(_installed_sql(connection))
         if not results[-1].ok:
             return results
         results += _settings_of_database(connection)
@@ -59,6 +61,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
             found = Check("space", False, "no space is active", "pipeline migrate")
             return [*results, found]
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
+        results += _unsupported(connection)
         for examine_space in CHECKS:
             results += examine_space(connection, active)
         if model:
@@ -84,6 +87,33 @@ def _migrations(url: str) -> Check:
     if at == head:
         return Check("migrations", True, f"at {head}")
     return Check("migrations", False, f"at {at or 'none'}, newest is {head}", "pipeline migrate")
+
+
+def _installed_sql(connection: Connection) -> Check:
+    """Whether functions, triggers and views are those of this release."""
+    if schema.is_current(connection):
+        return Check("installed SQL", True, "functions, triggers and views of this release")
+    return Check(
+        "installed SQL",
+        False,
+        "the functions, triggers and views are not those of this release",
+        "pipeline migrate",
+    )
+
+
+def _unsupported(connection: Connection) -> Iterator[Check]:
+    """Rows that wait for a space that is not there: no job is made for them."""
+    for row in status.unsupported(connection):
+        delete = sql.SQL("DELETE FROM source_items WHERE modality = {}").format(
+            sql.Literal(row.modality)
+        )
+        yield Check(
+            f"unsupported {row.modality}",
+            False,
+            f"{row.source_items} source items that no space in use can embed",
+            f"pipeline space create NAME --model MODEL, of a model that has {row.modality}; or "
+            f"{delete.as_string(connection)}",
+        )
 
 
 def _settings_of_database(connection: Connection) -> Iterator[Check]:

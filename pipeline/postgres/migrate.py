@@ -1,35 +1,49 @@
 """Alembic from anywhere: a checkout, or the wheel, which carries the migrations."""
 
-from importlib.resources import as_file, files
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg import Error
-from sqlalchemy import pool
+from sqlalchemy import Engine, pool
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import connect, explain
 from pipeline.postgres.engines import create_engine
 from pipeline.postgres.requirements import check_server
 
-# Any two of ours may run at once (several containers start together); one waits for the other.
+# Key of the advisory lock under which migrations/env.py works.
 MIGRATION_LOCK = 0x70697065
 
 
-def carried(name: str) -> Path:
-    """The folder ``migrations`` or ``sql``: in the wheel, else in the checkout beside us."""
-    with as_file(files("pipeline") / f"_{name}") as packaged:
-        if packaged.is_dir():
-            return packaged
-    checkout = Path(__file__).resolve().parents[2] / name
-    if checkout.is_dir():
-        return checkout
-    raise ConfigurationError(f"this installation lacks its {name}; reinstall the package")
+@dataclass
+class Migrated:
+    """What a run did; ``migrations/env.py`` fills it in.
+
+    Attributes:
+        revisions: those that were applied, or undone, in that order.
+        installed: whether functions, triggers and views were installed, see ``schema.py``.
+        adopted: whether the database was one from before the migrations were folded.
+    """
+
+    revisions: list[str] = field(default_factory=list)
+    installed: bool = False
+    adopted: bool = False
+
+    def __str__(self) -> str:
+        """For people, after `schema:`."""
+        if self.revisions or self.adopted:
+            return "migrated"
+        return "functions and views renewed" if self.installed else "up to date"
+
+
+def migration_engine(url: str) -> Engine:
+    """No pool, and an isolation in which whoever waited sees what was done meanwhile."""
+    return create_engine(url, poolclass=pool.NullPool, isolation_level="READ COMMITTED")
 
 
 def _config() -> Config:
@@ -40,52 +54,46 @@ def _config() -> Config:
     return config
 
 
-def upgrade(url: str, revision: str = "head") -> list[str]:
-    """Bring the schema to ``revision``; returns the revisions applied, none if it was there.
+def upgrade(url: str, revision: str = "head", *, roles: bool = True) -> Migrated:
+    """Bring the schema to ``revision``; at the newest one install the files of ``sql/`` as well.
+
+    Args:
+        roles: whether the roles ``pipeline_*`` are wanted.
 
     Raises:
         ConfigurationError: there is no such revision.
         DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
-    return _run(url, "upgrade", revision)
+    return _run(url, "upgrade", revision, roles=roles)
 
 
-def downgrade(url: str, revision: str) -> list[str]:
-    """Take the schema back to ``revision`` (``base``: remove it); returns what was undone."""
+def downgrade(url: str, revision: str) -> Migrated:
+    """Take the schema back to ``revision`` (``base``: remove it)."""
     return _run(url, "downgrade", revision)
 
 
-def _run(url: str, direction: str, revision: str) -> list[str]:
+def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:
     with connect(url) as first:
         check_server(first)
     config = _config()
-    script = ScriptDirectory.from_config(config)
-    engine = create_engine(url, poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
-        connection.commit()
-        before = MigrationContext.configure(connection).get_current_revision()
-        connection.commit()
-        config.attributes["connection"] = connection
+    migrated = Migrated()
+    with migration_engine(url).connect() as connection:
+        config.attributes.update(connection=connection, migrated=migrated, roles=roles)
         try:
             getattr(command, direction)(config, revision)
         except CommandError as exc:
-            raise ConfigurationError(f"{exc}; {_known(script)}") from exc
+            raise ConfigurationError(f"{exc}; {_known()}") from exc
         except DBAPIError as exc:
             reason = explain(exc.orig) if isinstance(exc.orig, Error) else str(exc.orig)
             raise DatabaseError(f"the {direction} to {revision} failed: {reason}") from exc
-        connection.commit()
-        after = MigrationContext.configure(connection).get_current_revision()
-    engine.dispose()
-    if before == after:
-        return []
-    if direction == "upgrade":
-        return [s.revision for s in script.iterate_revisions(after, before or "base")][::-1]
-    return [s.revision for s in script.iterate_revisions(before, after or "base")]
+        except Error as exc:  # of what runs on the driver's connection itself
+            raise DatabaseError(f"the {direction} to {revision} failed: {explain(exc)}") from exc
+    return migrated
 
 
-def _known(script: ScriptDirectory) -> str:
+def _known() -> str:
     """For messages; an older installation than the database's schema needs an upgrade itself."""
+    script = ScriptDirectory.from_config(_config())
     revisions = sorted(revision.revision for revision in script.walk_revisions())
     return f"this installation knows base, {revisions[0]} to {revisions[-1]}, and head"
 

@@ -11,6 +11,7 @@ from psycopg import sql
 from pipeline import modalities
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
+from pipeline.search import query_vectors
 from pipeline.spaces import Space
 
 # The share of rows that a filter lets through; independent of the vectors, so the hard case.
@@ -58,15 +59,8 @@ def sample_queries(connection: Connection, space: Space, modality: str, sample: 
     """
     logged: list[Query] = []
     if modalities.is_typed(modality):
-        rows = connection.execute(
-            """
-            SELECT embedding::text FROM query_embeddings
-            WHERE space_id = %s AND embedding IS NOT NULL
-            ORDER BY last_used_at DESC, query_sha256 LIMIT %s
-            """,
-            (space.id, sample // 2),
-        ).fetchall()
-        logged = [Query(vector, 0) for (vector,) in rows]
+        recent = query_vectors.recent(connection, space.id, sample // 2)
+        logged = [Query(vector, 0) for vector in recent]
     rows = connection.execute(
         sql.SQL("SELECT embedding::text, id FROM {} ORDER BY hashint8(id), id LIMIT %s").format(
             space.table(modality)

@@ -335,7 +335,7 @@ def retry(
     ids = None if source_ids is None else list(source_ids)
     count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
     if count:
-        connection.execute(f"NOTIFY {CHANNEL}")
+        connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
     return count
 
 
@@ -364,59 +364,3 @@ def counts(connection: Connection, space_id: int) -> QueueCounts:
         row = cursor.execute(_COUNTS, (space_id,)).fetchone()
     assert row is not None
     return row
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failed jobs of one code, with one of them as an example."""
-
-    code: str
-    count: int
-    source_id: int
-    source: str
-    source_key: str
-    error: str
-
-
-_FAILURES = """
-SELECT j.error_code AS code, count(*) AS count,
-    (array_agg(j.source_id ORDER BY j.source_id))[1] AS source_id,
-    (array_agg(s.source ORDER BY j.source_id))[1] AS source,
-    (array_agg(s.source_key ORDER BY j.source_id))[1] AS source_key,
-    (array_agg(j.error ORDER BY j.source_id))[1] AS error
-FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
-WHERE j.space_id = %s AND j.state = 'failed'
-GROUP BY j.error_code ORDER BY count(*) DESC, j.error_code
-"""
-
-
-def failures(connection: Connection, space_id: int) -> list[FailureGroup]:
-    """Failed jobs of the space, grouped by code, most first."""
-    with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
-        return cursor.execute(_FAILURES, (space_id,)).fetchall()
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One failed job."""
-
-    source_id: int
-    source: str
-    source_key: str
-    code: str
-    error: str
-    attempts: int
-
-
-def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failure]:
-    """The first ``limit`` failed jobs of the space, row by row."""
-    with connection.cursor(row_factory=class_row(Failure)) as cursor:
-        return cursor.execute(
-            """
-            SELECT j.source_id, s.source, s.source_key, j.error_code AS code, j.error, j.attempts
-            FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
-            WHERE j.space_id = %s AND j.state = 'failed'
-            ORDER BY j.source_id LIMIT %s
-            """,
-            (space_id, limit),
-        ).fetchall()

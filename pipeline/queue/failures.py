@@ -1,42 +1,83 @@
-"""The rows that failed, as they may be shown: what each refers to, and what to do about it."""
+"""The rows that failed, off the view ``ingest_failures``, and as they may be shown to people."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from psycopg.rows import class_row
+
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims
-from pipeline.queue.claims import Failure, FailureGroup
 from pipeline.queue.cures import CURES
 from pipeline.references import redact
 
 
-def grouped(connection: Connection, space_id: int) -> list[dict[str, Any]]:
-    """Per error code how many failed, with one of them as an example; most first."""
-    return _explained(connection, claims.failures(connection, space_id))
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed jobs of one code, with one of them as an example."""
+
+    code: str
+    count: int
+    source_id: int
+    source: str
+    source_key: str
+    content_ref: str
+    error: str
 
 
-def row_by_row(connection: Connection, space_id: int, limit: int) -> list[dict[str, Any]]:
-    """The first ``limit`` rows that failed."""
-    return _explained(connection, claims.failed_rows(connection, space_id, limit))
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed job."""
+
+    source_id: int
+    source: str
+    source_key: str
+    content_ref: str
+    code: str
+    error: str
+    attempts: int
 
 
-def _explained(
-    connection: Connection, failures: Sequence[Failure | FailureGroup]
-) -> list[dict[str, Any]]:
-    """With ``content_ref`` and ``next``. A key may be a URL as well, so neither shows a secret."""
-    refs: dict[int, str] = dict(
-        connection.execute(
-            "SELECT id, content_ref FROM source_items WHERE id = ANY (%s)",
-            ([failure.source_id for failure in failures],),
-        ).fetchall()
-    )
+_GROUPS = """
+SELECT error_code AS code, count(*) AS count,
+    (array_agg(source_id ORDER BY source_id))[1] AS source_id,
+    (array_agg(source ORDER BY source_id))[1] AS source,
+    (array_agg(source_key ORDER BY source_id))[1] AS source_key,
+    (array_agg(content_ref ORDER BY source_id))[1] AS content_ref,
+    (array_agg(error ORDER BY source_id))[1] AS error
+FROM ingest_failures
+WHERE space = (SELECT name FROM embedding_spaces WHERE id = %s) AND state = 'failed'
+GROUP BY error_code ORDER BY count(*) DESC, error_code
+"""
+
+
+def grouped(connection: Connection, space_id: int) -> list[FailureGroup]:
+    """Failed jobs of the space, grouped by code, most first."""
+    with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
+        return cursor.execute(_GROUPS, (space_id,)).fetchall()
+
+
+_ROWS = """
+SELECT source_id, source, source_key, content_ref, error_code AS code, error, attempts
+FROM ingest_failures
+WHERE space = (SELECT name FROM embedding_spaces WHERE id = %s) AND state = 'failed'
+ORDER BY source_id LIMIT %s
+"""
+
+
+def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failure]:
+    """The first ``limit`` failed jobs of the space, row by row."""
+    with connection.cursor(row_factory=class_row(Failure)) as cursor:
+        return cursor.execute(_ROWS, (space_id, limit)).fetchall()
+
+
+def explained(found: Sequence[Failure | FailureGroup]) -> list[dict[str, Any]]:
+    """As they may be shown: what to do next, and no secret in what may be a URL."""
     return [
         asdict(failure)
         | {
             "source_key": redact(failure.source_key),
-            "content_ref": redact(refs.get(failure.source_id, "")),  # deleted just now: nothing
+            "content_ref": redact(failure.content_ref),
             "next": CURES.get(failure.code, "see docs/errors.md"),
         }
-        for failure in failures
+        for failure in found
     ]

@@ -1,16 +1,15 @@
-"""What is stored and what is to do, per space and modality."""
+"""What is stored and what is to do, off the views ``ingest_status`` and
+``unsupported_source_items``."""
 
 from dataclasses import dataclass
 
-from psycopg import sql
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection
-from pipeline.spaces import list_spaces
 
 
 @dataclass(frozen=True, slots=True)
-class SpaceStatus:
+class IngestStatus:
     """One modality of one space."""
 
     space: str
@@ -23,35 +22,29 @@ class SpaceStatus:
     failed: int
 
 
-def read_status(connection: Connection) -> list[SpaceStatus]:
+def ingest_status(connection: Connection) -> list[IngestStatus]:
     """One row per space and modality, oldest space first."""
-    rows: list[SpaceStatus] = []
-    modalities = connection.execute(
-        "SELECT space_id, modality FROM space_modalities ORDER BY space_id, modality"
-    ).fetchall()
-    for space in list_spaces(connection):
-        for modality in [m for space_id, m in modalities if space_id == space.id]:
-            with connection.cursor(row_factory=class_row(SpaceStatus)) as cursor:
-                row = cursor.execute(
-                    sql.SQL(
-                        """
-                        SELECT %(name)s AS space, %(state)s AS state, %(model)s AS model,
-                            %(modality)s AS modality, (SELECT count(*) FROM {table}) AS items,
-                            count(*) FILTER (WHERE j.state = 'pending') AS pending,
-                            count(*) FILTER (WHERE j.state = 'running') AS running,
-                            count(*) FILTER (WHERE j.state = 'failed') AS failed
-                        FROM source_items AS s JOIN ingest_jobs AS j ON j.source_id = s.id
-                        WHERE j.space_id = %(space)s AND s.modality = %(modality)s
-                        """
-                    ).format(table=space.table(modality)),
-                    {
-                        "name": space.name,
-                        "state": space.state,
-                        "model": space.model,
-                        "modality": modality,
-                        "space": space.id,
-                    },
-                ).fetchone()
-            assert row is not None
-            rows.append(row)
-    return rows
+    with connection.cursor(row_factory=class_row(IngestStatus)) as cursor:
+        return cursor.execute(
+            """
+            SELECT i.space, i.state, s.model, i.modality, i.items, i.pending, i.running, i.failed
+            FROM ingest_status AS i JOIN embedding_spaces AS s ON s.name = i.space
+            ORDER BY s.id, i.modality
+            """
+        ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Source items that no space in use can embed: none has their modality."""
+
+    modality: str
+    source_items: int
+
+
+def unsupported(connection: Connection) -> list[Unsupported]:
+    """By modality; none where every row has a space. Reads every source item once."""
+    with connection.cursor(row_factory=class_row(Unsupported)) as cursor:
+        return cursor.execute(
+            "SELECT modality, source_items FROM unsupported_source_items ORDER BY modality"
+        ).fetchall()

@@ -1,33 +1,133 @@
-"""The cache of query texts and their vectors, ``query_embeddings``."""
+"""Query texts and their vectors: every statement on ``query_embeddings`` that Python sends.
 
-import hashlib
+A text is found by ``query_key()`` of it as it was asked, here as in ``text_embedding()``: what one
+of them has asked for, the other finds. The vector is that of the cleaned text.
+"""
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.modalities.text.cleaning import clean_text
 from pipeline.postgres.connections import Connection
-from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 
+# Nobody waits for a request any more that is older; text_embedding() opens it again.
+REQUEST_SECONDS = 60
+LEASE_SECONDS = 30
 
-def look_up(connection: Connection, space: Space, text: str) -> Vectors | None:
-    """The cached vector."""
+
+def asked(text: str) -> str:
+    """The text as it is kept: itself, or cleaned where PostgreSQL cannot hold it.
+
+    Raises:
+        PermanentRowError: nothing of it can be kept.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return clean_text(text)
+    return clean_text(text) if "\0" in text else text
+
+
+def read(connection: Connection, space_id: int, text: str) -> npt.NDArray[np.float32] | None:
+    """The vector (D,) of a text if there is one, and a note that it was used."""
     row = connection.execute(
         """
         UPDATE query_embeddings SET last_used_at = now()
-        WHERE space_id = %s AND query_sha256 = %s AND embedding IS NOT NULL
+        WHERE space_id = %s AND query_sha256 = query_key(%s) AND embedding IS NOT NULL
         RETURNING embedding::real[]
         """,
-        (space.id, hashlib.sha256(text.encode()).digest()),
+        (space_id, asked(text)),
     ).fetchone()
-    return None if row is None else unit_rows([row[0]])[0]
+    return unit_rows([row[0]])[0] if row else None
 
 
-def keep(connection: Connection, space: Space, text: str, vector: Vectors) -> None:
-    """Cache a vector."""
+def store(
+    connection: Connection, space_id: int, text: str, vector: npt.NDArray[np.float32]
+) -> None:
+    """Keep the vector (D,) of a text; who waits for it finds it too."""
     connection.execute(
         """
         INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at)
-        VALUES (%s, %s, %s, %s::real[]::halfvec, now())
+        SELECT %s, query_key(a.query), a.query, %s::real[]::halfvec, now()
+        FROM (VALUES (%s)) AS a (query)
         ON CONFLICT (space_id, query_sha256) DO UPDATE
             SET embedding = excluded.embedding, embedded_at = now(), last_used_at = now()
         """,
-        (space.id, hashlib.sha256(text.encode()).digest(), text, vector.tolist()),
+        (space_id, vector.tolist(), asked(text)),
     )
+
+
+def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]:
+    """Requests nobody else works on, oldest first: key -> text. No two servers get the same."""
+    rows = connection.execute(
+        """
+        WITH waiting AS MATERIALIZED (
+            SELECT space_id, query_sha256 FROM query_embeddings
+            WHERE space_id = %s AND embedding IS NULL AND error IS NULL
+              AND requested_at > now() - make_interval(secs => %s)
+              AND (claimed_until IS NULL OR claimed_until < now())
+            ORDER BY requested_at LIMIT %s
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE query_embeddings AS q SET claimed_until = now() + make_interval(secs => %s)
+        FROM waiting AS w
+        WHERE (q.space_id, q.query_sha256) = (w.space_id, w.query_sha256)
+        RETURNING q.query_sha256, q.query
+        """,
+        (space_id, REQUEST_SECONDS, limit, LEASE_SECONDS),
+    ).fetchall()
+    return {bytes(key): query for key, query in rows}
+
+
+def answer(
+    connection: Connection, space_id: int, vectors: dict[bytes, Vectors], errors: dict[bytes, str]
+) -> None:
+    """Write the vectors and the refusals by their keys; who waits polls for them."""
+    connection.execute(
+        """
+        UPDATE query_embeddings AS q
+        SET embedding = a.embedding, error = a.error, claimed_until = NULL,
+            embedded_at = CASE WHEN a.error IS NULL THEN now() END
+        FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (key, embedding, error)
+        WHERE q.space_id = %s AND q.query_sha256 = a.key AND q.embedding IS NULL
+        """,
+        (
+            [*vectors, *errors],
+            ["[" + ",".join(map(repr, v.tolist())) + "]" for v in vectors.values()]
+            + [None] * len(errors),
+            [None] * len(vectors) + list(errors.values()),
+            space_id,
+        ),
+    )
+
+
+def forget(connection: Connection, space_id: int, keep: int) -> int:
+    """Remove the least recently used vectors beyond ``keep``, and requests given up long ago."""
+    return connection.execute(
+        """
+        DELETE FROM query_embeddings
+        WHERE space_id = %(space)s AND (
+            query_sha256 IN (
+                SELECT query_sha256 FROM query_embeddings
+                WHERE space_id = %(space)s AND embedding IS NOT NULL
+                ORDER BY last_used_at DESC OFFSET %(keep)s)
+            OR embedding IS NULL AND requested_at < now() - interval '1 hour')
+        """,
+        {"space": space_id, "keep": keep},
+    ).rowcount
+
+
+def recent(connection: Connection, space_id: int, limit: int) -> Sequence[str]:
+    """Vectors of the texts used last, as text: what people search for, to measure by."""
+    rows = connection.execute(
+        """
+        SELECT embedding::text FROM query_embeddings
+        WHERE space_id = %s AND embedding IS NOT NULL
+        ORDER BY last_used_at DESC, query_sha256 LIMIT %s
+        """,
+        (space_id, limit),
+    ).fetchall()
+    return [vector for (vector,) in rows]

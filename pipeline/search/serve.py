@@ -13,13 +13,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from pipeline import spaces
 from pipeline.embedders import Embedder
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
+from pipeline.search import query_vectors
 from pipeline.search.query_encoding import embed_query_texts
 from pipeline.spaces import Space
-from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +29,6 @@ CHANNEL = "query_embeddings"
 # Class of the advisory lock ('pqry') that says for which space somebody serves; its second number
 # is the space's. The SQL function is_served() looks for it.
 LOCK_CLASS = 0x70717279
-# Nobody waits for a request any more that is older; text_embedding() opens it again.
-REQUEST_SECONDS = 60
-LEASE_SECONDS = 30
 
 
 @dataclass
@@ -110,13 +109,13 @@ class QueryServer:
             self._model = (space, self._load(space))
         self._connection.run(lambda c: self._announce(c, space.id))
         self.ready.set()
-        claimed = self._connection.run(lambda c: claim(c, space.id, self._batch_size))
+        claimed = self._connection.run(lambda c: query_vectors.claim(c, space.id, self._batch_size))
         if claimed:
             vectors, errors = embed_query_texts(self._model[1], claimed)
             for error in errors.values():
                 logger.warning("a query text cannot be embedded: %s", error.message)
-            refused = {digest: error.message for digest, error in errors.items()}
-            self._connection.run(lambda c: answer(c, space, vectors, refused))
+            refused = {key: error.message for key, error in errors.items()}
+            self._connection.run(lambda c: query_vectors.answer(c, space.id, vectors, refused))
             self.report.batches += 1
             self.report.answered += len(vectors)
             self.report.refused += len(errors)
@@ -125,7 +124,7 @@ class QueryServer:
         if self._since_forgetting > self._cache_size // 20:
             self._since_forgetting = 0
             self.report.forgotten += self._connection.run(
-                lambda c: forget(c, space.id, self._cache_size)
+                lambda c: query_vectors.forget(c, space.id, self._cache_size)
             )
         return len(claimed)
 
@@ -135,73 +134,13 @@ class QueryServer:
             return
         connection.execute("SELECT pg_advisory_unlock_all()")
         connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, space_id))
-        connection.execute(f"LISTEN {CHANNEL}")
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
         self._announced = (connection, space_id)
 
     def _wait(self, connection: Connection) -> None:
         # A notification that arrived since the last look is there already, and ends the wait.
         for _ in connection.notifies(timeout=self._poll_seconds, stop_after=1):
             pass
-
-
-def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]:
-    """Requests nobody else works on, oldest first: SHA-256 -> text."""
-    rows = connection.execute(
-        """
-        WITH waiting AS MATERIALIZED (
-            SELECT space_id, query_sha256 FROM query_embeddings
-            WHERE space_id = %s AND embedding IS NULL AND error IS NULL
-              AND requested_at > now() - make_interval(secs => %s)
-              AND (claimed_until IS NULL OR claimed_until < now())
-            ORDER BY requested_at LIMIT %s
-            FOR UPDATE SKIP LOCKED
-        )
-        UPDATE query_embeddings AS q SET claimed_until = now() + make_interval(secs => %s)
-        FROM waiting AS w
-        WHERE (q.space_id, q.query_sha256) = (w.space_id, w.query_sha256)
-        RETURNING q.query_sha256, q.query
-        """,
-        (space_id, REQUEST_SECONDS, limit, LEASE_SECONDS),
-    ).fetchall()
-    return {bytes(digest): query for digest, query in rows}
-
-
-def answer(
-    connection: Connection, space: Space, vectors: dict[bytes, Vectors], errors: dict[bytes, str]
-) -> None:
-    """Write the vectors and the refusals; who waits polls for them."""
-    connection.execute(
-        """
-        UPDATE query_embeddings AS q
-        SET embedding = a.embedding, error = a.error, claimed_until = NULL,
-            embedded_at = CASE WHEN a.error IS NULL THEN now() END
-        FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (digest, embedding, error)
-        WHERE q.space_id = %s AND q.query_sha256 = a.digest AND q.embedding IS NULL
-        """,
-        (
-            [*vectors, *errors],
-            ["[" + ",".join(map(repr, v.tolist())) + "]" for v in vectors.values()]
-            + [None] * len(errors),
-            [None] * len(vectors) + list(errors.values()),
-            space.id,
-        ),
-    )
-
-
-def forget(connection: Connection, space_id: int, keep: int) -> int:
-    """Remove the least recently used vectors beyond ``keep``, and requests given up long ago."""
-    return connection.execute(
-        """
-        DELETE FROM query_embeddings
-        WHERE space_id = %(space)s AND (
-            query_sha256 IN (
-                SELECT query_sha256 FROM query_embeddings
-                WHERE space_id = %(space)s AND embedding IS NOT NULL
-                ORDER BY last_used_at DESC OFFSET %(keep)s)
-            OR embedding IS NULL AND requested_at < now() - interval '1 hour')
-        """,
-        {"space": space_id, "keep": keep},
-    ).rowcount
 
 
 def configure_loopback(

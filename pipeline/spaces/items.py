@@ -146,7 +146,7 @@ class Writer:
             """
         ).format(
             table=self.space.table(modality),
-            array=sql.SQL(f"{self.space.vector_type}[]"),
+            array=sql.SQL("{}[]").format(sql.Identifier(self.space.vector_type)),
             # A source item that changed its modality leaves its old items behind.
             moved=sql.SQL(" ").join(
                 sql.SQL(

@@ -15,6 +15,11 @@ from pipeline.postgres.connections import Connection
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
+_IS_UNIT_VECTOR = {
+    "halfvec": sql.SQL("abs(l2_norm(embedding) - 1) < 0.01"),
+    "vector": sql.SQL("abs(vector_norm(embedding) - 1) < 0.01"),
+}
+
 
 @dataclass(frozen=True)
 class Space:
@@ -55,18 +60,19 @@ class Space:
     @property
     def is_unit_vector(self) -> sql.SQL:
         """The condition that each table's CHECK holds: a zero vector would never be found."""
-        norm = "l2_norm" if self.vector_type == "halfvec" else "vector_norm"  # pgvector's names
-        return sql.SQL(f"abs({norm}(embedding) - 1) < 0.01")
+        return _IS_UNIT_VECTOR[self.vector_type]
 
     @property
-    def column_type(self) -> sql.SQL:
-        """Such as ``halfvec(512)``; both parts were checked when the space was created."""
-        return sql.SQL(f"{self.vector_type}({self.dimensions:d})")
+    def column_type(self) -> sql.Composed:
+        """Such as ``halfvec(512)``."""
+        return sql.SQL("{}({})").format(
+            sql.Identifier(self.vector_type), sql.Literal(self.dimensions)
+        )
 
     @property
-    def operators(self) -> sql.SQL:
+    def operators(self) -> sql.Identifier:
         """The operator class of the space's HNSW indexes."""
-        return sql.SQL(f"{self.vector_type}_cosine_ops")
+        return sql.Identifier(f"{self.vector_type}_cosine_ops")
 
 
 _COLUMNS = sql.SQL(

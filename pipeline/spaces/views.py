@@ -91,25 +91,23 @@ def check_recreatable(views: list[DependentView]) -> None:
 
 def drop_views(connection: Connection, views: list[DependentView]) -> None:
     for view in reversed(views):
-        connection.execute(f"DROP VIEW {view.name}")
+        connection.execute(sql.SQL("DROP VIEW {}").format(sql.SQL(view.name)))
 
 
 def recreate_views(connection: Connection, views: list[DependentView]) -> None:
     """As they were: definition, options, owner, comment and rights. Names were quoted by the
     database itself."""
     for view in views:
-        options = f"WITH ({', '.join(view.options)})" if view.options else ""
-        statements = [
-            f"CREATE VIEW {view.name} {options} AS {view.definition}",
-            f"ALTER VIEW {view.name} OWNER TO {view.owner}",
-            *view.grants,
+        name, options = sql.SQL(view.name), sql.SQL(", ").join(map(sql.SQL, view.options))
+        statements: list[sql.SQL | sql.Composed] = [
+            sql.SQL("CREATE VIEW {} {} AS {}").format(
+                name,
+                sql.SQL("WITH ({})").format(options) if view.options else sql.SQL(""),
+                sql.SQL(view.definition),
+            ),
+            sql.SQL("ALTER VIEW {} OWNER TO {}").format(name, sql.SQL(view.owner)),
+            *map(sql.SQL, view.grants),
+            sql.SQL("COMMENT ON VIEW {} IS {}").format(name, sql.Literal(view.comment)),
         ]
         for statement in statements:
             connection.execute(statement)
-        if view.comment is not None:
-            connection.execute(
-                sql.SQL("COMMENT ON VIEW {} IS {}").format(
-                    sql.SQL(view.name),
-                    sql.Literal(view.comment),
-                )
-            )

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION classify_items(
+CREATE OR REPLACE FUNCTION @schema@.classify_items(
     labels   text[],
     template text     DEFAULT 'a photo of a {}',
     items    bigint[] DEFAULT NULL,
@@ -9,11 +9,11 @@ RETURNS TABLE (id bigint, label text, probability real, similarity real, rank in
 -- Zero-shot classification as in the CLIP paper (Radford et al. 2021, section 3.1): one prompt per
 -- label, softmax over the labels with the temperature the model was trained with.
 LANGUAGE plpgsql STABLE ROWS 1000
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    prompts halfvec[];
+    prompts @vector@.halfvec[];
     scale   float8;
 BEGIN
     IF coalesce(cardinality(labels), 0) = 0 OR array_position(labels, NULL) IS NOT NULL THEN
@@ -25,8 +25,8 @@ BEGIN
             ERRCODE = 'invalid_parameter_value', HINT = 'template => ''a photo of a {}''';
     END IF;
     SELECT (s.description ->> 'logit_scale')::float8 INTO scale
-    FROM embedding_spaces AS s WHERE s.state = 'active';
-    SELECT text_embeddings(array_agg(replace(template, '{}', l) ORDER BY n)) INTO prompts
+    FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';
+    SELECT @schema@.text_embeddings(array_agg(replace(template, '{}', l) ORDER BY n)) INTO prompts
     FROM unnest(labels) WITH ORDINALITY AS u (l, n);
     RETURN QUERY
     SELECT c.id, c.label,
@@ -36,9 +36,11 @@ BEGIN
     FROM (
         SELECT i.id, u.label, u.n, u.similarity, scale * u.similarity AS logit,
                scale * max(u.similarity) OVER (PARTITION BY i.id) AS highest
-        FROM multimodal_items AS i
+        FROM @schema@.multimodal_items AS i
         CROSS JOIN LATERAL (
-            SELECT labels[n] AS label, n, 1 - (i.embedding::halfvec <=> prompts[n]) AS similarity
+            SELECT labels[n] AS label, n,
+                   1 - (i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) prompts[n])
+                       AS similarity
             FROM generate_subscripts(labels, 1) AS n
         ) AS u
         WHERE (items IS NULL AND i.modality = classify_items.modality OR i.id = ANY (items))
@@ -46,6 +48,6 @@ BEGIN
     ) AS c
     WINDOW of_item AS (PARTITION BY c.id);
 END $$;
-COMMENT ON FUNCTION classify_items(text[], text, bigint[], text, jsonb) IS
+COMMENT ON FUNCTION @schema@.classify_items(text[], text, bigint[], text, jsonb) IS
     'Zero-shot labels: for the items given, or for all of a modality, every label with its '
     'probability; rank 1 is the label. Or lateral, with items => ARRAY[i.id].';

@@ -1,21 +1,19 @@
 -- Words and vectors together: exact names and numbers come from full text, meaning from vectors.
 
-CREATE OR REPLACE FUNCTION item_document(modality text, content_ref text, metadata jsonb)
+CREATE OR REPLACE FUNCTION @schema@.item_document(modality text, content_ref text, metadata jsonb)
 RETURNS tsvector
--- Immutable, as an index on source_items is made of it: another text search configuration or other
--- keys need a migration that builds the index anew. Cut where a tsvector would refuse (1 MB).
+-- Immutable, as an index on source_items is made of it (sql/schema/full_text_index.sql). So it may
+-- ask no table which modalities are words: it is text. Cut where a tsvector would refuse (1 MB).
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$
-    SELECT to_tsvector('pg_catalog.english', left(concat_ws(' ',
-        metadata ->> 'title', metadata ->> 'caption', metadata ->> 'description',
-        metadata ->> 'alt', metadata ->> 'tags',
-        CASE WHEN modality = 'text' THEN content_ref END), 100000))
-$$;
-COMMENT ON FUNCTION item_document(text, text, jsonb) IS
+RETURN to_tsvector('pg_catalog.english', left(concat_ws(' ',
+    metadata ->> 'title', metadata ->> 'caption', metadata ->> 'description',
+    metadata ->> 'alt', metadata ->> 'tags',
+    CASE WHEN modality = 'text' THEN content_ref END), 100000));
+COMMENT ON FUNCTION @schema@.item_document(text, text, jsonb) IS
     'What full text finds of a source item: its text, and title, caption, description, alt and '
     'tags of its metadata.';
 
-CREATE OR REPLACE FUNCTION hybrid_search(
+CREATE OR REPLACE FUNCTION @schema@.hybrid_search(
     query         text,
     modality      text[]  DEFAULT NULL,
     k             integer DEFAULT 10,
@@ -25,13 +23,13 @@ CREATE OR REPLACE FUNCTION hybrid_search(
     candidates    integer DEFAULT NULL,
     ranking       text    DEFAULT 'calibrated'
 )
-RETURNS SETOF hybrid_match
+RETURNS SETOF @schema@.hybrid_match
 LANGUAGE plpgsql STABLE ROWS 10
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 DECLARE
-    probe halfvec := text_embedding(query);
+    probe @vector@.halfvec := @schema@.text_embedding(query);
     words tsquery := websearch_to_tsquery('pg_catalog.english', query);
     n     integer := coalesce(candidates, greatest(4 * k, 50));
 BEGIN
@@ -43,15 +41,16 @@ BEGIN
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
                m.rank
-        FROM search_items(embedding => probe, modality => hybrid_search.modality, k => n,
+        FROM @schema@.search_items(embedding => probe, modality => hybrid_search.modality, k => n,
             filter => hybrid_search.filter, ranking => hybrid_search.ranking,
             query_modality => 'text') AS m
     ),
     found AS MATERIALIZED (
         SELECT s.id AS source_id,
-               ts_rank_cd(item_document(s.modality, s.content_ref, s.metadata), words) AS weight
-        FROM source_items AS s
-        WHERE item_document(s.modality, s.content_ref, s.metadata) @@ words
+               ts_rank_cd(@schema@.item_document(s.modality, s.content_ref, s.metadata), words)
+                   AS weight
+        FROM @schema@.source_items AS s
+        WHERE @schema@.item_document(s.modality, s.content_ref, s.metadata) @@ words
           AND (hybrid_search.modality IS NULL OR s.modality = ANY (hybrid_search.modality))
           AND s.metadata @> hybrid_search.filter
         ORDER BY weight DESC, s.id LIMIT n
@@ -60,9 +59,10 @@ BEGIN
         SELECT i.*, row_number() OVER (ORDER BY found.weight DESC, found.source_id)::integer AS rank
         FROM found CROSS JOIN LATERAL (
             SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata,
-                   (1 - (i.embedding::halfvec <=> probe))::real AS similarity
-            FROM multimodal_items AS i WHERE i.source_id = found.source_id
-            ORDER BY i.embedding::halfvec <=> probe LIMIT 1
+                   (1 - (i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe))::real
+                       AS similarity
+            FROM @schema@.multimodal_items AS i WHERE i.source_id = found.source_id
+            ORDER BY i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe LIMIT 1
         ) AS i
     ),
     -- Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), with their 60.
@@ -82,6 +82,7 @@ BEGIN
            f.vector_rank, f.text_rank, f.score::real
     FROM fused AS f ORDER BY 1 LIMIT k;
 END $$;
-COMMENT ON FUNCTION hybrid_search(text, text[], integer, jsonb, real, real, integer, text) IS
+COMMENT ON FUNCTION
+    @schema@.hybrid_search(text, text[], integer, jsonb, real, real, integer, text) IS
     'The k items best by meaning and by words together (reciprocal rank fusion); the query may '
     'hold "a phrase", -word and or, as in web search.';

@@ -4,9 +4,9 @@
 -- Where the functions' owner is a superuser (the embedded server), it goes through the Unix
 -- socket. Any other owner needs a password, since dblink asks for one: CALL configure_loopback().
 
-CREATE OR REPLACE FUNCTION loopback_connection() RETURNS text
+CREATE OR REPLACE FUNCTION @schema@.loopback_connection() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     sockets text;
@@ -35,27 +35,27 @@ BEGIN
                      ('options', '-c default_transaction_read_only=off')) AS o (name, value)
     );
 END $$;
-COMMENT ON FUNCTION loopback_connection() IS
+COMMENT ON FUNCTION @schema@.loopback_connection() IS
     'How the server reaches itself: the foreign server pipeline_loopback, else the Unix socket; '
     'null: neither.';
 
-CREATE OR REPLACE FUNCTION text_embeddings_by_loopback(queries text[], timeout interval)
-RETURNS halfvec[]
+CREATE OR REPLACE FUNCTION @schema@.text_embeddings_by_loopback(queries text[], timeout interval)
+RETURNS @vector@.halfvec[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     dblink  text := (SELECT extnamespace::regnamespace::text FROM pg_extension
                      WHERE extname = 'dblink');
     reached boolean := false;
     target  text;
-    answers halfvec[];
+    answers @vector@.halfvec[];
     code    text;
     message text;
     advice  text;
 BEGIN
     -- Committed since the calling statement began, perhaps by another part of it.
-    answers := cached_query_embeddings(queries);
+    answers := @schema@.cached_query_embeddings(queries);
     IF array_position(answers, NULL) IS NULL THEN
         RETURN answers;
     END IF;
@@ -63,7 +63,7 @@ BEGIN
         RAISE EXCEPTION 'the query has no vector yet, and a standby cannot ask for one' USING
             ERRCODE = 'MM005', HINT = 'Search for it on the primary once; then it is found here.';
     END IF;
-    target := loopback_connection();
+    target := @schema@.loopback_connection();
     IF dblink IS NULL OR target IS NULL THEN
         RAISE EXCEPTION 'the query has no vector yet, and %', CASE
             WHEN dblink IS NULL THEN 'dblink, which could ask for one, is not installed'
@@ -80,12 +80,13 @@ BEGIN
         EXECUTE format('SELECT %s.dblink_connect(''pipeline_loopback'', $1)', dblink) USING target;
         reached := true;
         EXECUTE format('SELECT %s.dblink_exec(''pipeline_loopback'', $1)', dblink)
-            USING format('SET search_path = %s', current_setting('search_path'));
+            USING 'SET search_path = pg_catalog, pg_temp';
         EXECUTE format('SELECT %s.dblink_exec(''pipeline_loopback'', $1)', dblink)
-            USING format('CALL embed_queries(%L::text[], %L::interval)', queries, timeout);
+            USING format('CALL @schema@.embed_queries(%L::text[], %L::interval)', queries, timeout);
         EXECUTE format('SELECT answers FROM %s.dblink(''pipeline_loopback'', $1) '
-                       'AS t (answers halfvec[])', dblink)
-            INTO answers USING format('SELECT cached_query_embeddings(%L::text[])', queries);
+                       'AS t (answers @vector@.halfvec[])', dblink)
+            INTO answers
+            USING format('SELECT @schema@.cached_query_embeddings(%L::text[])', queries);
         EXECUTE format('SELECT %s.dblink_disconnect(''pipeline_loopback'')', dblink);
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
@@ -102,49 +103,50 @@ BEGIN
     END;
     RETURN answers;
 END $$;
-COMMENT ON FUNCTION text_embeddings_by_loopback(text[], interval) IS
+COMMENT ON FUNCTION @schema@.text_embeddings_by_loopback(text[], interval) IS
     'The vectors of texts that the cache lacks, asked for through the loop-back connection.';
 
-CREATE OR REPLACE FUNCTION touch_query_embeddings(queries text[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.touch_query_embeddings(queries text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     dblink text := (SELECT extnamespace::regnamespace::text FROM pg_extension
                     WHERE extname = 'dblink');
-    target text := loopback_connection();
+    target text := @schema@.loopback_connection();
 BEGIN
     IF dblink IS NULL OR target IS NULL OR pg_is_in_recovery() THEN
         RETURN;  -- then the cache forgets in the order of asking
     END IF;
     EXECUTE format('SELECT FROM %s.dblink($1, $2) AS t (touched text)', dblink)
         USING target, format(
-            'UPDATE %s AS q SET last_used_at = now() FROM %s AS s '
+            'UPDATE @schema@.query_embeddings AS q SET last_used_at = pg_catalog.now() '
+            'FROM @schema@.embedding_spaces AS s '
             'WHERE s.state = ''active'' AND q.space_id = s.id AND q.query_sha256 IN '
-            '(SELECT sha256(convert_to(t, ''UTF8'')) FROM unnest(%L::text[]) AS t) '
-            'AND q.last_used_at < now() - interval ''1 hour'' RETURNING ''touched''',
-            'query_embeddings'::regclass, 'embedding_spaces'::regclass, queries);
+            '(SELECT @schema@.query_key(t) FROM pg_catalog.unnest(%L::text[]) AS t) '
+            'AND q.last_used_at < pg_catalog.now() - interval ''1 hour'' RETURNING ''touched''',
+            queries);
 EXCEPTION WHEN OTHERS THEN
     NULL;  -- a search does not fail because its use could not be noted
 END $$;
-COMMENT ON FUNCTION touch_query_embeddings(text[]) IS
+COMMENT ON FUNCTION @schema@.touch_query_embeddings(text[]) IS
     'Notes that these texts were used now, for the cache to keep them.';
 
-REVOKE EXECUTE ON FUNCTION loopback_connection(), touch_query_embeddings(text[]),
-    text_embeddings_by_loopback(text[], interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @schema@.loopback_connection(), @schema@.touch_query_embeddings(text[]),
+    @schema@.text_embeddings_by_loopback(text[], interval) FROM PUBLIC;
 
-CREATE OR REPLACE PROCEDURE configure_loopback(
+CREATE OR REPLACE PROCEDURE @schema@.configure_loopback(
     password text,
     username text DEFAULT NULL,
     host     text DEFAULT '127.0.0.1',
     port     integer DEFAULT NULL
 )
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     functions_owner text := (SELECT pg_get_userbyid(proowner) FROM pg_proc
-                             WHERE oid = 'text_embedding(text, interval)'::regprocedure);
+                             WHERE oid = '@schema@.text_embedding(text, interval)'::regprocedure);
     options         text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_foreign_data_wrapper WHERE fdwname = 'dblink_fdw') THEN
@@ -172,6 +174,6 @@ BEGIN
         'OPTIONS (user %L, password %L)',
         functions_owner, coalesce(username, functions_owner), password);
 END $$;
-COMMENT ON PROCEDURE configure_loopback(text, text, text, integer) IS
+COMMENT ON PROCEDURE @schema@.configure_loopback(text, text, text, integer) IS
     'Lets text_embedding() connect to this server by password, as the functions'' owner or as '
     'username. Kept in a user mapping that the owner alone may see; call it anew after a change.';

@@ -1,4 +1,4 @@
-CREATE OR REPLACE FUNCTION near_duplicates(
+CREATE OR REPLACE FUNCTION @schema@.near_duplicates(
     threshold  real    DEFAULT 0.95,
     modality   text    DEFAULT 'image',
     filter     jsonb   DEFAULT '{}',
@@ -11,7 +11,7 @@ RETURNS TABLE (
 -- `neighbours` near duplicates is paired with the nearest of them only; the others mostly pair
 -- with each other.
 LANGUAGE plpgsql STABLE ROWS 1000
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET hnsw.iterative_scan = relaxed_order
 SET enable_seqscan = on
 SET jit = off
@@ -26,12 +26,13 @@ BEGIN
         SELECT DISTINCT ON (1, 2) least(a.id, b.id), greatest(a.id, b.id), (1 - b.distance)::real,
             CASE WHEN a.id < b.id THEN a.content_ref ELSE b.content_ref END,
             CASE WHEN a.id < b.id THEN b.content_ref ELSE a.content_ref END
-        FROM multimodal_items AS a
+        FROM @schema@.multimodal_items AS a
         CROSS JOIN LATERAL (
-            SELECT i.id, i.content_ref, i.source_id, i.embedding <=> a.embedding AS distance
-            FROM multimodal_items AS i
+            SELECT i.id, i.content_ref, i.source_id,
+                i.embedding OPERATOR(@vector@.<=>) a.embedding AS distance
+            FROM @schema@.multimodal_items AS i
             WHERE i.modality = %1$L
-            ORDER BY i.embedding <=> a.embedding
+            ORDER BY i.embedding OPERATOR(@vector@.<=>) a.embedding
             LIMIT %2$s  -- the item itself is among them
         ) AS b
         WHERE a.modality = %1$L AND a.metadata @> $1
@@ -39,5 +40,5 @@ BEGIN
         ORDER BY 1, 2
         $sql$, modality, neighbours + 1) USING filter, threshold;
 END $$;
-COMMENT ON FUNCTION near_duplicates(real, text, jsonb, integer) IS
+COMMENT ON FUNCTION @schema@.near_duplicates(real, text, jsonb, integer) IS
     'Pairs of items of one modality whose similarity reaches the threshold, each pair once.';

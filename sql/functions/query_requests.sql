@@ -2,9 +2,9 @@
 -- notification that wakes `pipeline serve`. What writes runs with the owner's rights, so that who
 -- may search needs no right on the table, and nobody reads what others searched for.
 
-CREATE OR REPLACE FUNCTION is_served(space integer) RETURNS boolean
+CREATE OR REPLACE FUNCTION @schema@.is_served(space integer) RETURNS boolean
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
     -- A server holds this advisory lock (class 'pqry') while its model is loaded, and loses it
     -- with its connection.
@@ -15,31 +15,32 @@ AS $$
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
 $$;
-COMMENT ON FUNCTION is_served(integer) IS
+COMMENT ON FUNCTION @schema@.is_served(integer) IS
     'Whether some `pipeline serve` answers for this embedding space now.';
 
-CREATE OR REPLACE FUNCTION cached_query_embeddings(queries text[]) RETURNS halfvec[]
+CREATE OR REPLACE FUNCTION @schema@.cached_query_embeddings(queries text[])
+RETURNS @vector@.halfvec[]
 -- Volatile, so that it sees what was committed after the calling statement began.
 LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(array_agg(q.embedding ORDER BY asked.n), '{}')
     FROM unnest(queries) WITH ORDINALITY AS asked (query, n)
-    LEFT JOIN embedding_spaces AS s ON s.state = 'active'
-    LEFT JOIN query_embeddings AS q
-        ON q.space_id = s.id AND q.query_sha256 = sha256(convert_to(asked.query, 'UTF8'))
+    LEFT JOIN @schema@.embedding_spaces AS s ON s.state = 'active'
+    LEFT JOIN @schema@.query_embeddings AS q
+        ON q.space_id = s.id AND q.query_sha256 = @schema@.query_key(asked.query)
 $$;
-COMMENT ON FUNCTION cached_query_embeddings(text[]) IS
+COMMENT ON FUNCTION @schema@.cached_query_embeddings(text[]) IS
     'The cached vectors of these texts in the active space, in their order; null where none is.';
 
-CREATE OR REPLACE FUNCTION ask_for_query_embeddings(queries text[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.ask_for_query_embeddings(queries text[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     space integer;
 BEGIN
-    SELECT id INTO space FROM embedding_spaces WHERE state = 'active';
+    SELECT id INTO space FROM @schema@.embedding_spaces WHERE state = 'active';
     IF space IS NULL THEN
         RAISE EXCEPTION 'no embedding space is active' USING
             ERRCODE = 'MM001',
@@ -53,23 +54,23 @@ BEGIN
         RAISE EXCEPTION 'the query is longer than 10000 bytes' USING
             ERRCODE = 'MM004', HINT = 'Search for a sentence; models read some 77 words at most.';
     END IF;
-    IF array_position(cached_query_embeddings(queries), NULL) IS NULL THEN
+    IF array_position(@schema@.cached_query_embeddings(queries), NULL) IS NULL THEN
         RETURN;
     END IF;
-    IF NOT is_served(space) THEN
+    IF NOT @schema@.is_served(space) THEN
         RAISE EXCEPTION 'nobody serves the active embedding space, so a new text has no vector'
             USING ERRCODE = 'MM002',
             HINT = 'Start `pipeline serve` and try again; texts asked for before need no server.';
     END IF;
     -- A request that is under way is left alone (and not locked); one that failed or was given up
     -- by everybody is opened again.
-    INSERT INTO query_embeddings AS q (space_id, query_sha256, query)
-    SELECT space, sha256(convert_to(asked.query, 'UTF8')), min(asked.query)
+    INSERT INTO @schema@.query_embeddings AS q (space_id, query_sha256, query)
+    SELECT space, @schema@.query_key(asked.query), min(asked.query)
     FROM unnest(queries) AS asked (query)
     WHERE NOT EXISTS (
-        SELECT FROM query_embeddings AS known
+        SELECT FROM @schema@.query_embeddings AS known
         WHERE known.space_id = space
-          AND known.query_sha256 = sha256(convert_to(asked.query, 'UTF8'))
+          AND known.query_sha256 = @schema@.query_key(asked.query)
           AND (known.embedding IS NOT NULL
                OR known.error IS NULL AND known.requested_at > now() - interval '30 s')
     )
@@ -80,12 +81,12 @@ BEGIN
     WHERE q.embedding IS NULL;
     PERFORM pg_notify('query_embeddings', space::text);
 END $$;
-COMMENT ON FUNCTION ask_for_query_embeddings(text[]) IS
+COMMENT ON FUNCTION @schema@.ask_for_query_embeddings(text[]) IS
     'Asks `pipeline serve` for the vectors of these texts; the request counts once committed.';
 
-CREATE OR REPLACE FUNCTION query_embeddings_missing(queries text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION @schema@.query_embeddings_missing(queries text[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     refused record;
@@ -94,9 +95,9 @@ BEGIN
            min(q.error) AS error, min(q.query) FILTER (WHERE q.error IS NOT NULL) AS query
     INTO refused
     FROM unnest(queries) AS asked (query)
-    LEFT JOIN embedding_spaces AS s ON s.state = 'active'
-    LEFT JOIN query_embeddings AS q
-        ON q.space_id = s.id AND q.query_sha256 = sha256(convert_to(asked.query, 'UTF8'));
+    LEFT JOIN @schema@.embedding_spaces AS s ON s.state = 'active'
+    LEFT JOIN @schema@.query_embeddings AS q
+        ON q.space_id = s.id AND q.query_sha256 = @schema@.query_key(asked.query);
     IF refused.error IS NOT NULL THEN
         RAISE EXCEPTION 'the query "%" cannot be embedded: %', left(refused.query, 100),
             refused.error
@@ -104,44 +105,45 @@ BEGIN
     END IF;
     RETURN refused.missing;
 END $$;
-COMMENT ON FUNCTION query_embeddings_missing(text[]) IS
+COMMENT ON FUNCTION @schema@.query_embeddings_missing(text[]) IS
     'How many of these texts have no vector yet. Raises what the server said against one.';
 
--- A procedure with COMMIT may neither set a search path nor run with its owner's rights: it finds
--- the functions above on the caller's search path.
-CREATE OR REPLACE PROCEDURE embed_queries(queries text[], timeout interval DEFAULT '10 s')
+-- A procedure with COMMIT may neither set a search path nor run with its owner's rights: it names
+-- PostgreSQL's functions in full as well.
+CREATE OR REPLACE PROCEDURE @schema@.embed_queries(queries text[], timeout interval DEFAULT '10 s')
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    began  timestamptz := clock_timestamp();
+    began  timestamptz := pg_catalog.clock_timestamp();
     pause  double precision := 0.002;
 BEGIN
-    PERFORM ask_for_query_embeddings(queries);
+    PERFORM @schema@.ask_for_query_embeddings(queries);
     COMMIT;
-    WHILE query_embeddings_missing(queries) > 0 LOOP
-        IF clock_timestamp() > began + timeout THEN
+    WHILE @schema@.query_embeddings_missing(queries) > 0 LOOP
+        IF pg_catalog.clock_timestamp() > began + timeout THEN
             RAISE EXCEPTION 'no vector for the query within %', timeout USING
                 ERRCODE = 'MM003',
                 HINT = '`pipeline serve` runs but is busy, or its model is slow: try again, or '
                        'give a longer timeout => ''60 s''.';
         END IF;
         COMMIT;  -- holds no snapshot while it waits
-        PERFORM pg_sleep(pause);
+        PERFORM pg_catalog.pg_sleep(pause);
         pause := least(pause * 1.2, 0.05);
     END LOOP;
 END $$;
-COMMENT ON PROCEDURE embed_queries(text[], interval) IS
+COMMENT ON PROCEDURE @schema@.embed_queries(text[], interval) IS
     'Has the vectors of these texts made and cached. Not inside a transaction.';
 
-CREATE OR REPLACE PROCEDURE embed_query(query text, timeout interval DEFAULT '10 s')
+CREATE OR REPLACE PROCEDURE @schema@.embed_query(query text, timeout interval DEFAULT '10 s')
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    CALL embed_queries(ARRAY[query], timeout);
+    CALL @schema@.embed_queries(ARRAY[query], timeout);
 END $$;
-COMMENT ON PROCEDURE embed_query(text, interval) IS
+COMMENT ON PROCEDURE @schema@.embed_query(text, interval) IS
     'Has the vector of a text made and cached, where dblink is missing: CALL embed_query(''a red '
     'bicycle''), then text_embedding(''a red bicycle'') finds it. Not inside a transaction.';
 
-REVOKE EXECUTE ON FUNCTION cached_query_embeddings(text[]), ask_for_query_embeddings(text[]),
-    query_embeddings_missing(text[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @schema@.cached_query_embeddings(text[]),
+    @schema@.ask_for_query_embeddings(text[]), @schema@.query_embeddings_missing(text[])
+    FROM PUBLIC;

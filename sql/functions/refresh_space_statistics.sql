@@ -1,18 +1,19 @@
-CREATE OR REPLACE FUNCTION refresh_space_statistics(space text DEFAULT NULL)
+CREATE OR REPLACE FUNCTION @schema@.refresh_space_statistics(space text DEFAULT NULL)
 RETURNS TABLE (space_name text, of_modality text, items bigint)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known  record;
-    centre halfvec;
+    centre @vector@.halfvec;
     pages  bigint;
     sample text;
 BEGIN
     FOR known IN
         SELECT s.id, s.name, m.modality,
-               to_regclass(format('multimodal_items_%s_s%s', m.modality, s.id)) AS items_table
-        FROM embedding_spaces AS s JOIN space_modalities AS m ON m.space_id = s.id
+               @schema@.items_table(s.id, m.modality) AS items_table
+        FROM @schema@.embedding_spaces AS s
+        JOIN @schema@.space_modalities AS m ON m.space_id = s.id
         WHERE s.state <> 'retired' AND (space IS NULL OR s.name = space)
         ORDER BY s.id, m.modality
     LOOP
@@ -22,8 +23,9 @@ BEGIN
         sample := CASE WHEN pages > 25000
                        THEN format('TABLESAMPLE SYSTEM (%s)', 100.0 * 25000 / pages) END;
         EXECUTE format('SELECT count(*) FROM %s', known.items_table) INTO items;
-        EXECUTE format('SELECT avg(embedding) FROM %s %s', known.items_table, sample) INTO centre;
-        UPDATE space_modalities AS m
+        EXECUTE format('SELECT @vector@.avg(embedding) FROM %s %s', known.items_table, sample)
+            INTO centre;
+        UPDATE @schema@.space_modalities AS m
         SET item_count = items, mean = centre, measured_at = now()
         WHERE m.space_id = known.id AND m.modality = known.modality;
         space_name := known.name;
@@ -31,6 +33,6 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION refresh_space_statistics(text) IS
+COMMENT ON FUNCTION @schema@.refresh_space_statistics(text) IS
     'Counts the items and takes their mean vector, per modality of the spaces in use: what '
     'calibrated ranking and the choice between index and exact search go by.';

@@ -4,17 +4,17 @@
 -- The candidates' statement is put together as text: with the modality as a literal the planner
 -- sees one partition, and with the limit as a number it sees that the index pays.
 
-CREATE OR REPLACE FUNCTION has_few_matches(modality text, filter jsonb, few bigint)
+CREATE OR REPLACE FUNCTION @schema@.has_few_matches(modality text, filter jsonb, few bigint)
 RETURNS boolean
 -- Volatile only because EXPLAIN is not allowed otherwise. Runs with the caller's rights, so that
 -- row-level security counts.
 LANGUAGE plpgsql VOLATILE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = on
 AS $$
 DECLARE
-    matches text := format('FROM multimodal_items WHERE modality = %L AND metadata @> %L',
-                           modality, filter);
+    matches text := format('FROM @schema@.multimodal_items '
+                           'WHERE modality = %L AND metadata @> %L', modality, filter);
     plan    jsonb;
     answer  boolean;
 BEGIN
@@ -29,28 +29,29 @@ BEGIN
         INTO answer;
     RETURN answer;
 END $$;
-COMMENT ON FUNCTION has_few_matches(text, jsonb, bigint) IS
+COMMENT ON FUNCTION @schema@.has_few_matches(text, jsonb, bigint) IS
     'Whether at most so many items of the modality match the filter.';
 
-CREATE OR REPLACE FUNCTION modality_means(
-    space integer, OUT modalities text[], OUT means vector[], OUT sampled boolean)
+CREATE OR REPLACE FUNCTION @schema@.modality_means(
+    space integer, OUT modalities text[], OUT means @vector@.vector[], OUT sampled boolean)
 -- The mean vector of every modality that has items; where no statistics were taken yet, the mean
 -- of a thousand items.
 LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known record;
-    mean  vector;
+    mean  @vector@.vector;
 BEGIN
     sampled := false;
     FOR known IN
-        SELECT m.modality, m.mean::vector AS mean, m.item_count
-        FROM space_modalities AS m WHERE m.space_id = space ORDER BY m.modality
+        SELECT m.modality, m.mean::@vector@.vector AS mean, m.item_count
+        FROM @schema@.space_modalities AS m WHERE m.space_id = space ORDER BY m.modality
     LOOP
         mean := known.mean;
         IF mean IS NULL THEN
-            EXECUTE format('SELECT avg(e::vector) FROM (SELECT embedding FROM multimodal_items '
+            EXECUTE format('SELECT @vector@.avg(e::@vector@.vector) FROM ('
+                           'SELECT embedding FROM @schema@.multimodal_items '
                            'WHERE modality = %L LIMIT 1000) AS sample (e)', known.modality)
                 INTO mean;
             sampled := sampled OR mean IS NOT NULL;
@@ -61,12 +62,12 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION modality_means(integer) IS
+COMMENT ON FUNCTION @schema@.modality_means(integer) IS
     'The mean vectors that calibrated ranking subtracts, per modality that has items.';
 
-CREATE OR REPLACE FUNCTION search_items(
+CREATE OR REPLACE FUNCTION @schema@.search_items(
     query          text    DEFAULT NULL,
-    embedding      halfvec DEFAULT NULL,
+    embedding      @vector@.halfvec DEFAULT NULL,
     like_item      bigint  DEFAULT NULL,
     modality       text[]  DEFAULT NULL,
     k              integer DEFAULT 10,
@@ -75,10 +76,10 @@ CREATE OR REPLACE FUNCTION search_items(
     ranking        text    DEFAULT 'calibrated',
     query_modality text    DEFAULT NULL
 )
-RETURNS SETOF item_match
+RETURNS SETOF @schema@.item_match
 -- Volatile, so that each statement below sees what is committed by then: see the first of them.
 LANGUAGE plpgsql VOLATILE ROWS 10
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 -- Set anew below, and set back when the function ends.
 SET hnsw.ef_search = 100
 SET hnsw.iterative_scan = relaxed_order
@@ -89,18 +90,18 @@ AS $$
 DECLARE
     active     record;
     asked      record;
-    probe      halfvec;   -- the query's vector
+    probe      @vector@.halfvec;  -- the query's vector
     of_query   text;      -- its modality
     itself     bigint;    -- the source item of like_item, which is not among its own neighbours
     modalities text[];
-    means      vector[];
-    centred    vector;    -- the query less the mean of its modality
+    means      @vector@.vector[];
+    centred    @vector@.vector;   -- the query less the mean of its modality
     filtered   boolean := filter <> '{}';
     exact      boolean[]; -- per modality: every match is compared, no index
     candidates integer;
     pieces     text := '';
     statement  text;
-    result     item_match[];
+    result     @schema@.item_match[];
     more       boolean;
     comparand  text;
     n          integer;
@@ -127,9 +128,9 @@ BEGIN
     END IF;
 
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
-    PERFORM FROM multimodal_items LIMIT 0;
+    PERFORM FROM @schema@.multimodal_items LIMIT 0;
     SELECT s.id, s.dimensions, s.vector_type, s.ef_search INTO active
-    FROM embedding_spaces AS s WHERE s.state = 'active';
+    FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';
     IF active IS NULL THEN
         RAISE EXCEPTION 'no embedding space is active' USING
             ERRCODE = 'MM001',
@@ -141,7 +142,7 @@ BEGIN
            ) AS chosen,
            max(m.item_count) AS items
     INTO asked
-    FROM space_modalities AS m WHERE m.space_id = active.id;
+    FROM @schema@.space_modalities AS m WHERE m.space_id = active.id;
     modalities := asked.chosen;
     IF NOT coalesce(modality <@ asked.known AND cardinality(modality) > 0, true) THEN
         RAISE EXCEPTION 'there is no modality %', modality USING
@@ -151,19 +152,20 @@ BEGIN
 
     -- The query's vector.
     IF query IS NOT NULL THEN
-        probe := text_embedding(query);
+        probe := @schema@.text_embedding(query);
         of_query := 'text';
     ELSIF like_item IS NOT NULL THEN
         SELECT i.embedding, i.modality, i.source_id INTO probe, of_query, itself
-        FROM multimodal_items AS i WHERE i.id = like_item;
+        FROM @schema@.multimodal_items AS i WHERE i.id = like_item;
         IF probe IS NULL THEN
             RAISE EXCEPTION 'there is no item %', like_item USING
-                ERRCODE = 'no_data_found', HINT = 'Items have their numbers in multimodal_items.id.';
+                ERRCODE = 'no_data_found',
+                HINT = 'Items have their numbers in multimodal_items.id.';
         END IF;
     ELSE
-        IF vector_dims(embedding) <> active.dimensions THEN
+        IF @vector@.vector_dims(embedding) <> active.dimensions THEN
             RAISE EXCEPTION 'the embedding has % dimensions, the active space %',
-                vector_dims(embedding), active.dimensions
+                @vector@.vector_dims(embedding), active.dimensions
                 USING ERRCODE = 'data_exception',
                 HINT = 'Only vectors of the active space''s model can be compared.';
         END IF;
@@ -175,9 +177,9 @@ BEGIN
     IF ranking = 'calibrated' AND cardinality(modalities) > 1 THEN
         DECLARE
             known record;
-            own   vector;
+            own   @vector@.vector;
         BEGIN
-            SELECT * INTO known FROM modality_means(active.id);
+            SELECT * INTO known FROM @schema@.modality_means(active.id);
             SELECT array_agg(u.m ORDER BY u.n), array_agg(known.means[u.n] ORDER BY u.n)
             INTO modalities, means
             FROM unnest(known.modalities) WITH ORDINALITY AS u (m, n)
@@ -188,10 +190,11 @@ BEGIN
                 -- A vector from outside is of the modality in whose cone it lies.
                 SELECT known.means[u.n] INTO own
                 FROM unnest(known.modalities) WITH ORDINALITY AS u (m, n)
-                ORDER BY u.m IS DISTINCT FROM of_query, known.means[u.n] <=> probe::vector
+                ORDER BY u.m IS DISTINCT FROM of_query,
+                    known.means[u.n] OPERATOR(@vector@.<=>) probe::@vector@.vector
                 LIMIT 1;
-                centred := probe::vector - own;
-                IF vector_norm(centred) < 0.001 THEN
+                centred := probe::@vector@.vector OPERATOR(@vector@.-) own;
+                IF @vector@.vector_norm(centred) < 0.001 THEN
                     centred := NULL;  -- the mean itself: nothing is left to compare
                 END IF;
                 IF known.sampled THEN
@@ -204,8 +207,8 @@ BEGIN
 
     -- Text queries on images, say, are unlike what the graph was built of and need more.
     SELECT max(coalesce(t.ef_search, m.ef_search, active.ef_search)) INTO tuned
-    FROM space_modalities AS m
-    LEFT JOIN space_tunings AS t
+    FROM @schema@.space_modalities AS m
+    LEFT JOIN @schema@.space_tunings AS t
         ON t.space_id = m.space_id AND t.item_modality = m.modality
         AND t.query_modality = coalesce(of_query, t.query_modality)
     WHERE m.space_id = active.id AND m.modality = ANY (modalities);
@@ -213,8 +216,9 @@ BEGIN
     -- Exact search where it is faster: its cost grows with the matches m, that of the index with
     -- k * items / m, and they meet where m * m is some 3 * k * items.
     few := greatest(5000, least(50000, sqrt(3.0 * k * asked.items)))::bigint;
-    SELECT array_agg(CASE WHEN filtered OR row_security_active('multimodal_items')
-                          THEN has_few_matches(u.m, filter, few) ELSE false END ORDER BY u.n)
+    SELECT array_agg(CASE WHEN filtered OR row_security_active('@schema@.multimodal_items')
+                          THEN @schema@.has_few_matches(u.m, filter, few) ELSE false END
+                     ORDER BY u.n)
     INTO exact
     FROM unnest(modalities) WITH ORDINALITY AS u (m, n);
 
@@ -227,21 +231,27 @@ BEGIN
             comparand := CASE WHEN centred IS NULL OR exact[n] THEN '$1' ELSE '$2' END;
             pieces := pieces || format(
                 '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
-                '%s AS distance, %s AS centred FROM multimodal_items AS i '
+                '%s AS distance, %s AS centred FROM @schema@.multimodal_items AS i '
                 'WHERE i.modality = %L%s%s%s ORDER BY %s LIMIT %s)',
                 CASE WHEN n > 1 THEN ' UNION ALL ' END,
-                format('i.embedding <=> $1::%s', active.vector_type),
+                format('i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I', active.vector_type),
                 CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
-                    '(i.embedding::vector - $5[%s]) <=> $6', n) END,
+                    '(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
+                    'OPERATOR(@vector@.<=>) $6', n) END,
                 modalities[n],
                 CASE WHEN filtered THEN ' AND i.metadata @> $3' END,
                 CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
                 CASE WHEN min_similarity IS NOT NULL AND centred IS NOT NULL THEN format(
-                    ' AND (i.embedding <=> $1::%s) <= 1 - $7', active.vector_type) END,
+                    ' AND (i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) <= 1 - $7',
+                    active.vector_type) END,
                 CASE WHEN exact[n] AND centred IS NOT NULL
-                     THEN format('(i.embedding::vector - $5[%s]) <=> $6', n)
-                     WHEN exact[n] THEN format('(i.embedding <=> $1::%s) + 0', active.vector_type)
-                     ELSE format('i.embedding <=> %s::%s', comparand, active.vector_type) END,
+                     THEN format('(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
+                                 'OPERATOR(@vector@.<=>) $6', n)
+                     WHEN exact[n]
+                     THEN format('(i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) + 0',
+                                 active.vector_type)
+                     ELSE format('i.embedding OPERATOR(@vector@.<=>) %s::@vector@.%I',
+                                 comparand, active.vector_type) END,
                 candidates);
         END LOOP;
         statement := format(
@@ -264,7 +274,7 @@ BEGIN
                 FROM placed ORDER BY rank LIMIT %4$s
             )
             SELECT (SELECT array_agg((rank, id, source_id, part, modality, content_ref, metadata,
-                        similarity, %5$s)::item_match ORDER BY rank) FROM ranked),
+                        similarity, %5$s)::@schema@.item_match ORDER BY rank) FROM ranked),
                    EXISTS (SELECT FROM scored GROUP BY modality
                            HAVING count(*) = %6$s AND ($7 IS NULL OR min(similarity) >= $7))
             $sql$,
@@ -281,8 +291,8 @@ BEGIN
             PERFORM set_config('enable_seqscan', 'off', true);
         END IF;
         EXECUTE statement INTO result, more
-            USING probe, l2_normalize(centred)::halfvec, filter, itself, means, centred,
-                  min_similarity::float8;
+            USING probe, @vector@.l2_normalize(centred)::@vector@.halfvec, filter, itself, means,
+                  centred, min_similarity::float8;
         EXIT WHEN cardinality(result) >= k;
         IF more THEN
             candidates := 4 * candidates;  -- many of them were parts of one source item
@@ -305,7 +315,8 @@ BEGIN
     END IF;
     RETURN QUERY SELECT r.* FROM unnest(result) AS r;
 END $$;
-COMMENT ON FUNCTION search_items(text, halfvec, bigint, text[], integer, jsonb, real, text, text) IS
+COMMENT ON FUNCTION @schema@.search_items(
+    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text) IS
     'The k items nearest to a text, a vector or a stored item, best first, one row per source '
     'item: SELECT * FROM search_items(''a red bicycle'', modality => ''{image}''). Over several '
     'modalities ranking is calibrated (each modality''s mean subtracted), raw, or quota; '

@@ -1,49 +1,49 @@
 -- From a text to its vector inside any SELECT. The cache is read here; what it lacks is asked for
 -- through the loop-back connection, see loopback.sql and query_requests.sql.
 
-CREATE OR REPLACE FUNCTION text_embedding(query text, timeout interval DEFAULT '10 s')
-RETURNS halfvec
+CREATE OR REPLACE FUNCTION @schema@.text_embedding(query text, timeout interval DEFAULT '10 s')
+RETURNS @vector@.halfvec
 -- COST: a cached answer takes some 30 microseconds, so it is better evaluated once than per row.
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER COST 300
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    answer halfvec;
+    answer @vector@.halfvec;
     used   timestamptz;
 BEGIN
     SELECT q.embedding, q.last_used_at INTO answer, used
-    FROM embedding_spaces AS s
-    JOIN query_embeddings AS q ON q.space_id = s.id
+    FROM @schema@.embedding_spaces AS s
+    JOIN @schema@.query_embeddings AS q ON q.space_id = s.id
     WHERE s.state = 'active'
-      AND q.query_sha256 = sha256(convert_to(text_embedding.query, 'UTF8'));
+      AND q.query_sha256 = @schema@.query_key(text_embedding.query);
     IF answer IS NULL THEN
-        RETURN (text_embeddings(ARRAY[text_embedding.query], timeout))[1];
+        RETURN (@schema@.text_embeddings(ARRAY[text_embedding.query], timeout))[1];
     END IF;
     -- A SELECT must not write, so the use is noted by the loop-back, at most once an hour.
     IF used < now() - interval '1 hour' THEN
-        PERFORM touch_query_embeddings(ARRAY[text_embedding.query]);
+        PERFORM @schema@.touch_query_embeddings(ARRAY[text_embedding.query]);
     END IF;
     RETURN answer;
 END $$;
-COMMENT ON FUNCTION text_embedding(text, interval) IS
+COMMENT ON FUNCTION @schema@.text_embedding(text, interval) IS
     'The unit vector of a text in the active space: ORDER BY embedding <=> text_embedding(''a red '
     'bicycle'') LIMIT 10. Cached; a new text is embedded by a running `pipeline serve`.';
 
-CREATE OR REPLACE FUNCTION text_embeddings(queries text[], timeout interval DEFAULT '10 s')
-RETURNS halfvec[]
+CREATE OR REPLACE FUNCTION @schema@.text_embeddings(queries text[], timeout interval DEFAULT '10 s')
+RETURNS @vector@.halfvec[]
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER COST 1000
-SET search_path FROM CURRENT
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    answers halfvec[] := cached_query_embeddings(queries);
+    answers @vector@.halfvec[] := @schema@.cached_query_embeddings(queries);
 BEGIN
     IF array_position(answers, NULL) IS NULL THEN
         RETURN answers;
     END IF;
-    RETURN text_embeddings_by_loopback(queries, timeout);
+    RETURN @schema@.text_embeddings_by_loopback(queries, timeout);
 END $$;
-COMMENT ON FUNCTION text_embeddings(text[], interval) IS
+COMMENT ON FUNCTION @schema@.text_embeddings(text[], interval) IS
     'The unit vectors of several texts, in their order; new ones are embedded in one batch.';
 
-REVOKE EXECUTE ON FUNCTION text_embedding(text, interval), text_embeddings(text[], interval)
-    FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION @schema@.text_embedding(text, interval),
+    @schema@.text_embeddings(text[], interval) FROM PUBLIC;

@@ -17,6 +17,7 @@ from pipeline import spaces
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.vector_arrays import pack_vectors
+from pipeline.search import query_vectors
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 from tests.helpers.fakes import FakeEmbedder
@@ -120,14 +121,7 @@ def store(
 def store_queries(connection: Connection, space: Space, queries: Vectors) -> None:
     """Cache the vector of 'query 0', 'query 1', ... as if they had been searched for before."""
     for number, vector in enumerate(queries):
-        connection.execute(
-            """
-            INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at)
-            SELECT %s, sha256(convert_to(q, 'UTF8')), q, %s::halfvec, now()
-            FROM (SELECT %s) AS t (q)
-            """,
-            (space.id, str(vector.tolist()), f"query {number}"),
-        )
+        query_vectors.store(connection, space.id, f"query {number}", vector)
 
 
 def as_stored(vectors: Vectors) -> Vectors:

@@ -38,7 +38,7 @@ def test_a_healthy_database_has_nothing(settings: Settings, healthy: Space) -> N
     results = examine(settings)
     assert [check for check in results if not check.ok] == []
     assert all(check.fix == "" for check in results)
-    assert {"server", "migrations", "space", "index text", "index image", "norms text"} <= {
+    assert {"server", "migrations", "installed SQL", "space", "index text", "norms text"} <= {
         check.name for check in results
     }
 
@@ -93,6 +93,20 @@ def test_each_illness_is_found_alone_and_its_cure_works(
     check = the_only_one(settings)
     assert (check.name, check.found) == ("index text", "broken")
     assert check.fix == "pipeline space build --no-embed fake"
+
+
+def test_functions_of_another_release_are_named_and_migrate_brings_this_ones(
+    settings: Settings, connection: Connection, healthy: Space, url: str
+) -> None:
+    connection.execute("UPDATE installed_sql SET sha256 = 'of another text'")
+    check = the_only_one(settings)
+    assert (check.name, check.fix) == ("installed SQL", "pipeline migrate")
+    migrate.upgrade(url)
+    assert failing(settings) == []
+    connection.execute("DELETE FROM installed_sql")
+    assert the_only_one(settings).name == "installed SQL"
+    migrate.upgrade(url)
+    assert failing(settings) == []
 
 
 def test_settings_of_the_database_are_looked_at_and_mended(

@@ -278,7 +278,7 @@ def test_queries_of_the_log_are_used_for_half_of_the_texts(
 ) -> None:
     connection.execute(
         "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding) "
-        "SELECT %s, sha256(n::text::bytea), n::text, (SELECT embedding FROM multimodal_items "
+        "SELECT %s, query_key(n::text), n::text, (SELECT embedding FROM multimodal_items "
         "LIMIT 1) FROM generate_series(1, 30) AS n",
         (paired.id,),
     )

@@ -46,9 +46,10 @@ def test_anything_else_is_refused(
     assert connection.execute("SELECT count(*) FROM multimodal_items").fetchone() == (0,)
 
 
-def test_an_unknown_modality_is_refused_by_the_check_where_a_partition_would_take_it(
-    connection: Connection,
+def test_a_table_of_a_space_takes_its_own_modality_alone(
+    connection: Connection, space: Space
 ) -> None:
-    connection.execute("CREATE TABLE anything PARTITION OF multimodal_items DEFAULT")
-    with pytest.raises(psycopg.errors.CheckViolation, match="multimodal_items_modality_known"):
-        connection.execute(INSERT, ("audio", 1, UNIT))
+    """Directly, as workers write; and as one that is not attached."""
+    into_texts = INSERT.replace("multimodal_items", space.table_name("text"))
+    with pytest.raises(psycopg.errors.CheckViolation, match=f"{space.table_name('text')}_modality"):
+        connection.execute(into_texts, ("image", space.id, UNIT))

@@ -1,8 +1,12 @@
 """The migrations: forwards, backwards, by both commands, and the same tables as the ORM's."""
 
+import hashlib
+import itertools
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,58 +17,119 @@ from sqlalchemy import pool
 from pipeline import spaces
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.connections import Connection, advisory_lock, connect
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated
+from tests.helpers.catalog import everything
 from tests.helpers.fakes import FakeEmbedder
 
 ROOT = Path(__file__).parents[2]
+VERSIONS = sorted((ROOT / "migrations/versions").glob("*.py"))
+# Frozen once released: databases have been through these very texts. Until the first release they
+# may change, and the sums with them; after it a change is a new migration.
+FROZEN = {
+    "pipeline_0001_source_items": (
+        "9c0177d54fc45ee415778d33f0645289ac34dcbb79d9f3622403637091668c52"
+    ),
+    "pipeline_0002_embedding_spaces": (
+        "a79b00e6dcbbee489fda73bfc558ee11796ed40b676ca993a25dc30e21ff786d"
+    ),
+    "pipeline_0003_multimodal_items": (
+        "d3f0230c5290bc3eca435cfd7868e8f6f26ac6645e880b05b373e6b53eb908b5"
+    ),
+    "pipeline_0004_ingest_jobs": (
+        "e15ff083d235ff94b472f708c213987ffefdf02bc00cf9113737099e9a3f032c"
+    ),
+    "pipeline_0005_query_embeddings": (
+        "ab4d595179e10ebb5402fc122cf486c8400a0266f7b3cf9a73f7f991e695fa58"
+    ),
+    "pipeline_0006_installed_sql": (
+        "93fd0ce2cd280977e4db2ca9e1f06c8f83451d8192cbce2ef768e578afc98f65"
+    ),
+}
 
 
 def revisions() -> list[str]:
-    return sorted(path.name[:4] for path in (ROOT / "migrations/versions").glob("0*.py"))
+    return [path.stem for path in VERSIONS]
 
 
-def objects(url: str) -> list[tuple[str, ...]]:
-    """Everything of ours in the schema: relations, functions, triggers."""
+def contents(url: str) -> list[str]:
     with connect(url) as connection:
-        return connection.execute(
-            """
-            SELECT 'relation', relname FROM pg_class
-            WHERE relnamespace = 'public'::regnamespace AND relname !~ '^alembic_version'
-              AND NOT EXISTS (SELECT FROM pg_depend
-                              WHERE objid IN (pg_class.oid, pg_class.reltype) AND deptype = 'e')
-            UNION ALL
-            SELECT 'function', p.oid::regprocedure::text FROM pg_proc AS p
-            WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS (
-                SELECT FROM pg_depend WHERE objid = p.oid AND deptype = 'e')
-            UNION ALL
-            SELECT 'trigger', tgname FROM pg_trigger WHERE NOT tgisinternal
-            ORDER BY 1, 2
-            """
-        ).fetchall()
+        return everything(connection)
+
+
+def test_the_migrations_are_those_that_were_released() -> None:
+    found = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in VERSIONS}
+    assert found == FROZEN
+
+
+def test_no_name_of_ours_can_be_taken_for_an_applications() -> None:
+    """Alembic's table keeps 32 characters of it."""
+    for path in VERSIONS:
+        assert re.fullmatch(r"pipeline_\d{4}_[a-z_]+", path.stem)
+        assert len(path.stem) <= 32
+        assert f'revision = "{path.stem}"' in path.read_text()
 
 
 def test_upgrade_then_downgrade_leaves_nothing_behind(empty_url: str) -> None:
-    assert migrate.upgrade(empty_url) == revisions()
+    before = contents(empty_url)
+    assert migrate.upgrade(empty_url).revisions == revisions()
+    after = contents(empty_url)
     with connect(empty_url) as connection:
         spaces.create(connection, "kept_detached", FakeEmbedder())
-    assert migrate.downgrade(empty_url, "base") == revisions()[::-1]
-    assert objects(empty_url) == []
+    assert migrate.downgrade(empty_url, "base").revisions == revisions()[::-1]
+    assert contents(empty_url) == before == []
+    migrate.upgrade(empty_url)
+    assert contents(empty_url) == after
 
 
 def test_each_step_can_be_undone_and_done_again(empty_url: str) -> None:
-    for revision in revisions():
+    for previous, revision in itertools.pairwise(["base", *revisions()]):
         migrate.upgrade(empty_url, revision)
-        after = objects(empty_url)
-        previous = f"{int(revision) - 1:04d}" if revision != "0001" else "base"
+        after = contents(empty_url)
         migrate.downgrade(empty_url, previous)
         migrate.upgrade(empty_url, revision)
-        assert objects(empty_url) == after, f"revision {revision} is not reversible"
+        assert contents(empty_url) == after, f"revision {revision} is not reversible"
 
 
 def test_a_second_upgrade_does_nothing(url: str) -> None:
-    assert migrate.upgrade(url) == []
+    assert migrate.upgrade(url) == Migrated()
     assert migrate.current(url) == (revisions()[-1], revisions()[-1])
+
+
+def test_an_older_schema_has_tables_alone_and_a_newer_one_all_of_it_again(url: str) -> None:
+    whole = contents(url)
+    migrate.downgrade(url, revisions()[-2])
+    older = contents(url)
+    assert not [line for line in older if line.startswith(("routine", "view", "trigger"))]
+    assert not [line for line in older if "pipeline_ingest" in line]
+    assert [line for line in older if line.startswith("relation multimodal_items ")]
+    assert migrate.upgrade(url) == Migrated(revisions=revisions()[-1:], installed=True)
+    assert contents(url) == whole
+
+
+def test_what_is_the_users_stays_and_stands_in_the_way_where_it_depends_on_ours(
+    empty_url: str,
+) -> None:
+    migrate.upgrade(empty_url)
+    with connect(empty_url) as connection:
+        connection.execute(
+            """
+            CREATE TABLE orders (id bigint PRIMARY KEY, item bigint);
+            CREATE FUNCTION text_embedding(bigint) RETURNS bigint LANGUAGE sql RETURN $1;
+            CREATE VIEW how_far AS SELECT space, pending FROM ingest_status;
+            """
+        )
+    before = contents(empty_url)
+    with pytest.raises(DatabaseError, match=r"how_far depends on view public\.ingest_status; drop"):
+        migrate.downgrade(empty_url, "base")
+    assert contents(empty_url) == before
+    with connect(empty_url) as connection:
+        connection.execute("DROP VIEW how_far")
+    migrate.downgrade(empty_url, "base")
+    left = contents(empty_url)
+    assert [line.split()[1] for line in left if line.startswith("relation")] == ["orders"]
+    assert [line for line in left if line.startswith("routine") and "(bigint)" in line]
 
 
 def test_the_orm_describes_the_same_tables(url: str) -> None:
@@ -94,32 +159,50 @@ def test_everything_has_a_comment(connection: Connection) -> None:
     assert bare == []
 
 
+def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env={"DATABASE_URL": url, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_alembic_itself_works_from_the_checkout(empty_url: str) -> None:
-    for arguments in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "alembic", *arguments],
-            cwd=ROOT,
-            env={"DATABASE_URL": empty_url, "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    up, check, down = ["upgrade", "head"], ["check"], ["downgrade", "base"]
+    for arguments in (up, check, down, up, check, ["current"]):
+        done = alembic(empty_url, *arguments)
         assert done.returncode == 0, done.stderr
-    assert objects(empty_url) == []
+    with connect(empty_url) as connection:
+        connection.execute("SELECT count(*) FROM ingest_status")
+        connection.execute("UPDATE installed_sql SET sha256 = 'of another text'")
+        # What only looks changes nothing, even where something is to be done.
+        for arguments, remains in ((check, True), (["current"], True), (up, False)):
+            assert alembic(empty_url, *arguments).returncode == 0
+            row = connection.execute("SELECT sha256 = 'of another text' FROM installed_sql")
+            assert row.fetchone() == (remains,)
 
 
 def test_several_that_start_together_migrate_once(empty_url: str) -> None:
     program = (
         "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
     )
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
+    with connect(empty_url) as connection, advisory_lock(connection, MIGRATION_LOCK):
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        until = time.monotonic() + 60
+        while connection.execute(waiting).fetchone() != (3,):
+            assert time.monotonic() < until
+            time.sleep(0.05)
     outputs = [process.communicate(timeout=60)[0].strip() for process in running]
-    assert sorted(outputs) == sorted(["[]", "[]", str(revisions())])
+    assert sorted(outputs) == ["migrated", "up to date", "up to date"]
 
 
 @pytest.fixture
@@ -161,4 +244,4 @@ def test_a_server_without_a_good_pgvector_is_refused_before_anything_is_made(
     url = server_with_pgvector(version)
     with pytest.raises(DatabaseError, match=says):
         migrate.upgrade(url)
-    assert objects(url) == []
+    assert contents(url) == []

@@ -6,7 +6,7 @@ import pytest
 from pipeline import spaces
 from pipeline.errors import PermanentRowError
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims
+from pipeline.queue import claims, failures
 from pipeline.queue.claims import Backoff, QueueCounts
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -74,7 +74,7 @@ def test_an_error_is_stored_bounded_and_without_what_postgresql_refuses(
     (job,) = claims.claim(connection, space.id, "w", 1, 60)
     error = PermanentRowError("corrupt", "a NUL \x00, a surrogate \ud800, and " + "x" * 10_000)
     claims.fail(connection, space.id, "w", [(job, error)], max_attempts=5, backoff=Backoff(1, 2))
-    (failure,) = claims.failed_rows(connection, space.id, 10)
+    (failure,) = failures.failed_rows(connection, space.id, 10)
     assert len(failure.error) == 500
     assert failure.error.startswith("a NUL \N{REPLACEMENT CHARACTER}, a surrogate ?, and xx")
 

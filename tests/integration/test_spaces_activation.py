@@ -100,7 +100,7 @@ def remember_query(connection: Connection, space: Space) -> None:
     vector = vector_of(b"a query", space.dimensions)
     connection.execute(
         "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at) "
-        "VALUES (%s, sha256('a query'), 'a query', %s::halfvec, now())",
+        "VALUES (%s, query_key('a query'), 'a query', %s::halfvec, now())",
         (space.id, str(vector.tolist())),
     )
 

@@ -25,7 +25,7 @@ def cache(connection: Connection, space: Space, query: str, vector: Vectors | No
     connection.execute(
         """
         INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at)
-        VALUES (%s, sha256(convert_to(%s, 'UTF8')), %s, %s::halfvec, now())
+        VALUES (%s, query_key(%s), %s, %s::halfvec, now())
         """,
         (
             space.id,

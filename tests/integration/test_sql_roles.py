@@ -9,7 +9,6 @@ import numpy as np
 import psycopg
 import pytest
 
-from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -67,7 +66,7 @@ def test_an_analyst_reads_and_searches(
     work(settings, space)
     connection.execute(
         "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding) "
-        "VALUES (%s, sha256('one'), 'one', %s::halfvec)",
+        "VALUES (%s, query_key('one'), 'one', %s::halfvec)",
         (space.id, str(vector_of(b"one").tolist())),
     )
     with acting_as(connection, "pipeline_analyst"):
@@ -154,16 +153,3 @@ def test_the_views_show_what_happened(
         ("fake", "active", "image", 0, True, False),
         ("fake", "active", "text", 2, True, False),
     ]
-
-
-def test_no_roles_are_made_where_they_are_switched_off(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIPELINE_ROLES", "off")
-    migrate.upgrade(empty_url)
-    with connect(empty_url) as connection:
-        granted = connection.execute(
-            "SELECT count(*) FROM information_schema.role_table_grants "
-            "WHERE grantee LIKE 'pipeline%'"
-        ).fetchone()
-    assert granted == (0,)

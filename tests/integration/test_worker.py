@@ -16,7 +16,7 @@ from pipeline.loaders import LoadedContent
 from pipeline.modalities import Decoded
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.vector_arrays import unpack_vector
-from pipeline.queue import claims
+from pipeline.queue import claims, failures
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
@@ -88,7 +88,7 @@ def test_one_bad_row_fails_alone_and_says_why(
     add_texts(connection, [f"good {n}" for n in range(63)] + ["  "])
     report = work(settings, space)
     assert (report.done, report.failed) == (63, 1)
-    (failure,) = claims.failures(connection, space.id)
+    (failure,) = failures.grouped(connection, space.id)
     assert (failure.code, failure.count) == ("empty_text", 1)
 
 
@@ -122,7 +122,7 @@ def test_a_nan_vector_fails_its_own_row_only(
     add_texts(connection, ["good", "nan"])
     report = work(settings, space, Broken())
     assert (report.done, report.failed) == (1, 1)
-    assert claims.failures(connection, space.id)[0].code == "bad_vector"
+    assert failures.grouped(connection, space.id)[0].code == "bad_vector"
 
 
 def test_a_long_text_becomes_parts_and_a_shorter_one_loses_them(

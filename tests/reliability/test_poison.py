@@ -11,7 +11,7 @@ import pytest
 from pipeline.embedders.isolation import embed_isolating
 from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, TransientRowError
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims
+from pipeline.queue import claims, failures
 from pipeline.queue.claims import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -39,7 +39,7 @@ def test_one_bad_row_among_64_fails_alone_after_its_attempts(
         row = connection.execute("SELECT attempts, error_code FROM ingest_jobs").fetchone()
         assert row == (attempts, "embed_failed")
     assert (report.failed, report.retrying) == (1, 0)
-    (failure,) = claims.failed_rows(connection, space.id, 10)
+    (failure,) = failures.failed_rows(connection, space.id, 10)
     assert (failure.code, failure.attempts) == ("embed_failed", 3)
     assert "the kernel says no" in failure.error
     assert claims.retry(connection) == 1
@@ -110,7 +110,7 @@ def test_a_row_that_kills_its_workers_fails_alone(
             "UPDATE ingest_jobs SET leased_until = now() - interval '1 s' WHERE state = 'running'"
         )
     assert kills == 2  # among the others, and alone
-    (failure,) = claims.failed_rows(connection, space.id, 10)
+    (failure,) = failures.failed_rows(connection, space.id, 10)
     assert (failure.code, failure.attempts) == ("worker_lost", 2)
     assert "if the row kills it" in failure.error
     connection.execute("DELETE FROM source_items WHERE content_ref = 'killer'")
@@ -177,7 +177,7 @@ def test_failures_are_grouped_by_code_and_come_back_by_code_or_by_row(
     errors += [PermanentRowError("truncated", "the file ends early")] * 2
     failed = list(zip(jobs, errors, strict=True))
     claims.fail(connection, space.id, "w", failed, max_attempts=5, backoff=Backoff(1, 2))
-    groups = claims.failures(connection, space.id)
+    groups = failures.grouped(connection, space.id)
     assert [(g.code, g.count, g.source_id) for g in groups] == [
         ("not_found", 4, jobs[0].source_id),
         ("truncated", 2, jobs[4].source_id),
@@ -246,7 +246,7 @@ def test_a_vector_of_no_use_fails_its_own_row_only(
     add_texts(connection, ["one", "bad", "two"])
     report = work(settings, space, Broken())
     assert (report.done, report.failed) == (2, 1)
-    (failure,) = claims.failures(connection, space.id)
+    (failure,) = failures.grouped(connection, space.id)
     assert failure.code == "bad_vector"
 
 

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "pipeline_0004_ingest_jobs"
+down_revision = "pipeline_0003_multimodal_items"
 branch_labels = None
 depends_on = None
 

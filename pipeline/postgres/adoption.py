@@ -1,0 +1,93 @@
+"""Databases from before the migrations were folded: one at 0013, the last of them, is taken over.
+
+Its catalogue is compared with what 0013 made; then it is changed into what the folded migrations
+make, and called by their name. Both texts are frozen, in ``migrations/from_0013/``.
+"""
+
+from pipeline.errors import DatabaseError
+from pipeline.postgres.carried import carried
+from pipeline.postgres.connections import Connection
+
+EARLIER = tuple(f"{number:04d}" for number in range(1, 14))
+LAST = EARLIER[-1]
+BASELINE = "pipeline_0006_installed_sql"
+
+
+def adopt(connection: Connection) -> bool:
+    """Make a database at 0013 one at :data:`BASELINE`; whether it was one. Others stay as they are.
+
+    In the caller's transaction.
+
+    Raises:
+        DatabaseError: it is at an earlier revision, or not what 0013 made.
+    """
+    found = _revisions(connection) & set(EARLIER)
+    if not found:
+        return False
+    if LAST not in found:
+        raise DatabaseError(
+            f"the database is at revision {min(found)}, from before the migrations were folded; "
+            f"migrate it to {LAST} with the pipeline that made it, or begin in an empty database"
+        )
+    folder = carried("migrations") / "from_0013"
+    made = (folder / "catalog.txt").read_text(encoding="utf-8").splitlines()
+    if missing := set(made) - set(catalog(connection)):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DatabaseError(
+            f"the database is at revision {LAST}, but not as that made it: it lacks the "
+            f"{min(missing)}{more}; put that right, or begin in an empty database"
+        )
+    connection.execute((folder / "to_baseline.sql").read_bytes())
+    convert_descriptions(connection)
+    connection.execute(
+        "UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (BASELINE, LAST)
+    )
+    return True
+
+
+def convert_descriptions(connection: Connection) -> None:
+    """Bring what spaces say of their models, and its fingerprint, into the form of today."""
+
+
+_CATALOG = """
+WITH relations AS (
+    SELECT oid, relname, relkind FROM pg_class
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace
+)
+SELECT format('column %s.%s %s%s%s%s', r.relname, a.attname,
+    -- The type that the active space has given it.
+    CASE WHEN (r.relname, a.attname) = ('multimodal_items', 'embedding') THEN 'vector'
+         ELSE format_type(a.atttypid, a.atttypmod) END,
+    CASE WHEN a.attnotnull THEN ' not null' END,
+    CASE a.attidentity WHEN 'a' THEN ' identity' END,
+    ' default ' || pg_get_expr(d.adbin, d.adrelid))
+FROM relations AS r
+JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef AS d ON d.adrelid = r.oid AND d.adnum = a.attnum
+WHERE r.relkind IN ('r', 'p', 'c')
+UNION ALL
+SELECT format('constraint %s.%s %s', r.relname, c.conname, pg_get_constraintdef(c.oid))
+FROM relations AS r JOIN pg_constraint AS c ON c.conrelid = r.oid
+WHERE c.contype IN ('c', 'f', 'p', 'u')
+UNION ALL
+SELECT 'index ' || replace(pg_get_indexdef(r.oid), quote_ident(current_schema()) || '.', '')
+FROM relations AS r WHERE r.relkind IN ('i', 'I')
+UNION ALL
+SELECT format('sequence %s', r.relname) FROM relations AS r WHERE r.relkind = 'S'
+UNION ALL
+SELECT format('partition key of %s %s', r.relname, pg_get_partkeydef(r.oid))
+FROM relations AS r WHERE r.relkind = 'p'
+"""
+
+
+def catalog(connection: Connection) -> list[str]:
+    """What the schema is made of, a line each: columns, constraints, indexes, sequences."""
+    return [line for (line,) in connection.execute(_CATALOG).fetchall()]
+
+
+def _revisions(connection: Connection) -> set[str]:
+    row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    if row and row[0]:
+        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        return {revision for (revision,) in rows}
+    return set()

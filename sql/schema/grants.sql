@@ -1,0 +1,55 @@
+-- What the roles may; docs/security.md says the same in words.
+--
+-- A paragraph is run once in a database: what an administrator takes from a role afterwards stays
+-- taken, so that no release gives it back. One that was changed is run again, with all that stands
+-- in it; so what is new, or was dropped and made again, gets a paragraph of its own.
+
+GRANT USAGE ON SCHEMA @schema@ TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT SELECT ON @schema@.multimodal_items, @schema@.source_items, @schema@.known_modalities,
+    @schema@.embedding_spaces, @schema@.space_modalities, @schema@.space_tunings,
+    @schema@.space_evaluations, @schema@.installed_sql, @schema@.ingest_status,
+    @schema@.ingest_failures, @schema@.unsupported_source_items, @schema@.item_catalog,
+    @schema@.space_status
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT EXECUTE ON FUNCTION @schema@.text_embedding(text, interval),
+    @schema@.text_embeddings(text[], interval), @schema@.ask_for_query_embeddings(text[]),
+    @schema@.query_embeddings_missing(text[]), @schema@.cached_query_embeddings(text[]),
+    @schema@.space_items()
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT INSERT, UPDATE, DELETE ON @schema@.source_items, @schema@.multimodal_items,
+    @schema@.ingest_jobs, @schema@.query_embeddings
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT SELECT ON @schema@.ingest_jobs, @schema@.query_embeddings, @schema@.space_probes
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT UPDATE (item_count, mean, recall, ef_search, measured_at) ON @schema@.space_modalities
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT USAGE, SELECT ON SEQUENCE @schema@.multimodal_items_id_seq, @schema@.ingest_job_versions
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT EXECUTE ON FUNCTION @schema@.enqueue_source_items(bigint[])
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT INSERT, UPDATE, DELETE ON @schema@.embedding_spaces, @schema@.space_modalities,
+    @schema@.space_probes, @schema@.space_tunings, @schema@.space_evaluations
+    TO pipeline_owner;
+
+-- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
+DO $$
+DECLARE
+    items regclass;
+BEGIN
+    FOR items IN
+        SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
+    LOOP
+        IF items IS NOT NULL THEN
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s '
+                           'TO pipeline_ingest, pipeline_owner', items);
+        END IF;
+    END LOOP;
+END $$;

@@ -1,0 +1,204 @@
+-- Statement-level triggers on source_items keep the queue and the items: a job for every space that
+-- has the row's modality, and nothing left of what is gone.
+--
+-- One call per statement, however many rows it loads. The order of locks is always source row, job,
+-- item, and keys ascending, as in the worker's finish, so that the two cannot deadlock.
+--
+-- The functions run with their owner's rights: whoever may write source_items needs no right on the
+-- queue or on the items.
+
+CREATE OR REPLACE FUNCTION @schema@.check_modalities(names text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    strange text;
+    known   text;
+BEGIN
+    SELECT string_agg(quote_literal(n), ', ' ORDER BY n) INTO strange FROM unnest(names) AS n
+    WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n);
+    IF strange IS NOT NULL THEN
+        SELECT string_agg(k.name, ', ' ORDER BY k.name) INTO known
+        FROM @schema@.known_modalities AS k;
+        RAISE EXCEPTION 'there is no modality %', strange USING
+            ERRCODE = 'check_violation', CONSTRAINT = 'source_items_modality_known',
+            TABLE = 'source_items', COLUMN = 'modality',
+            DETAIL = format('There are: %s.', known),
+            HINT = 'Write one of these; another one is a row of known_modalities first.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.check_modalities(text[]) IS
+    'Refuses names that are not among known_modalities.';
+
+CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH wanted AS (
+        SELECT m.space_id, s.id AS source_id
+        FROM @schema@.source_items AS s
+        JOIN @schema@.space_modalities AS m ON m.modality = s.modality
+        WHERE s.id = ANY (ids)
+    ),
+    enqueued AS (
+        INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id)
+        SELECT w.space_id, w.source_id FROM wanted AS w ORDER BY w.space_id, w.source_id
+        ON CONFLICT (space_id, source_id) DO UPDATE SET
+            version = nextval('@schema@.ingest_job_versions'), state = 'pending', attempts = 0,
+            run_after = now(), leased_until = NULL, worker = NULL,
+            error_code = NULL, error = NULL
+        RETURNING 1
+    )
+    SELECT count(*) FROM enqueued
+$$;
+COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
+    'Creates or re-opens the jobs of these source items, in every space that has their modality; '
+    'returns how many.';
+
+CREATE OR REPLACE FUNCTION @schema@.lock_jobs(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM @schema@.ingest_jobs AS j
+    WHERE j.source_id = ANY (ids)
+      AND j.space_id IN (SELECT e.id FROM @schema@.embedding_spaces AS e)  -- the index begins so
+    ORDER BY j.space_id, j.source_id FOR UPDATE;
+END $$;
+COMMENT ON FUNCTION @schema@.lock_jobs(bigint[]) IS
+    'Locks the jobs of these source items in every space, keys ascending.';
+
+CREATE OR REPLACE FUNCTION @schema@.delete_items(space integer, ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    items regclass;
+BEGIN
+    FOR items IN
+        SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
+        WHERE m.space_id = space ORDER BY m.modality
+    LOOP
+        IF items IS NOT NULL THEN
+            EXECUTE format('DELETE FROM %s WHERE source_id = ANY ($1)', items) USING ids;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.delete_items(integer, bigint[]) IS
+    'Removes the items of these source items from one space.';
+
+CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    lacking record;
+BEGIN
+    FOR lacking IN
+        SELECT e.id AS space, array_agg(s.id ORDER BY s.id) AS ids
+        FROM @schema@.source_items AS s CROSS JOIN @schema@.embedding_spaces AS e
+        WHERE s.id = ANY (ids) AND NOT EXISTS (
+            SELECT FROM @schema@.space_modalities AS m
+            WHERE m.space_id = e.id AND m.modality = s.modality)
+        GROUP BY e.id ORDER BY e.id
+    LOOP
+        DELETE FROM @schema@.ingest_jobs AS j
+        WHERE j.space_id = lacking.space AND j.source_id = ANY (lacking.ids);
+        PERFORM @schema@.delete_items(lacking.space, lacking.ids);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[]) IS
+    'Removes the jobs and the items of these source items from the spaces that lack their '
+    'modality. Whoever calls it holds the jobs.';
+
+CREATE OR REPLACE FUNCTION @schema@.source_items_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM @schema@.check_modalities(ARRAY(SELECT DISTINCT n.modality FROM new_rows AS n));
+    INSERT INTO @schema@.ingest_jobs (space_id, source_id)
+    SELECT m.space_id, n.id
+    FROM new_rows AS n JOIN @schema@.space_modalities AS m ON m.modality = n.modality;
+    IF FOUND THEN
+        NOTIFY ingest_jobs;  -- wakes workers that wait; polling is the truth
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION @schema@.source_items_inserted() IS
+    'Creates the jobs of new source items, in every space that has their modality.';
+
+CREATE OR REPLACE FUNCTION @schema@.source_items_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed bigint[];
+    moved   bigint[];  -- those of another modality than before
+BEGIN
+    SELECT array_agg(n.id ORDER BY n.id),
+           array_agg(n.id ORDER BY n.id) FILTER (WHERE n.modality IS DISTINCT FROM o.modality)
+    INTO changed, moved
+    FROM new_rows AS n LEFT JOIN old_rows AS o USING (id)
+    WHERE (n.modality, n.content_ref, n.metadata)
+        IS DISTINCT FROM (o.modality, o.content_ref, o.metadata);
+    IF moved IS NOT NULL THEN
+        PERFORM @schema@.check_modalities(ARRAY(SELECT DISTINCT n.modality FROM new_rows AS n));
+        -- Those that are re-opened and those that go in one order, whatever comes below.
+        PERFORM @schema@.lock_jobs(changed);
+    END IF;
+    IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
+        NOTIFY ingest_jobs;
+    END IF;
+    IF moved IS NOT NULL THEN
+        PERFORM @schema@.withdraw_source_items(moved);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION @schema@.source_items_updated() IS
+    'Re-opens the jobs of source items whose content or metadata changed; one of another modality '
+    'leaves the spaces that lack it.';
+
+CREATE OR REPLACE FUNCTION @schema@.source_items_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone  bigint[];
+    space integer;
+BEGIN
+    SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
+    IF gone IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- Jobs first: a worker that is writing holds the job; once it is through, its items are seen
+    -- by the statements below, and if it comes later it finds no job and writes nothing.
+    PERFORM @schema@.lock_jobs(gone);
+    FOR space IN SELECT e.id FROM @schema@.embedding_spaces AS e ORDER BY e.id LOOP
+        DELETE FROM @schema@.ingest_jobs AS j
+        WHERE j.space_id = space AND j.source_id = ANY (gone);
+        PERFORM @schema@.delete_items(space, gone);
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION @schema@.source_items_deleted() IS
+    'Removes the jobs and the items of deleted source items, in every space.';
+
+CREATE OR REPLACE FUNCTION @schema@.source_items_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    items regclass;
+BEGIN
+    TRUNCATE @schema@.ingest_jobs;
+    FOR items IN
+        SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
+        ORDER BY m.space_id, m.modality
+    LOOP
+        IF items IS NOT NULL THEN
+            EXECUTE format('TRUNCATE %s', items);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION @schema@.source_items_truncated() IS
+    'Removes every job and item when source_items is truncated.';
+
+REVOKE EXECUTE ON FUNCTION @schema@.enqueue_source_items(bigint[]),
+    @schema@.source_items_inserted(), @schema@.source_items_updated(),
+    @schema@.source_items_deleted(), @schema@.source_items_truncated() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER source_items_inserted AFTER INSERT ON @schema@.source_items
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.source_items_inserted();
+CREATE OR REPLACE TRIGGER source_items_updated AFTER UPDATE ON @schema@.source_items
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.source_items_updated();
+CREATE OR REPLACE TRIGGER source_items_deleted AFTER DELETE ON @schema@.source_items
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.source_items_deleted();
+CREATE OR REPLACE TRIGGER source_items_truncated AFTER TRUNCATE ON @schema@.source_items
+    FOR EACH STATEMENT EXECUTE FUNCTION @schema@.source_items_truncated();

@@ -1,0 +1,29 @@
+-- The rights of the roles on tables are taken back, and the roles dropped where nothing else uses
+-- them. What is somebody else's is not touched: to revoke on it would fail.
+
+DO $$
+DECLARE
+    role  name;
+    given record;
+BEGIN
+    FOR role IN
+        SELECT rolname FROM pg_roles
+        WHERE rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner')
+    LOOP
+        FOR given IN
+            SELECT DISTINCT c.oid::regclass AS name,
+                   CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind
+            FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS g
+            WHERE c.relnamespace = '@schema@'::regnamespace
+              AND g.grantee = role::regrole AND pg_has_role(c.relowner, 'USAGE')
+        LOOP
+            EXECUTE format('REVOKE ALL ON %s %s FROM %I', given.kind, given.name, role);
+        END LOOP;
+        EXECUTE format('REVOKE ALL ON SCHEMA @schema@ FROM %I', role);
+        BEGIN
+            EXECUTE format('DROP ROLE %I', role);
+        EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN
+            NULL;  -- another database uses it, or it is not ours
+        END;
+    END LOOP;
+END $$;

@@ -1,0 +1,19 @@
+-- The database's defaults for HNSW go, unless somebody has set others since.
+
+DO $$
+DECLARE
+    setting record;
+BEGIN
+    FOR setting IN
+        SELECT d.name
+        FROM (VALUES ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', '100'))
+            AS d (name, value)
+        JOIN (pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry))
+            ON c.entry = d.name || '=' || d.value AND s.setrole = 0
+            AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    LOOP
+        EXECUTE format('ALTER DATABASE %I RESET %s', current_database(), setting.name);
+    END LOOP;
+EXCEPTION WHEN insufficient_privilege THEN
+    NULL;  -- then they were not set by us either
+END $$;
