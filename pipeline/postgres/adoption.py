@@ -4,6 +4,11 @@ Its catalogue is compared with what 0013 made; then it is changed into what the 
 make, and called by their name. Both texts are frozen, in ``migrations/from_0013/``.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from pipeline.errors import DatabaseError
 from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import Connection
@@ -47,6 +52,40 @@ def adopt(connection: Connection) -> bool:
 
 def convert_descriptions(connection: Connection) -> None:
     """Bring what spaces say of their models, and its fingerprint, into the form of today."""
+    spaces = connection.execute("SELECT id, description FROM embedding_spaces").fetchall()
+    for space, before in spaces:
+        description, fingerprint = converted(before)
+        connection.execute(
+            "UPDATE embedding_spaces SET description = %s, fingerprint = %s WHERE id = %s",
+            (json.dumps(description), fingerprint, space),
+        )
+
+
+def converted(before: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """A description as 0013 kept it, and its fingerprint, by the rules as they were at the folding.
+
+    At 0013 every model was one of OpenCLIP, and what was at its default was written out. The
+    rules of today are those of ``pipeline/embedders/description.py``; these are frozen.
+    """
+    usual = {"logit_bias": None, "normalisation": "l2"}
+    after = {"kind": "openclip"} | {
+        name: value for name, value in before.items() if (name, value) not in usual.items()
+    }
+    hashed = {name: _rounded(value) for name, value in after.items() if name != "model"}
+    text = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
+    return after, hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six significant digits, whole ones as integers."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    if isinstance(value, float):
+        rounded = float(f"{value:.6g}")
+        return int(rounded) if rounded.is_integer() else rounded
+    return value
 
 
 _CATALOG = """

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from pipeline import __version__
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain
 from pipeline.postgres.sql_files import (
@@ -24,6 +23,7 @@ from pipeline.postgres.sql_files import (
     files_to_install,
     fill_in,
 )
+from pipeline.version import __version__
 
 logger = logging.getLogger(__name__)
 

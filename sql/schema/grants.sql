@@ -7,8 +7,8 @@
 GRANT USAGE ON SCHEMA @schema@ TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT SELECT ON @schema@.multimodal_items, @schema@.source_items, @schema@.known_modalities,
-    @schema@.embedding_spaces, @schema@.space_modalities, @schema@.space_tunings,
-    @schema@.space_evaluations, @schema@.installed_sql, @schema@.ingest_status,
+    @schema@.embedding_spaces, @schema@.space_modalities, @schema@.space_probes,
+    @schema@.space_tunings, @schema@.space_evaluations, @schema@.installed_sql, @schema@.ingest_status,
     @schema@.ingest_failures, @schema@.unsupported_source_items, @schema@.item_catalog,
     @schema@.space_status
     TO pipeline_analyst, pipeline_ingest, pipeline_owner;
@@ -23,7 +23,7 @@ GRANT INSERT, UPDATE, DELETE ON @schema@.source_items, @schema@.multimodal_items
     @schema@.ingest_jobs, @schema@.query_embeddings
     TO pipeline_ingest, pipeline_owner;
 
-GRANT SELECT ON @schema@.ingest_jobs, @schema@.query_embeddings, @schema@.space_probes
+GRANT SELECT ON @schema@.ingest_jobs, @schema@.query_embeddings
     TO pipeline_ingest, pipeline_owner;
 
 GRANT UPDATE (item_count, mean, recall, ef_search, measured_at) ON @schema@.space_modalities

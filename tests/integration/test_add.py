@@ -12,7 +12,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
 from pipeline.references import is_elsewhere
 from pipeline.sources import source_items
-from pipeline.sources.files import expand, rows_of
+from pipeline.sources.files import expand, reference_rows, rows_of
 from pipeline.sources.media_roots import media_roots, register_roots
 from pipeline.sources.records import Columns
 from pipeline.sources.source_items import AddReport
@@ -248,12 +248,10 @@ def test_pictures_elsewhere_are_their_own_keys(
     report = AddReport()
     references = ["https://example.org/a.jpg?v=1", "s3://b/x.jpg", "ftp://h/x.jpg", "s3://b/t.csv"]
     assert all(map(is_elsewhere, references))
-    source_items.add(
-        connection, source_items.reference_rows(references, "test", {"n": 1}, report), report
-    )
+    source_items.add(connection, reference_rows(references, "test", {"n": 1}, report), report)
     assert rows() == [(ref, "image", ref, {"n": 1}) for ref in references[:2]]
     assert report.errors == [
-        "ftp://h/x.jpg: pictures can be at http://, https://, s3://, gs://, az:// or in files",
+        "ftp://h/x.jpg: content can be at http://, https://, s3://, gs://, az:// or in files",
         "s3://b/t.csv: download the file, then add it",
     ]
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import spaces
+from pipeline import embedders, spaces
 from pipeline.doctor.checks import examine
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
+from pipeline.postgres.adoption import converted
 from pipeline.postgres.connections import Connection, connect, libpq_url
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.queue import claims
@@ -77,14 +79,32 @@ def test_it_is_then_as_if_made_by_the_folded_migrations(
     fresh_url = new_database()
     migrate.upgrade(fresh_url)
     with connect(fresh_url) as fresh:
-        space = spaces.create(fresh, "fake", FakeEmbedder().description)
+        space = spaces.create(fresh, "fake", FakeEmbedder())
         spaces.activate(fresh, space)
-        spaces.create(fresh, "second", FakeEmbedder(12).description)
+        spaces.create(fresh, "second", FakeEmbedder(12))
         assert everything(old) == everything(fresh)
         known = "SELECT * FROM known_modalities ORDER BY name"
         assert rows(old, known) == rows(fresh, known)
         installed = "SELECT sha256, roles, objects FROM installed_sql"
         assert rows(old, installed) == rows(fresh, installed)
+
+
+def test_what_its_spaces_say_of_their_models_is_in_the_form_of_today(
+    old_url: str, old: Connection
+) -> None:
+    migrate.upgrade(old_url)
+    for space in spaces.list_spaces(old):
+        described = embedders.described(space.description)
+        assert described.kind == "openclip"
+        assert described.as_dict() == space.description
+        assert described.fingerprint() == space.fingerprint
+
+
+def test_a_real_models_description_of_then_is_that_of_now() -> None:
+    model = MultimodalEmbedder("demo", device="cpu", precision="float32").description
+    then = {"logit_bias": None, "normalisation": "l2"} | model.as_dict()
+    del then["kind"]
+    assert converted(then) == (model.as_dict(), model.fingerprint())
 
 
 def test_its_queue_goes_on_where_it_was(old_url: str, old: Connection, settings: Settings) -> None:
