@@ -6,7 +6,7 @@ text is not the one that ``installed_sql`` says was installed last.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,27 +15,24 @@ from psycopg import sql
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain
+from pipeline.postgres.objects import drop_objects, list_objects
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
     digest,
     file_to_uninstall,
     files_to_install,
-    fill_in,
 )
 from pipeline.version import __version__
 
 logger = logging.getLogger(__name__)
 
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
-# What files make and DROP can take away, each kind after those that may use it. The index and the
-# settings of the database are not among it: sql/uninstall/ knows those.
-KINDS = ("trigger", "view", "procedure", "function")
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What ``installed_sql`` says; an object is as ``view @schema@.item_catalog``."""
+    """What ``installed_sql`` says; for its objects see ``objects.py``."""
 
     sha256: str
     roles: bool
@@ -76,13 +73,13 @@ def install(connection: Connection, *, roles: bool) -> bool:
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     known = set(before.objects)
     with _naming_in_full(connection, schemas):
-        strange = {name for name, _ in _objects(connection, schemas)} - known
+        strange = {name for name, _ in list_objects(connection, schemas)} - known
         for name, text in texts.items():
-            _run(connection, f"sql/{name}", text)
+            _run(connection, name, text)
         for paragraph in grants:
             if paragraph not in given:
-                _run(connection, f"sql/{GRANTS}", paragraph)
-        found = _objects(connection, schemas)
+                _run(connection, GRANTS, paragraph)
+        found = list_objects(connection, schemas)
         made = [name for name, is_new in found if is_new]
         overwritten = strange & set(made)
         # Where our triggers are among it, what is not there is the record.
@@ -116,12 +113,12 @@ def uninstall(connection: Connection) -> None:
     if installed is None:
         return
     with _naming_in_full(connection, schemas):
-        _run(connection, "full_text_index", file_to_uninstall(schemas, "full_text_index.sql"))
-        ours = [name for name, _ in _objects(connection, schemas) if name in installed.objects]
-        for kind in KINDS:
-            _drop(connection, schemas, [name for name in ours if name.startswith(f"{kind} ")])
-        for name in ("search_defaults.sql", "roles.sql"):
-            _run(connection, name, file_to_uninstall(schemas, name))
+        # The index hangs on a function, and the roles have rights on views.
+        _run_to_uninstall(connection, schemas, "full_text_index.sql")
+        there = {name for name, _ in list_objects(connection, schemas)}
+        drop_objects(connection, schemas, [name for name in installed.objects if name in there])
+        _run_to_uninstall(connection, schemas, "search_defaults.sql")
+        _run_to_uninstall(connection, schemas, "roles.sql")
     connection.execute("DELETE FROM installed_sql")
 
 
@@ -205,62 +202,18 @@ def _run(connection: Connection, name: str, text: str) -> None:
     try:
         connection.execute(text.encode())
     except psycopg.Error as exc:
-        raise DatabaseError(f"{name} cannot be installed: {explain(exc)}") from exc
+        raise DatabaseError(f"the database refuses sql/{name}: {explain(exc)}") from exc
 
 
-# An object is new when this transaction wrote its row of the catalogue: CREATE OR REPLACE always
-# does. (A row that a block with EXCEPTION writes has the number of a subtransaction instead.)
-_OBJECTS = """
-SELECT i.type || ' ' || replace(i.identity, %(schema)s || '.', '@schema@.'),
-    o.xmin = pg_current_xact_id()::xid
-FROM (
-    SELECT 'pg_proc'::regclass AS catalogue, oid, xmin FROM pg_proc
-    WHERE pronamespace = %(schema)s::regnamespace
-    UNION ALL
-    SELECT 'pg_class'::regclass, oid, xmin FROM pg_class
-    WHERE relnamespace = %(schema)s::regnamespace AND relkind = 'v'
-    UNION ALL
-    SELECT 'pg_trigger'::regclass, t.oid, t.xmin
-    FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
-    WHERE c.relnamespace = %(schema)s::regnamespace AND NOT t.tgisinternal
-) AS o
-CROSS JOIN LATERAL pg_identify_object(o.catalogue, o.oid, 0) AS i
-WHERE i.type = ANY (%(kinds)s) AND NOT EXISTS (
-    SELECT FROM pg_depend AS d
-    WHERE d.classid = o.catalogue AND d.objid = o.oid AND d.deptype = 'e')
-ORDER BY array_position(%(kinds)s, i.type), i.identity
-"""
-
-
-def _objects(connection: Connection, schemas: Schemas) -> list[tuple[str, bool]]:
-    """Routines, views and triggers of our schema, anybody's, and which of them are new."""
-    return connection.execute(_OBJECTS, {"schema": schemas.schema, "kinds": list(KINDS)}).fetchall()
-
-
-def _drop(connection: Connection, schemas: Schemas, objects: Sequence[str]) -> None:
-    """All of these, which are of one kind and may use each other."""
-    if not objects:
-        return
-    kind = objects[0].partition(" ")[0]
-    names = [sql.SQL(fill_in(name.partition(" ")[2], schemas)) for name in objects]
-    # Triggers are dropped one at a time.
-    for together in [[name] for name in names] if kind == "trigger" else [names]:
-        try:
-            connection.execute(
-                sql.SQL("DROP {} {}").format(sql.SQL(kind), sql.SQL(", ").join(together))
-            )
-        except psycopg.errors.DependentObjectsStillExist as exc:
-            raise DatabaseError(
-                f"something of yours depends on the pipeline's: {exc.diag.message_detail}; "
-                "drop it first"
-            ) from exc
+def _run_to_uninstall(connection: Connection, schemas: Schemas, name: str) -> None:
+    _run(connection, f"uninstall/{name}", file_to_uninstall(schemas, name))
 
 
 def _dropped(connection: Connection, schemas: Schemas, name: str) -> bool:
-    """Drop what a release no longer has; not where somebody's view or the like needs it."""
+    """Drop what this release no longer has, and say so where something of the user's needs it."""
     try:
         with connection.transaction():
-            _drop(connection, schemas, [name])
+            drop_objects(connection, schemas, [name])
     except DatabaseError as exc:
         logger.warning("%s is no longer part of the pipeline, but stays: %s", name, exc)
         return False

@@ -7,26 +7,19 @@
 -- The functions run with their owner's rights: whoever may write source_items needs no right on the
 -- queue or on the items.
 
-CREATE OR REPLACE FUNCTION @schema@.check_modalities(names text[]) RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    strange text;
-    known   text;
+CREATE OR REPLACE FUNCTION @schema@.refuse_modalities(names text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    SELECT string_agg(quote_literal(n), ', ' ORDER BY n) INTO strange FROM unnest(names) AS n
-    WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n);
-    IF strange IS NOT NULL THEN
-        SELECT string_agg(k.name, ', ' ORDER BY k.name) INTO known
-        FROM @schema@.known_modalities AS k;
-        RAISE EXCEPTION 'there is no modality %', strange USING
-            ERRCODE = 'check_violation', CONSTRAINT = 'source_items_modality_known',
-            TABLE = 'source_items', COLUMN = 'modality',
-            DETAIL = format('There are: %s.', known),
-            HINT = 'Write one of these; another one is a row of known_modalities first.';
-    END IF;
+    RAISE EXCEPTION 'there is no modality %',
+        (SELECT string_agg(quote_literal(n), ', ' ORDER BY n) FROM unnest(names) AS n)
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'source_items_modality_known',
+        TABLE = 'source_items', COLUMN = 'modality',
+        DETAIL = format('There are: %s.', (
+            SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM @schema@.known_modalities AS k)),
+        HINT = 'Write one of these; another one is a row of known_modalities first.';
 END $$;
-COMMENT ON FUNCTION @schema@.check_modalities(text[]) IS
-    'Refuses names that are not among known_modalities.';
+COMMENT ON FUNCTION @schema@.refuse_modalities(text[]) IS
+    'Raises, naming the modalities that are known.';
 
 CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -103,8 +96,14 @@ COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[]) IS
 
 CREATE OR REPLACE FUNCTION @schema@.source_items_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    strange text[];
 BEGIN
-    PERFORM @schema@.check_modalities(ARRAY(SELECT DISTINCT n.modality FROM new_rows AS n));
+    SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
+    WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
+    IF strange IS NOT NULL THEN
+        PERFORM @schema@.refuse_modalities(strange);
+    END IF;
     INSERT INTO @schema@.ingest_jobs (space_id, source_id)
     SELECT m.space_id, n.id
     FROM new_rows AS n JOIN @schema@.space_modalities AS m ON m.modality = n.modality;
@@ -121,6 +120,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed bigint[];
     moved   bigint[];  -- those of another modality than before
+    strange text[];
 BEGIN
     SELECT array_agg(n.id ORDER BY n.id),
            array_agg(n.id ORDER BY n.id) FILTER (WHERE n.modality IS DISTINCT FROM o.modality)
@@ -129,7 +129,11 @@ BEGIN
     WHERE (n.modality, n.content_ref, n.metadata)
         IS DISTINCT FROM (o.modality, o.content_ref, o.metadata);
     IF moved IS NOT NULL THEN
-        PERFORM @schema@.check_modalities(ARRAY(SELECT DISTINCT n.modality FROM new_rows AS n));
+        SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
+        WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
+        IF strange IS NOT NULL THEN
+            PERFORM @schema@.refuse_modalities(strange);
+        END IF;
         -- Those that are re-opened and those that go in one order, whatever comes below.
         PERFORM @schema@.lock_jobs(changed);
     END IF;

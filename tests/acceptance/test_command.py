@@ -169,7 +169,7 @@ def test_what_is_wrong_with_a_database_url_is_said(run: Run, url: str, says: str
 def test_a_revision_that_does_not_exist_is_one_line(run: Run) -> None:
     done = run("migrate", "nosuchrev")
     assert done.returncode == 1
-    assert "'nosuchrev'; this installation knows base, 0001 to " in done.stderr
+    assert "'nosuchrev'; this installation knows base, pipeline_0001" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -181,7 +181,7 @@ def test_what_the_database_or_the_system_refuses_is_one_line(run: Run, empty_url
         connection.execute("DROP TABLE ingest_jobs CASCADE")
     done = run("status")
     assert (done.returncode, done.stderr) == (
-        1, 'pipeline: the database refuses: relation "ingest_jobs" does not exist\n',
+        1, 'pipeline: the database refuses: relation "ingest_status" does not exist\n',
     )  # fmt: skip
     shown = run("--log-level", "debug", "status")
     assert "Traceback" in shown.stderr

@@ -50,7 +50,7 @@ def test_a_new_space_has_a_job_per_source_row_and_changes_nothing_else(
     assert (space.state, space.dimensions, str(space.column_type.as_string())) == (
         "building",
         12,
-        "halfvec(12)",
+        '"halfvec"(12)',
     )
     assert claims.counts(connection, space.id).pending == 65
     assert spaces.coverage(connection, space) == Coverage(65, 0, 65, 0, 0, 0)
