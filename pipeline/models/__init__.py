@@ -1,0 +1,31 @@
+"""The tables, for applications that use SQLAlchemy's ORM. The migrations in ``migrations/`` create
+them; ``alembic check`` proves that both say the same.
+
+The vector column's dimensions belong to the active space, so they are not repeated here:
+``MultimodalItem.embedding`` reads and writes whatever ``halfvec(D)`` the table has now.
+"""
+
+from pipeline.models.allowed import KnownModality, MediaRoot
+from pipeline.models.base import Base
+from pipeline.models.embedding_spaces import EmbeddingSpace, SpaceModality, SpaceProbe
+from pipeline.models.ingest_jobs import IngestJob
+from pipeline.models.installed_sql import InstalledSql
+from pipeline.models.items import MultimodalItem, SourceItem
+from pipeline.models.quality import SpaceEvaluation, SpaceTuning
+from pipeline.models.query_embeddings import QueryEmbedding
+
+__all__ = [
+    "Base",
+    "EmbeddingSpace",
+    "IngestJob",
+    "InstalledSql",
+    "KnownModality",
+    "MediaRoot",
+    "MultimodalItem",
+    "QueryEmbedding",
+    "SourceItem",
+    "SpaceEvaluation",
+    "SpaceModality",
+    "SpaceProbe",
+    "SpaceTuning",
+]
