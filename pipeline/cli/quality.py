@@ -193,9 +193,9 @@ def doctor(
 
     Exits 1 when something is wrong. Example: pipeline doctor --json
     """
-    from pipeline.doctor import checks as checks
+    from pipeline.doctor.examination import examine
 
-    results = checks.examine(Settings.load(), model=model)
+    results = examine(Settings.load(), model=model)
     wrong = [check for check in results if not check.ok]
     if as_json:
         print_json([dataclasses.asdict(check) for check in results])

@@ -110,7 +110,7 @@ def retry(
     """
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
     from pipeline.postgres.database import Database
-    from pipeline.queue import claims
+    from pipeline.queue import failures
     from pipeline.settings import Settings
     from pipeline.spaces import find_space
 
@@ -120,5 +120,5 @@ def retry(
         )
     with Database.of(Settings.load()).open() as connection:
         found = find_space(connection, space)
-        count = claims.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
+        count = failures.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
     print(f"{count} {'row' if count == 1 else 'rows'} back in the queue")

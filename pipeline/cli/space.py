@@ -139,11 +139,11 @@ def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> 
     """Make the space active again that was active before. Example: pipeline space rollback"""
     from pipeline import spaces
     from pipeline.postgres.database import Database
-    from pipeline.queue import claims
+    from pipeline.queue import status
 
     with Database.of(Settings.load()).open() as connection:
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
-        pending = claims.counts(connection, space.id).pending
+        pending = status.counts(connection, space.id).pending
     print(f"{space.name} is active")
     if pending:
         note(f"{pending} source rows changed meanwhile: run `pipeline ingest --once`")

@@ -11,6 +11,7 @@ from pipeline.settings import Settings
 
 # What needs the database driver is imported by the command that uses it.
 if TYPE_CHECKING:
+    from pipeline.postgres.connections import Connection
     from pipeline.queue.status import IngestStatus
     from pipeline.spaces import Space
 
@@ -74,22 +75,20 @@ def _summary(space: "Space", status: Sequence["IngestStatus"]) -> dict[str, Any]
     }
 
 
-def _details(connection: Any, space: "Space") -> dict[str, Any]:
+def _details(connection: "Connection", space: "Space") -> dict[str, Any]:
     from pipeline import spaces
     from pipeline.quality import recall
+    from pipeline.spaces import probes
     from pipeline.spaces.status import space_status
 
     coverage = spaces.coverage(connection, space)
     status = space_status(connection, space.name)
-    probes = connection.execute(
-        "SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,)
-    ).fetchone()
     return {
         "fingerprint": space.fingerprint,
         "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
         "index": {row.modality: _index(row.index_is_valid) for row in status},
-        "probes": probes[0],
+        "probes": probes.count(connection, space),
         "ef_search": {
             "default": space.ef_search,
             **{

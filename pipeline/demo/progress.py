@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from pipeline.demo.manifest import SOURCE
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces import Space
 
 
@@ -45,6 +45,4 @@ FROM (
 def progress(connection: Connection, space: Space) -> Progress:
     """All of it in one snapshot. A row without a job is embedded: a finished job is deleted."""
     with connection.cursor(row_factory=class_row(Progress)) as cursor:
-        row = cursor.execute(_PROGRESS, (SOURCE, space.id)).fetchone()
-    assert row is not None
-    return row
+        return fetch_one(cursor.execute(_PROGRESS, (SOURCE, space.id)))

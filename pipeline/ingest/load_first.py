@@ -18,7 +18,7 @@ from pipeline import spaces
 from pipeline.errors import PipelineError
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.database import Database
-from pipeline.queue import claims
+from pipeline.queue import status
 from pipeline.spaces import Space
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def index_beside(
 
 def _is_time(connection: Connection, space: Space, first_rows: int) -> bool:
     """Whether little is left of the backlog. With --limit, and of several runs, the last builds."""
-    return claims.counts(connection, space.id).due < max(1, first_rows)
+    return status.counts(connection, space.id).due < max(1, first_rows)
 
 
 def _may_build(connection: Connection, *, warn: bool = False) -> bool:

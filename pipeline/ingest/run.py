@@ -11,7 +11,7 @@ from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.database import Database
-from pipeline.queue import claims
+from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
 from pipeline.spaces import IndexProgress, Space, find_space
@@ -67,7 +67,7 @@ def ingest(
     with database.open() as connection:
         space = find_space(connection, space_name)
         claims.sweep(connection, settings.max_attempts)
-        due = claims.counts(connection, space.id).due
+        due = status.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
         if load_first.take_off_index(connection, space, due, first_rows):
             listener.loading_first(due)

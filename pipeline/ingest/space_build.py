@@ -18,7 +18,7 @@ from pipeline.ingest.run import IngestListener, ingest
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
-from pipeline.queue import claims
+from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
 from pipeline.spaces.index.build import IndexBuild, ignore
@@ -138,7 +138,7 @@ class SpaceBuild:
     def _fill(self, connection: Connection, space: Space) -> None:
         """Until no job is pending or running: also those of other workers and in back-off."""
         while not self._stopped.is_set():
-            counts = claims.counts(connection, space.id)
+            counts = status.counts(connection, space.id)
             if counts.due:
                 report = self._run_ingest(
                     self._settings,

@@ -32,7 +32,7 @@ from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.modalities import Reader
 from pipeline.postgres.database import Database
 from pipeline.queue import claims
-from pipeline.queue.claims import Backoff
+from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer

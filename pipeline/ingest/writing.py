@@ -18,7 +18,8 @@ from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.report import IngestReport
 from pipeline.jobs import ClaimedJob, FinishedJob
 from pipeline.queue import claims
-from pipeline.queue.claims import Backoff
+from pipeline.queue.backoff import Backoff
+from pipeline.queue.failures import names as names_of
 from pipeline.spaces.items import Writer, Written
 
 logger = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Writing:
             )
         )
         logged = [job.source_id for job, _ in failures[: max(0, LOGGED_FAILURES - self._logged)]]
-        names = self._connection.run(lambda c: claims.names(c, logged)) if logged else {}
+        names = self._connection.run(lambda c: names_of(c, logged)) if logged else {}
         for job, error in failures:
             state = states.get(job.source_id)
             self._retrying.discard(job.source_id)

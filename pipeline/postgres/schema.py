@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.errors import DatabaseError
-from pipeline.postgres.connections import Connection, explain
+from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.objects import drop_objects, list_objects
 from pipeline.postgres.sql_files import (
     GRANTS,
@@ -165,15 +165,16 @@ def _schemas(connection: Connection) -> Schemas:
 
 def _roles(connection: Connection) -> tuple[bool, bool]:
     """Whether the roles are there, and whether they could be made."""
-    row = connection.execute(
-        """
-        SELECT (SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s)) = %s,
-            (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
-        """,
-        (list(ROLES), len(ROLES)),
-    ).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    are_there, can_be_made = fetch_one(
+        connection.execute(
+            """
+            SELECT (SELECT count(*) FROM pg_roles WHERE rolname = ANY (%s)) = %s,
+                (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user)
+            """,
+            (list(ROLES), len(ROLES)),
+        )
+    )
+    return are_there, can_be_made
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
@@ -188,8 +189,7 @@ def _paragraphs(text: str) -> tuple[str, ...]:
 @contextmanager
 def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
     """For the files: a search path of ``pg_catalog`` alone, and bodies that are not looked at."""
-    row = connection.execute("SELECT current_setting('search_path')").fetchone()
-    assert row is not None
+    row = fetch_one(connection.execute("SELECT current_setting('search_path')"))
     # Loads pgvector's library, which defines the settings hnsw.* that functions set.
     connection.execute(sql.SQL("SELECT '[1]'::{}.vector").format(sql.SQL(schemas.vector)))
     connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")

@@ -1,4 +1,4 @@
-"""The queue in PostgreSQL: claim, heartbeat, release, fail, retry, sweep.
+"""The queue in PostgreSQL: claim, heartbeat, release, fail, sweep.
 
 A job is one source item to embed into one space. A claim is a lease: ``worker`` holds the job
 until ``leased_until``, prolonged by heartbeats. Three values fence every later step: the job's
@@ -12,20 +12,17 @@ Finishing a job is part of writing its items: see ``pipeline/spaces/items.py``.
 """
 
 import os
-import random
 import socket
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
-from pipeline.references import redact
+from pipeline.queue.backoff import Backoff
 
 CHANNEL = "ingest_jobs"
 
@@ -193,19 +190,6 @@ RETURNING j.source_id, j.state
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Seconds before the next attempt: doubling, capped, with full jitter on its upper half."""
-
-    first: float
-    largest: float
-
-    def delay(self, attempts: int) -> float:
-        """For a job that has failed ``attempts`` times; never less than half the nominal delay."""
-        nominal = min(self.largest, self.first * 2.0 ** min(max(attempts, 1) - 1, 60))
-        return nominal * (0.5 + random.random() / 2)
-
-
 def fail(
     connection: Connection,
     space_id: int,
@@ -241,17 +225,6 @@ def fail(
         },
     ).fetchall()
     return dict(rows)
-
-
-def names(connection: Connection, source_ids: Sequence[int]) -> dict[int, str]:
-    """What people call these rows, for a log line: number, source and key."""
-    rows = connection.execute(
-        "SELECT id, source, source_key FROM source_items WHERE id = ANY (%s)", (list(source_ids),)
-    ).fetchall()
-    return {
-        source_id: f"source item {source_id} ({source}, {redact(key)})"
-        for source_id, source, key in rows
-    }
 
 
 def storable(message: str, limit: int = 500) -> str:
@@ -308,59 +281,3 @@ def wait_for_jobs(connection: Connection, seconds: float) -> bool:
     """Whether a notification says that there are new jobs, waiting so long for one."""
     connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
     return any(connection.notifies(timeout=seconds, stop_after=1))
-
-
-_RETRY = """
-UPDATE ingest_jobs SET state = 'pending', attempts = 0, run_after = now(),
-    error_code = NULL, error = NULL, version = nextval('ingest_job_versions')
-WHERE (space_id, source_id) IN (
-    SELECT space_id, source_id FROM ingest_jobs
-    WHERE state = 'failed'
-      AND (%(space)s::integer IS NULL OR space_id = %(space)s)
-      AND (%(code)s::text IS NULL OR error_code = %(code)s)
-      AND (%(ids)s::bigint[] IS NULL OR source_id = ANY (%(ids)s::bigint[]))
-    ORDER BY space_id, source_id FOR UPDATE
-)
-"""
-
-
-def retry(
-    connection: Connection,
-    *,
-    space_id: int | None = None,
-    code: str | None = None,
-    source_ids: Sequence[int] | None = None,
-) -> int:
-    """Brings failed jobs back as new, all or those of a code or of these rows; how many."""
-    ids = None if source_ids is None else list(source_ids)
-    count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
-    if count:
-        connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
-    return count
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounts:
-    """Jobs of one space by state; ``due`` are the pending ones that may be claimed now."""
-
-    pending: int
-    due: int
-    running: int
-    failed: int
-
-
-_COUNTS = """
-SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
-    count(*) FILTER (WHERE state = 'pending' AND run_after <= now()) AS due,
-    count(*) FILTER (WHERE state = 'running') AS running,
-    count(*) FILTER (WHERE state = 'failed') AS failed
-FROM ingest_jobs WHERE space_id = %s
-"""
-
-
-def counts(connection: Connection, space_id: int) -> QueueCounts:
-    """Jobs of the space by state, in one snapshot."""
-    with connection.cursor(row_factory=class_row(QueueCounts)) as cursor:
-        row = cursor.execute(_COUNTS, (space_id,)).fetchone()
-    assert row is not None
-    return row

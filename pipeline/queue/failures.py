@@ -7,6 +7,7 @@ from typing import Any
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection
+from pipeline.queue.claims import CHANNEL
 from pipeline.queue.cures import CURES
 from pipeline.references import redact
 
@@ -81,3 +82,43 @@ def explained(found: Sequence[Failure | FailureGroup]) -> list[dict[str, Any]]:
         }
         for failure in found
     ]
+
+
+_RETRY = """
+UPDATE ingest_jobs SET state = 'pending', attempts = 0, run_after = now(),
+    error_code = NULL, error = NULL, version = nextval('ingest_job_versions')
+WHERE (space_id, source_id) IN (
+    SELECT space_id, source_id FROM ingest_jobs
+    WHERE state = 'failed'
+      AND (%(space)s::integer IS NULL OR space_id = %(space)s)
+      AND (%(code)s::text IS NULL OR error_code = %(code)s)
+      AND (%(ids)s::bigint[] IS NULL OR source_id = ANY (%(ids)s::bigint[]))
+    ORDER BY space_id, source_id FOR UPDATE
+)
+"""
+
+
+def retry(
+    connection: Connection,
+    *,
+    space_id: int | None = None,
+    code: str | None = None,
+    source_ids: Sequence[int] | None = None,
+) -> int:
+    """Brings failed jobs back as new, all or those of a code or of these rows; how many."""
+    ids = None if source_ids is None else list(source_ids)
+    count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
+    if count:
+        connection.execute("SELECT pg_notify(%s, '')", (CHANNEL,))
+    return count
+
+
+def names(connection: Connection, source_ids: Sequence[int]) -> dict[int, str]:
+    """What people call these rows, for a log line: number, source and key."""
+    rows = connection.execute(
+        "SELECT id, source, source_key FROM source_items WHERE id = ANY (%s)", (list(source_ids),)
+    ).fetchall()
+    return {
+        source_id: f"source item {source_id} ({source}, {redact(key)})"
+        for source_id, source, key in rows
+    }

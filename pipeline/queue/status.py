@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +48,28 @@ def unsupported(connection: Connection) -> list[Unsupported]:
         return cursor.execute(
             "SELECT modality, source_items FROM unsupported_source_items ORDER BY modality"
         ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Jobs of one space by state; ``due`` are the pending ones that may be claimed now."""
+
+    pending: int
+    due: int
+    running: int
+    failed: int
+
+
+_COUNTS = """
+SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
+    count(*) FILTER (WHERE state = 'pending' AND run_after <= now()) AS due,
+    count(*) FILTER (WHERE state = 'running') AS running,
+    count(*) FILTER (WHERE state = 'failed') AS failed
+FROM ingest_jobs WHERE space_id = %s
+"""
+
+
+def counts(connection: Connection, space_id: int) -> QueueCounts:
+    """Jobs of the space by state, in one snapshot."""
+    with connection.cursor(row_factory=class_row(QueueCounts)) as cursor:
+        return fetch_one(cursor.execute(_COUNTS, (space_id,)))

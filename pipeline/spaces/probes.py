@@ -111,6 +111,14 @@ def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tu
     return cosines
 
 
+def count(connection: Connection, space: Space) -> int:
+    """How many are stored."""
+    (stored,) = fetch_one(
+        connection.execute("SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,))
+    )
+    return int(stored)
+
+
 def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
     """Embed the stored probes again; a space without any gets them now.
 

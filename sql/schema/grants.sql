@@ -26,6 +26,10 @@ GRANT INSERT, UPDATE, DELETE ON @schema@.source_items, @schema@.multimodal_items
 GRANT SELECT ON @schema@.ingest_jobs, @schema@.query_embeddings
     TO pipeline_ingest, pipeline_owner;
 
+GRANT SELECT, INSERT ON @schema@.media_roots TO pipeline_ingest, pipeline_owner;
+
+GRANT DELETE ON @schema@.media_roots TO pipeline_owner;
+
 GRANT UPDATE (item_count, mean, recall, ef_search, measured_at) ON @schema@.space_modalities
     TO pipeline_ingest, pipeline_owner;
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline import embedders, spaces
-from pipeline.doctor.checks import examine
+from pipeline.doctor.examination import examine
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
 from pipeline.postgres.adoption import converted
 from pipeline.postgres.connections import Connection, connect, libpq_url
 from pipeline.postgres.embedded import EmbeddedServer
-from pipeline.queue import claims
-from pipeline.queue.claims import QueueCounts
+from pipeline.queue import status
+from pipeline.queue.status import QueueCounts
 from pipeline.settings import Settings
 from tests.helpers.catalog import everything
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -112,9 +112,9 @@ def test_its_queue_goes_on_where_it_was(old_url: str, old: Connection, settings:
     settings = settings.model_copy(update={"database_url": type(settings.database_url)(old_url)})
     add_texts(old, ["and a new one"], source="new")
     space = spaces.active_space(old)
-    assert claims.counts(old, space.id) == QueueCounts(2, 2, 0, 1)
+    assert status.counts(old, space.id) == QueueCounts(2, 2, 0, 1)
     assert fill(settings, space, FakeEmbedder()).done == 2
-    assert claims.counts(old, space.id) == QueueCounts(0, 0, 0, 1)
+    assert status.counts(old, space.id) == QueueCounts(0, 0, 0, 1)
     old.execute("DELETE FROM source_items WHERE content_ref = 'a boat at night'")
     assert rows(old, "SELECT count(*) FROM multimodal_items_text_s2") == [(1,)]
     failing = {check.name for check in examine(settings) if not check.ok}

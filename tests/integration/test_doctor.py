@@ -4,7 +4,8 @@ import pytest
 from psycopg import sql
 
 from pipeline import spaces
-from pipeline.doctor.checks import Check, examine
+from pipeline.doctor.check import Check
+from pipeline.doctor.examination import examine
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect

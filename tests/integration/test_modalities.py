@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline import spaces
 from pipeline.cli.queue import status
-from pipeline.doctor.checks import examine
+from pipeline.doctor.examination import examine
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space

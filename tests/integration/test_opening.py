@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.doctor.checks import examine
+from pipeline.doctor.examination import examine
 from pipeline.errors import ModelError, PipelineError
 from pipeline.ingest.run import ingest
 from pipeline.ingest.space_build import SpaceBuild

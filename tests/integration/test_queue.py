@@ -6,8 +6,9 @@ import pytest
 from pipeline import spaces
 from pipeline.errors import PermanentRowError
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims, failures
-from pipeline.queue.claims import Backoff, QueueCounts
+from pipeline.queue import claims, failures, status
+from pipeline.queue.backoff import Backoff
+from pipeline.queue.status import QueueCounts
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
 
@@ -21,7 +22,7 @@ def test_a_claim_gives_the_content_and_counts_the_attempt(
         ("one", "text", 1),
         ("two", "text", 1),
     ]
-    assert claims.counts(connection, space.id) == QueueCounts(1, 1, 2, 0)
+    assert status.counts(connection, space.id) == QueueCounts(1, 1, 2, 0)
     row = connection.execute(
         "SELECT DISTINCT worker, leased_until - now() BETWEEN '55 s' AND '60 s' FROM ingest_jobs "
         "WHERE state = 'running'"
@@ -83,7 +84,7 @@ def test_jobs_of_one_space_are_not_those_of_another(connection: Connection, spac
     other = spaces.create(connection, "other", FakeEmbedder(16))
     add_texts(connection, ["one"])
     assert len(claims.claim(connection, space.id, "w", 10, 60)) == 1
-    assert claims.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)
+    assert status.counts(connection, other.id) == QueueCounts(1, 1, 0, 0)
     assert claims.release(connection, other.id, "w") == 0
 
 

@@ -10,7 +10,7 @@ from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.urls import shown_url
-from pipeline.queue import claims
+from pipeline.queue import status
 from pipeline.settings import Settings
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
@@ -33,7 +33,7 @@ def test_an_ordinary_role_migrates_ingests_and_searches(port: int) -> None:
         add_texts(connection, ["one", "two", "three"])
         report = work(settings, space)
         assert (report.done, report.failed) == (3, 0)
-        assert claims.counts(connection, space.id).pending == 0
+        assert status.counts(connection, space.id).pending == 0
         nearest = connection.execute(
             """
             SELECT content_ref FROM multimodal_items ORDER BY embedding <=>

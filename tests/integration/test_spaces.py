@@ -10,7 +10,7 @@ import pytest
 from pipeline import spaces
 from pipeline.errors import ConfigurationError, ModelError, SpaceError
 from pipeline.postgres.connections import Connection, connect
-from pipeline.queue import claims
+from pipeline.queue import status
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -52,7 +52,7 @@ def test_a_new_space_has_a_job_per_source_row_and_changes_nothing_else(
         12,
         '"halfvec"(12)',
     )
-    assert claims.counts(connection, space.id).pending == 65
+    assert status.counts(connection, space.id).pending == 65
     assert spaces.coverage(connection, space) == Coverage(65, 0, 65, 0, 0, 0)
     assert items(connection) == (65, {8})
 
@@ -120,7 +120,7 @@ def test_rows_that_change_after_an_activation_are_jobs_of_the_space_rolled_back_
     connection.execute("DELETE FROM source_items WHERE source_key = '2'")
     back = spaces.rollback(connection)
     assert items(connection) == (64, {8})
-    assert claims.counts(connection, back.id).pending == 1
+    assert status.counts(connection, back.id).pending == 1
     fill(settings, back, FakeEmbedder())
     row = connection.execute("SELECT 1 FROM multimodal_items WHERE content_ref = 'changed'")
     assert row.fetchone() is not None
@@ -218,7 +218,7 @@ def test_the_first_space_of_a_database_needs_no_coverage(
     with connect(empty_url) as connection:
         add_texts(connection, ["added before there was a space"])
         space = spaces.create(connection, "first", FakeEmbedder())
-        assert claims.counts(connection, space.id).pending == 1
+        assert status.counts(connection, space.id).pending == 1
         assert spaces.activate(connection, space).state == "active"
 
 
@@ -271,7 +271,7 @@ def test_rows_of_a_transaction_under_way_are_not_missed(
         writer.execute("COMMIT")
         creation.join(30)
     made = spaces.get_space(connection, "second")
-    assert claims.counts(connection, made.id).pending == 2
+    assert status.counts(connection, made.id).pending == 2
 
 
 def test_two_creations_at_once_make_one_space_and_one_clear_error(

@@ -13,7 +13,7 @@ from pipeline.ingest.space_build import BuildListener, SpaceBuild
 from pipeline.postgres.connections import Connection, connect
 from pipeline.quality import recall
 from pipeline.quality.projection import project
-from pipeline.queue import claims
+from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.spaces import IndexProgress, Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -73,7 +73,7 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
     assert report.stopped
     assert 0 < report.coverage.done < ROWS
     assert spaces.missing_indexes(connection, second) == ["text", "image"]
-    assert claims.counts(connection, second.id).running == 0
+    assert status.counts(connection, second.id).running == 0
     resumed = FakeEmbedder(12)
     report = SpaceBuild(settings, "second", run_ingest=fake_ingest(resumed)).run()
     assert report.coverage.share == 1.0

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from PIL import Image
 
+from pipeline.ingest.run import ingest
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows
+from tests.helpers.command import pipeline
 from tests.helpers.fakes import add_texts, vector_of
 from tests.helpers.two_cones import store
-from tests.integration.test_worker import work
+from tests.helpers.workers import work
 
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 
@@ -76,8 +79,8 @@ def test_an_analyst_reads_and_searches(
             connection.execute(f"SELECT * FROM {view}".encode())
 
 
-def test_a_login_of_pipeline_ingest_runs_the_worker(
-    connection: Connection, settings: Settings, space: Space
+def test_a_login_of_pipeline_ingest_adds_and_ingests(
+    connection: Connection, settings: Settings, space: Space, tmp_path: Path
 ) -> None:
     connection.execute("DROP ROLE IF EXISTS loader")
     connection.execute("CREATE ROLE loader LOGIN IN ROLE pipeline_ingest")
@@ -86,8 +89,11 @@ def test_a_login_of_pipeline_ingest_runs_the_worker(
     try:
         with connect(url) as own:
             add_texts(own, ["one", "two"])
-            report = work(Settings.load(database_url=url, media_roots=()), space)
-            assert (report.done, report.failed) == (2, 0)
+            Image.new("RGB", (8, 8)).save(tmp_path / "three.png")
+            done = pipeline(tmp_path, "add", "three.png", DATABASE_URL=url)
+            assert done.returncode == 0, done.stderr
+            report = ingest(Settings.load(database_url=url, media_roots=()))
+            assert (report.done, report.failed) == (3, 0)
             assert len(own.execute("SELECT FROM refresh_space_statistics()").fetchall()) == 2
             own.execute("DELETE FROM source_items")
             assert own.execute("SELECT count(*) FROM multimodal_items").fetchone() == (0,)

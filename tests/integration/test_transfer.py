@@ -13,7 +13,7 @@ from pipeline import spaces, transfer
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.vector_arrays import unpack_vector
-from pipeline.queue import claims
+from pipeline.queue import status
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem
@@ -73,7 +73,7 @@ def test_rows_become_items_of_unit_vectors_and_nothing_is_left_to_embed(
         modality, ref, metadata, embedding = found[f"key {n}"]
         assert (modality, ref, metadata) == (("text", "image")[n % 2], f"content {n}", {"n": n})
         np.testing.assert_allclose(embedding, vector, atol=1e-3)
-    assert claims.counts(connection, space.id) == claims.QueueCounts(0, 0, 0, 0)
+    assert status.counts(connection, space.id) == status.QueueCounts(0, 0, 0, 0)
     assert spaces.coverage(connection, space).share == 1.0
 
 
@@ -92,8 +92,8 @@ def test_importing_the_same_again_writes_the_vectors_anew_and_no_source_row(
 def test_other_spaces_get_jobs_for_imported_rows(connection: Connection, space: Space) -> None:
     second = spaces.create(connection, "second", FakeEmbedder(12))
     transfer.import_items(connection, space, "shop", rows())
-    assert claims.counts(connection, second.id).pending == 40
-    assert claims.counts(connection, space.id).pending == 0
+    assert status.counts(connection, second.id).pending == 40
+    assert status.counts(connection, space.id).pending == 0
 
 
 def test_an_import_into_a_space_that_is_built_finishes_its_jobs(
@@ -108,7 +108,7 @@ def test_an_import_into_a_space_that_is_built_finishes_its_jobs(
         for n in (1, 2)
     ]
     assert transfer.import_items(connection, second, "shop", foreign).new_sources == 0
-    assert claims.counts(connection, second.id).pending == 0
+    assert status.counts(connection, second.id).pending == 0
     spaces.build_indexes(connection, second)
     assert spaces.activate(connection, second).state == "active"
     np.testing.assert_allclose(stored(connection)["2"][3], vectors[1], atol=1e-3)
@@ -268,7 +268,7 @@ def test_a_matrix_with_keys_beside_it(url: str, connection: Connection, tmp_path
     assert state(connection) == before
     load("2\n1\n")
     np.testing.assert_allclose(stored(connection)["2"][3], VECTORS[0], atol=1e-3)
-    assert claims.counts(connection, space.id).pending == 0
+    assert status.counts(connection, space.id).pending == 0
 
 
 def test_a_table_of_the_same_or_another_database(

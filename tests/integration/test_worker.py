@@ -16,7 +16,7 @@ from pipeline.loaders import LoadedContent
 from pipeline.modalities import Decoded
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.vector_arrays import unpack_vector
-from pipeline.queue import claims, failures
+from pipeline.queue import failures, status
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
@@ -51,7 +51,7 @@ def test_every_pending_row_becomes_one_item_with_its_own_vector(
     assert sorted(stored) == sorted(texts)
     for text in texts:
         np.testing.assert_allclose(stored[text], vector_of(text.encode()), atol=1e-3)
-    assert claims.counts(connection, space.id) == claims.QueueCounts(0, 0, 0, 0)
+    assert status.counts(connection, space.id) == status.QueueCounts(0, 0, 0, 0)
 
 
 def test_a_second_run_changes_no_row(
@@ -275,4 +275,4 @@ def test_limit_bounds_the_rows_of_a_run(
 ) -> None:
     add_texts(connection, [f"text {n}" for n in range(30)])
     assert work(settings, space, limit=7).done == 7
-    assert claims.counts(connection, space.id).pending == 23
+    assert status.counts(connection, space.id).pending == 23

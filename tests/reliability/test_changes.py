@@ -11,7 +11,8 @@ import pytest
 from pipeline.errors import TransientRowError
 from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims
+from pipeline.queue import claims, failures
+from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer, Written
@@ -88,7 +89,7 @@ def test_a_claim_that_no_longer_holds_touches_no_row(
                 "UPDATE ingest_jobs SET state = 'failed', error_code = 'timeout', worker = NULL,"
                 " leased_until = NULL"
             )
-            claims.retry(connection)
+            failures.retry(connection)
     (other,) = claims.claim(connection, space.id, "other", 1, 60)
     before = connection.execute("SELECT ctid, * FROM ingest_jobs").fetchall()
     assert Writer(space).finish(connection, "me", [finished(job)]) == Written(0, 0)
@@ -96,7 +97,7 @@ def test_a_claim_that_no_longer_holds_touches_no_row(
     assert claims.release(connection, space.id, "me", [job.source_id]) == 0
     failure = (job, TransientRowError("timeout", "no answer"))
     states = claims.fail(
-        connection, space.id, "me", [failure], max_attempts=5, backoff=claims.Backoff(1, 2)
+        connection, space.id, "me", [failure], max_attempts=5, backoff=Backoff(1, 2)
     )
     assert states == {}
     assert connection.execute("SELECT ctid, * FROM ingest_jobs").fetchall() == before
@@ -116,9 +117,7 @@ def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
     assert (good.version, good.attempts) == (lapsed.version, lapsed.attempts + 1)
     failure = (lapsed, TransientRowError("timeout", "no answer"))
     assert (
-        claims.fail(
-            connection, space.id, "me", [failure], max_attempts=5, backoff=claims.Backoff(1, 2)
-        )
+        claims.fail(connection, space.id, "me", [failure], max_attempts=5, backoff=Backoff(1, 2))
         == {}
     )
     assert Writer(space).finish(connection, "me", [finished(lapsed)]) == Written(0, 0)

@@ -11,8 +11,8 @@ import pytest
 from pipeline.embedders.isolation import embed_isolating
 from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, TransientRowError
 from pipeline.postgres.connections import Connection
-from pipeline.queue import claims, failures
-from pipeline.queue.claims import Backoff
+from pipeline.queue import claims, failures, status
+from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -42,7 +42,7 @@ def test_one_bad_row_among_64_fails_alone_after_its_attempts(
     (failure,) = failures.failed_rows(connection, space.id, 10)
     assert (failure.code, failure.attempts) == ("embed_failed", 3)
     assert "the kernel says no" in failure.error
-    assert claims.retry(connection) == 1
+    assert failures.retry(connection) == 1
     assert work(settings, space).done == 1
     assert_embedded_once(connection, [*good, "poison"])
 
@@ -127,16 +127,16 @@ def test_rows_lost_with_their_worker_are_not_blamed_unless_they_were_alone(
         assert claims.claim(connection, space.id, "w", 5, 60, suspects=True) == []
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
         assert claims.sweep(connection, max_attempts) == 5
-        assert claims.counts(connection, space.id).pending == 5
+        assert status.counts(connection, space.id).pending == 5
     assert claims.claim(connection, space.id, "w", 5, 60) == []
     assert claims.is_due(connection, space.id, suspects=True)
-    while not claims.counts(connection, space.id).failed:
+    while not status.counts(connection, space.id).failed:
         assert len(claims.claim(connection, space.id, "w", 1, 60, suspects=True)) == 1
         connection.execute(
             "UPDATE ingest_jobs SET leased_until = now() - interval '1 s' WHERE state = 'running'"
         )
         claims.sweep(connection, max_attempts)
-    found = claims.counts(connection, space.id)
+    found = status.counts(connection, space.id)
     assert (found.pending, found.failed) == (4, 1)
 
 
@@ -182,10 +182,10 @@ def test_failures_are_grouped_by_code_and_come_back_by_code_or_by_row(
         ("not_found", 4, jobs[0].source_id),
         ("truncated", 2, jobs[4].source_id),
     ]
-    assert claims.retry(connection, code="truncated") == 2
-    assert claims.retry(connection, source_ids=[jobs[0].source_id]) == 1
-    assert claims.retry(connection, code="not_found", source_ids=[jobs[5].source_id]) == 0
-    assert claims.counts(connection, space.id) == claims.QueueCounts(3, 3, 0, 3)
+    assert failures.retry(connection, code="truncated") == 2
+    assert failures.retry(connection, source_ids=[jobs[0].source_id]) == 1
+    assert failures.retry(connection, code="not_found", source_ids=[jobs[5].source_id]) == 0
+    assert status.counts(connection, space.id) == status.QueueCounts(3, 3, 0, 3)
     assert {job.attempts for job in claims.claim(connection, space.id, "w", 9, 60)} == {1}
 
 
@@ -230,7 +230,7 @@ def test_a_device_side_assert_ends_the_process_and_the_leases_return_the_rows(
     assert rows == [("running", 1)]  # the attempt counts: else such a row would go on for ever
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
     claims.sweep(connection, 5)
-    assert claims.counts(connection, space.id).due == 3
+    assert status.counts(connection, space.id).due == 3
 
 
 @pytest.mark.parametrize("output", [np.nan, 0.0, np.inf, 3.0])

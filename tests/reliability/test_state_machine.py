@@ -26,8 +26,8 @@ from pipeline import spaces
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.connections import Connection, connect
-from pipeline.queue import claims
-from pipeline.queue.claims import Backoff
+from pipeline.queue import claims, failures
+from pipeline.queue.backoff import Backoff
 from pipeline.spaces.items import Writer, Written
 from tests.reliability.test_changes import finished
 
@@ -198,7 +198,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.failed |= {row[0] for row in rows if row[0] in lost}
 
     def _retry(self) -> None:
-        assert claims.retry(self.connection) == len(self.failed)
+        assert failures.retry(self.connection) == len(self.failed)
         self.failed.clear()
 
     # what is true at any time

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import TransientRowError
 from pipeline.postgres.connections import Connection, connect
-from pipeline.queue import claims
-from pipeline.queue.claims import Backoff
+from pipeline.queue import claims, failures
+from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.sources.source_items import AddReport, NewSource
@@ -155,7 +155,7 @@ def keep_house(own: Connection, space: Space, mine: random.Random, keys: list[st
         """
     )
     claims.sweep(own, 100)
-    claims.retry(own)
+    failures.retry(own)
 
 
 ACTIONS: dict[str, Callable[[Connection, Space, random.Random, list[str]], Any]] = {

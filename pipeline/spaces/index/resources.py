@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces.space import Space
 
 # Of a node in the graph while it is built, beside its vector and its neighbours (pgvector 0.8's
@@ -36,8 +36,9 @@ def build_resources(connection: Connection, space: Space, modality: str) -> Buil
         return BuildResources()
     free, cores = machine
     wanted = int(MARGIN * _rows(connection, space, modality) * _bytes_per_row(space))
-    row = connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))")
-    (usual,) = row.fetchone() or (0,)
+    (usual,) = fetch_one(
+        connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))")
+    )
     memory = min(wanted, int(SHARE * free))
     return BuildResources(
         maintenance_work_mem=f"{memory // 1024}kB" if memory > usual else None,
@@ -54,10 +55,10 @@ def _bytes_per_row(space: Space) -> int:
 
 
 def _rows(connection: Connection, space: Space, modality: str) -> int:
-    row = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(space.table(modality))
-    ).fetchone()
-    return int(row[0]) if row else 0
+    (rows,) = fetch_one(
+        connection.execute(sql.SQL("SELECT count(*) FROM {}").format(space.table(modality)))
+    )
+    return int(rows)
 
 
 def _machine(connection: Connection) -> tuple[int, int] | None:
@@ -67,15 +68,16 @@ def _machine(connection: Connection) -> tuple[int, int] | None:
     ).fetchone()
     if row is None or not row[0]:
         return None
-    contents = connection.execute(
-        """
+    contents = fetch_one(
+        connection.execute(
+            """
         SELECT pg_read_file('/proc/meminfo', 0, 65536, true),
             pg_read_file('/sys/devices/system/cpu/online', 0, 4096, true),
             pg_read_file('/sys/fs/cgroup/memory.max', 0, 64, true),
             pg_read_file('/sys/fs/cgroup/memory.current', 0, 64, true)
         """
-    ).fetchone()
-    assert contents is not None
+        )
+    )
     meminfo, online, limit, used = contents
     if not meminfo or not online:  # no Linux
         return None

@@ -1,0 +1,40 @@
+"""The server, the schema, and the SQL that is installed in it."""
+
+from pipeline.doctor.check import Check
+from pipeline.errors import PipelineError
+from pipeline.postgres import migrate, schema
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.requirements import check_server
+
+
+def server(connection: Connection) -> Check:
+    try:
+        check_server(connection)
+    except PipelineError as exc:
+        return Check("server", False, str(exc))
+    row = fetch_one(
+        connection.execute(
+            "SELECT current_setting('server_version'), "
+            "(SELECT extversion FROM pg_extension WHERE extname = 'vector')"
+        )
+    )
+    return Check("server", True, f"PostgreSQL {row[0]}, pgvector {row[1] or 'not installed yet'}")
+
+
+def migrations(url: str) -> Check:
+    at, head = migrate.current(url)
+    if at == head:
+        return Check("migrations", True, f"at {head}")
+    return Check("migrations", False, f"at {at or 'none'}, newest is {head}", "pipeline migrate")
+
+
+def installed_sql(connection: Connection) -> Check:
+    """Whether functions, triggers and views are those of this release."""
+    if schema.is_current(connection):
+        return Check("installed SQL", True, "functions, triggers and views of this release")
+    return Check(
+        "installed SQL",
+        False,
+        "the functions, triggers and views are not those of this release",
+        "pipeline migrate",
+    )
