@@ -5,6 +5,7 @@ somebody else's, handed to :func:`register`. Nothing outside this room decides b
 what others need to know is an attribute of its object, or of its row in ``known_modalities``.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import ConfigurationError
@@ -50,6 +51,8 @@ __all__ = [
 ]
 
 _BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE)
+# As known_modalities has it: a name is part of the names of tables and indexes.
+_PLAIN = re.compile("[a-z][a-z0-9_]{0,19}")
 _REGISTERED: dict[str, Modality] = {modality.name: modality for modality in _BUILT_IN}
 
 
@@ -59,12 +62,13 @@ def register(modality: Modality) -> None:
     Raises:
         ConfigurationError: another one has the name, or the name is not plain.
     """
-    other = _REGISTERED.setdefault(modality.name, modality)
-    if other is not modality:
+    if not _PLAIN.fullmatch(modality.name):
+        raise ConfigurationError(
+            f"{modality.name!r} cannot name a modality; use at most 20 lower-case letters, digits "
+            "and _, such as audio"
+        )
+    if _REGISTERED.setdefault(modality.name, modality) is not modality:
         raise ConfigurationError(f"there is a modality {modality.name!r} already")
-    if not (modality.name.isascii() and modality.name.isalpha() and modality.name.islower()):
-        del _REGISTERED[modality.name]
-        raise ConfigurationError(f"{modality.name!r} is no plain name: lower-case letters only")
     allow(modality.name)
 
 

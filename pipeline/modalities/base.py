@@ -131,7 +131,7 @@ class Modality(ABC):
     """A kind of content. One object of it is registered with ``pipeline.modalities.register``.
 
     Attributes:
-        name: as in ``source_items.modality``: lower-case letters.
+        name: as in ``source_items.modality``: lower-case letters, digits and _, at most 20.
         media: the media type's top level: text, image, audio, video or application.
         inline: whether a source item's reference is the content itself, so that nothing is loaded.
         description: one sentence for people.

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,11 +14,12 @@ from typer.testing import CliRunner
 from pipeline import spaces
 from pipeline.cli.queue import status
 from pipeline.doctor.examination import examine
+from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
-from tests.helpers.spaces import fill, second_space
+from tests.helpers.spaces import add_images, fill, second_space
 
 ADD = """
     INSERT INTO source_items (source, source_key, modality, content_ref)
@@ -248,3 +250,29 @@ def test_the_catalogue_shows_by_what_a_modality_is(connection: Connection, space
     ).fetchall()
     address = "https://example.org/x"
     assert rows == [("text", address, None), ("thermal", None, address), ("audio", None, None)]
+
+
+def test_a_model_without_a_modality_of_the_active_space_is_not_activated_unasked(
+    connection: Connection, settings: Settings, space: Space, tmp_path: Path
+) -> None:
+    add_texts(connection, ["one", "two"])
+    add_images(connection, tmp_path, 3)
+    fill(settings, space, FakeEmbedder())
+    texts_only = FakeEmbedder(12)
+    del texts_only.encoders["image"]
+    other = spaces.create(connection, "texts_only", texts_only)
+    assert other.modalities == ("text",)
+    assert fill(settings, other, texts_only).done == 2
+    found = spaces.coverage(connection, other)
+    assert (found.done, found.foreign, found.source_items, found.share) == (2, 3, 5, 0.4)
+    assert "3 of a modality that its model lacks" in str(found)
+    spaces.build_indexes(connection, other)
+    with pytest.raises(SpaceError, match="3 of a modality that its model lacks"):
+        spaces.activate(connection, other)
+    spaces.activate(connection, other, min_coverage=0.4)
+    rows = connection.execute("SELECT DISTINCT modality FROM multimodal_items").fetchall()
+    assert rows == [("text",)]
+    spaces.rollback(connection)
+    assert spaces.coverage(connection, spaces.active_space(connection)).share == 1.0
+    # What the active space gives up is not held against another one.
+    assert spaces.coverage(connection, space).foreign == 0

@@ -1,6 +1,7 @@
 """Nothing outside ``pipeline/modalities`` decides by the name of a modality."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,33 @@ def test_nothing_decides_by_a_modalitys_name() -> None:
     rest = [(file, line) for file, line in found() if line not in MAPPINGS]
     assert [one for one in rest if one not in OTHER_WORDS] == []
     assert set(OTHER_WORDS) - set(rest) == set()  # no exception outlives its line
+
+
+# Lines of SQL that may hold a name, and why.
+IN_SQL = {
+    "modality text DEFAULT 'image',": "what is asked for where nothing is said",
+    "of_query := 'text';": "what a typed query is",
+    "query_modality => 'text') AS m": "the same",
+    "CASE WHEN modality = 'text' THEN content_ref END), 100000));": (
+        "of an index: an immutable function, which may not read known_modalities"
+    ),
+    "CASE WHEN k.media = 'image' AND i.content_ref ~ '^(https?://|data:image/)'": (
+        "no modality, a kind of media"
+    ),
+}
+
+
+def test_no_function_view_or_trigger_decides_by_a_name_either() -> None:
+    folder = PACKAGE.parent / "sql"
+    name = re.compile("'({})'".format("|".join(NAMES)))
+    lines = {
+        " ".join(line.split())
+        for part in ("functions", "schema")
+        for path in (folder / part).rglob("*.sql")
+        for line in path.read_text("utf-8").splitlines()
+        if name.search(line)
+    }
+    assert lines == set(IN_SQL)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""What a reference is, by its scheme, and what of it may be shown."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.references import (
+    from_folder,
+    is_data,
+    is_elsewhere,
+    name_of,
+    pointer,
+    redact,
+    redact_message,
+    scheme_of,
+    suffix_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("reference", "scheme", "elsewhere", "suffix", "name"),
+    [
+        ("photos/a.JPG", None, False, ".jpg", "a.JPG"),
+        ("/photos/no ending", None, False, "", "no ending"),
+        ("./a:b.png", None, False, ".png", "a:b.png"),
+        ("data:image/png;base64,AA==", "data", False, None, "data:image/png;base64,AA=="),
+        ("file:///photos/a.webp", "file", True, ".webp", "file:///photos/a.webp"),
+        ("HTTPS://h/a.JPG?v=1.gif#x.tif", "https", True, ".jpg", "HTTPS://h/a.JPG?v=1.gif#x.tif"),
+        ("s3://bucket/a.b/key", "s3", True, "", "s3://bucket/a.b/key"),
+        ("az://c/photo.avif", "az", True, ".avif", "az://c/photo.avif"),
+        ("http://[broken/a.jpg", "http", True, "", "http://[broken/a.jpg"),
+        ("ftp:a.jpg", "ftp", False, ".jpg", "ftp:a.jpg"),
+        ("", None, False, "", ""),
+    ],
+)
+def test_a_reference_is_what_its_beginning_and_its_path_say(
+    reference: str, scheme: str | None, elsewhere: bool, suffix: str | None, name: str
+) -> None:
+    assert scheme_of(reference) == scheme
+    assert is_elsewhere(reference) is elsewhere
+    assert is_data(reference) is (scheme == "data")
+    assert suffix is None or suffix_of(reference) == suffix
+    assert name_of(reference) == name
+
+
+def test_a_relative_path_is_one_of_the_folder_of_its_table() -> None:
+    folder = Path("/tables")
+    assert from_folder("a/b.jpg", folder) == "/tables/a/b.jpg"
+    assert from_folder("/a/b.jpg", folder) == "/a/b.jpg"
+    for whole in ("s3://b/k", "https://h/a.jpg", "data:,x", "file:///a.jpg"):
+        assert from_folder(whole, folder) == whole
+
+
+def test_an_item_keeps_no_content_instead_of_a_reference() -> None:
+    assert pointer("data:image/png;base64,AAAA") == "data:image/png;base64,(4 characters)"
+    assert pointer("https://me:secret@h/k?sig=x") == "https://me:secret@h/k?sig=x"
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_no_text_breaks_any_of_them(text: str) -> None:
+    assert (scheme_of(text) == "data") == is_data(text)
+    assert len(redact(text)) <= 300
+    assert redact(text).isprintable()
+    suffix_of(text), name_of(text), pointer(text), redact_message(text)
+
+
+@pytest.mark.parametrize(
+    ("ref", "shown"),
+    [
+        ("photos/a.jpg", "photos/a.jpg"),
+        ("/data/a#1?.jpg", "/data/a#1?.jpg"),
+        ("https://example.com/a.jpg", "https://example.com/a.jpg"),
+        ("https://example.com:8080/@user/a.jpg", "https://example.com:8080/@user/a.jpg"),
+        ("https://me:secret@example.com/a", "https://...@example.com/a"),
+        ("https://me:se/cret@example.com/a", "https://...@example.com/a"),
+        ("https:/me:secret@example.com/a", "https:/...@example.com/a"),
+        ("HTTPS:\\\\me:secret@example.com", "HTTPS:\\\\...@example.com"),
+        (
+            "https://b.s3.amazonaws.com/k?X-Amz-Signature=secret&X-Amz-Expires=60",
+            "https://b.s3.amazonaws.com/k?X-Amz-Signature=...&X-Amz-Expires=...",
+        ),
+        ("https://a.blob.core.windows.net/c/k?secret", "https://a.blob.core.windows.net/c/k?..."),
+        ("https://example.com/a#secret", "https://example.com/a#..."),
+        ("postgresql://me:secret@db/x?password=secret", "postgresql://...@db/x?password=..."),
+        ("data:image/png;base64,c2VjcmV0", "data:image/png;base64,(8 characters)"),
+        ("a\nb\x1b[31m", "a\ufffdb\ufffd[31m"),
+    ],
+)
+def test_a_shown_reference_holds_no_secret(ref: str, shown: str) -> None:
+    assert redact(ref) == shown
+    assert "secret" not in redact(ref)
+
+
+def test_a_shown_reference_is_short() -> None:
+    assert len(redact("https://example.com/" + "a" * 10_000)) == 300
+
+
+def test_urls_inside_a_message_are_redacted() -> None:
+    message = 'error sending request for url (https://u:secret@h/k?sig=secret): "closed"'
+    assert redact_message(message) == (
+        'error sending request for url (https://...@h/k?sig=... "closed"'
+    )

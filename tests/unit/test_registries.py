@@ -1,0 +1,80 @@
+"""What is registered: modalities, and families of embedders."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline import embedders, modalities
+from pipeline.embedders.openclip import OPENCLIP
+from pipeline.errors import ConfigurationError, ModelError
+from pipeline.modalities import IMAGE, TEXT, ModalityType
+from tests.helpers.digits import DIGITS, Digits
+from tests.helpers.fakes import FAKE_FAMILY, FakeFamily
+
+
+@pytest.fixture
+def digits() -> Iterator[Digits]:
+    modalities.register(DIGITS)
+    yield DIGITS
+    modalities.unregister("digits")
+
+
+def test_what_is_registered_is_found_by_all_that_it_says_of_itself(digits: Digits) -> None:
+    assert modalities.get("digits") is digits
+    assert modalities.of_suffix(".digits") is digits
+    assert modalities.of_reference("s3://b/k.DIGITS?x=1") is digits
+    assert modalities.sniffed(b"digits\n1", ["text", "image", "digits"]) is digits
+    assert modalities.sniffed(b"digits\n1", ["text", "image"]) is None
+    assert modalities.registered() == [TEXT, IMAGE, digits]
+    assert modalities.known_names()[:3] == ("text", "image", "digits")
+    assert modalities.ordered(["later", "digits", "image", "audio"]) == (
+        "image", "digits", "audio", "later",
+    )  # fmt: skip
+    assert ModalityType("digits") == "digits"
+    assert ModalityType("digits").name == "DIGITS"
+    modalities.register(digits)  # the same again
+
+
+def test_the_eight_are_members_and_others_are_refused() -> None:
+    assert [str(member) for member in ModalityType] == [
+        "text", "image", "audio", "video", "document", "depth", "thermal", "imu",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="smell"):
+        ModalityType("smell")
+    with pytest.raises(ConfigurationError, match=r"no modality 'smell'; there are: text, image, "):
+        modalities.check_name("smell")
+    assert modalities.check_name("audio") == "audio"
+    with pytest.raises(ConfigurationError, match=r"cannot decode .* 'audio'; it knows text, image"):
+        modalities.get("audio")
+
+
+@pytest.mark.parametrize("name", ["", "Smell", "a b", "1d", "x" * 21, "gerüche", 'a"b'])
+def test_a_name_that_is_no_plain_one_is_refused(name: str) -> None:
+    class Odd(Digits):
+        pass
+
+    Odd.name = name
+    with pytest.raises(ConfigurationError, match="cannot name a modality"):
+        modalities.register(Odd())
+    assert name not in modalities.known_names()
+
+
+def test_a_name_is_registered_once(digits: Digits) -> None:
+    with pytest.raises(ConfigurationError, match="there is a modality 'digits' already"):
+        modalities.register(Digits())
+    with pytest.raises(ConfigurationError, match="comes with the package"):
+        modalities.unregister("text")
+
+
+def test_a_family_is_found_by_its_kind_and_by_the_spec() -> None:
+    assert embedders.family_of({"kind": "openclip"}) is OPENCLIP
+    assert embedders.family_that_claims("fake:12") is FAKE_FAMILY
+    assert embedders.family_that_claims("ViT-B-32/openai") is OPENCLIP
+    with pytest.raises(ModelError, match="of the kind 'x', and this installation knows"):
+        embedders.family_of({"kind": "x"})
+
+
+def test_a_kind_is_registered_once() -> None:
+    embedders.register(FAKE_FAMILY)  # the same again
+    with pytest.raises(ConfigurationError, match="a family of the kind 'fake' already"):
+        embedders.register(FakeFamily())
