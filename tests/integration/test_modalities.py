@@ -42,6 +42,13 @@ def items(connection: Connection, space: Space, modality: str = "text") -> list[
     return [ref for (ref,) in rows]
 
 
+def texts_alone() -> FakeEmbedder:
+    """A model that knows no images."""
+    embedder = FakeEmbedder(12)
+    del embedder.encoders["image"]
+    return embedder
+
+
 def without_images(connection: Connection, space: Space) -> Space:
     """The space as if its model knew no images."""
     connection.execute(
@@ -53,7 +60,7 @@ def without_images(connection: Connection, space: Space) -> Space:
 @pytest.fixture
 def texts_only(connection: Connection, space: Space) -> Space:
     """A second space, whose model knows no images."""
-    return without_images(connection, second_space(connection))
+    return spaces.create(connection, "texts_only", texts_alone())
 
 
 def test_the_eight_modalities_are_known_and_a_row_allows_another(connection: Connection) -> None:
@@ -258,11 +265,9 @@ def test_a_model_without_a_modality_of_the_active_space_is_not_activated_unasked
     add_texts(connection, ["one", "two"])
     add_images(connection, tmp_path, 3)
     fill(settings, space, FakeEmbedder())
-    texts_only = FakeEmbedder(12)
-    del texts_only.encoders["image"]
-    other = spaces.create(connection, "texts_only", texts_only)
+    other = spaces.create(connection, "texts_only", texts_alone())
     assert other.modalities == ("text",)
-    assert fill(settings, other, texts_only).done == 2
+    assert fill(settings, other, texts_alone()).done == 2
     found = spaces.coverage(connection, other)
     assert (found.done, found.foreign, found.source_items, found.share) == (2, 3, 5, 0.4)
     assert "3 of a modality that its model lacks" in str(found)
