@@ -10,8 +10,7 @@ import json
 import time
 from typing import Any
 
-from benchmarks.harness import FreeEmbedder, add_items, captions, database, make_space, say
-from benchmarks.plumbing import work
+from benchmarks.harness import FreeEmbedder, add_items, captions, database, make_space, say, work
 from pipeline import spaces
 from pipeline.postgres.connections import connect
 

@@ -2,7 +2,7 @@
 
 For each architecture with random weights (speed does not depend on them), in the precision that
 ``auto`` takes: images/s of the forward pass alone (pixels on the device already), from memory
-(uint8 rows through ``embed_prepared_images``, normalising and the way back included) and from JPEG
+(uint8 rows through the encoder of images, normalising and the way back included) and from JPEG
 files (decoder processes beside it); the forward pass as a share of the device's peak, which is
 counted in multiplications and additions by torch's own counter; and which of the stages binds.
 ``python -m benchmarks.end_to_end images`` adds the database.
@@ -29,9 +29,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.end_to_end import photographs
 from benchmarks.harness import say
 from pipeline.embedders.openclip.embedder import DTYPES, MultimodalEmbedder
+from pipeline.modalities import IMAGE, ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
-from pipeline.modalities.image.fitting import Fit
-from pipeline.settings import Settings
 
 # Dense bfloat16 TFLOP/s of NVIDIA's data sheets.
 PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0}
@@ -75,7 +74,8 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
         weights = folder / "weights.safetensors"
         save_file(open_clip.create_model(architecture).state_dict(), weights)
         embedder = MultimodalEmbedder(f"{architecture}:{weights}")
-        device, batch = embedder._device, embedder.batch_size
+        device, batch = embedder.model.device, embedder.batch_size
+        module, encoder = embedder.model.module, embedder.encoders[IMAGE.name]
         dtype = DTYPES[embedder.description.precision]
         height, width = embedder.description.image_size
         on_device = torch.randn(batch, 3, height, width, device=device, dtype=dtype)
@@ -83,11 +83,11 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
             on_device = on_device.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             with FlopCounterMode(display=False) as counter:
-                embedder._model.encode_image(on_device)
-            forward = seconds(lambda: embedder._model.encode_image(on_device), device, rounds)
+                module.encode_image(on_device)
+            forward = seconds(lambda: module.encode_image(on_device), device, rounds)
         random = np.random.default_rng(0)
         rows = list(random.integers(0, 256, (batch, 3, height, width), dtype=np.uint8))
-        memory = seconds(lambda: embedder.embed_prepared_images(rows), device, rounds)
+        memory = seconds(lambda: encoder.embed(rows), device, rounds)
         decoding, together = from_files(embedder, photographs(folder, files))
     tflops = counter.get_total_flops() / forward / 1e12
     product = matmul_tflops(device, dtype)
@@ -116,13 +116,11 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
 
 def from_files(embedder: MultimodalEmbedder, paths: list[Path]) -> tuple[float, float]:
     """Seconds of decoding the files alone, and of decoding and embedding them side by side."""
-    size = embedder.description
-    fit = Fit(*size.image_size, size.resize_mode, size.interpolation, size.fill_color)
-    settings = Settings.load()
-    with ImageDecoder(settings, fit) as decoder, ThreadPoolExecutor(16) as pool:
+    encoder = embedder.encoders[IMAGE.name]
+    with ImageDecoder(ReadOptions(), encoder.fit) as decoder, ThreadPoolExecutor(16) as pool:
 
         def prepare(path: Path) -> Any:
-            return embedder.prepare_image(decoder.decode(path.read_bytes()).content)
+            return encoder.prepare([decoder.decode(path.read_bytes()).content])[0]
 
         list(pool.map(prepare, paths[:32]))
         began = time.perf_counter()
@@ -132,10 +130,10 @@ def from_files(embedder: MultimodalEmbedder, paths: list[Path]) -> tuple[float, 
         for pixels in pool.map(prepare, paths):
             waiting.append(pixels)
             if len(waiting) == embedder.batch_size:
-                embedder.embed_prepared_images(waiting)
+                encoder.embed(waiting)
                 waiting.clear()
         if waiting:
-            embedder.embed_prepared_images(waiting)
+            encoder.embed(waiting)
         return decoded - began, time.perf_counter() - decoded
 
 

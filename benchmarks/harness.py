@@ -6,7 +6,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline import spaces
-from pipeline.embedders.description import ModelDescription
+from pipeline.embedders import Description
+from pipeline.ingest.report import IngestReport
+from pipeline.ingest.worker import Worker, WorkerOptions
+from pipeline.loaders import LoadedContent
+from pipeline.modalities import IMAGE, TEXT, Decoded, Reader, ReadOptions, Role
+from pipeline.modalities.image.fitting import Fit
 from pipeline.modalities.text.windows import TextWindow
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect
+from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors, unit_rows
 
@@ -52,63 +61,110 @@ def database() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe(name: str = "free", dimensions: int = DIMENSIONS) -> ModelDescription:
-    return ModelDescription(
-        model=name,
-        architecture="none",
-        architecture_config={},
-        dimensions=dimensions,
-        image_size=(8, 8),
-        context_length=77,
-        text_is_causal=True,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        interpolation="bicubic",
-        resize_mode="shortest",
-        fill_color=0,
-        tokenizer={},
-        precision="float32",
-        weights_sha256=name,
-        logit_scale=100.0,
-        logit_bias=None,
-    )
+@dataclass(frozen=True, kw_only=True)
+class FreeDescription(Description):
+    """Of a model that nobody loads."""
+
+    kind = "free"
+
+    logit_scale: float = 100.0
 
 
 def make_space(url: str, name: str = "free", *, active: bool = True) -> Space:
-    """A space of ``describe(name)``. Building, it has no HNSW index yet; active, it has."""
+    """A space of a free embedder. Building, it has no HNSW index yet; active, it has."""
     with connect(url) as connection:
-        space = spaces.create(connection, name, describe(name))
+        space = spaces.create(connection, name, FreeEmbedder(table=1, name=name))
         if active:
             spaces.activate(connection, space)
         return space
 
 
+def no_loading(*_: Any) -> Any:
+    """For a worker on texts alone."""
+    raise AssertionError("there is no image in this benchmark")
+
+
 class FreeEmbedder:
     """Costs nothing: rows of a table of random unit vectors, in turn."""
 
-    def __init__(self, dimensions: int = DIMENSIONS, table: int = 65_536) -> None:
+    def __init__(
+        self, dimensions: int = DIMENSIONS, table: int = 65_536, name: str = "free"
+    ) -> None:
         random = np.random.default_rng(0)
         self.vectors: Vectors = unit_rows(random.normal(size=(table, dimensions)))
+        self.description = FreeDescription(
+            model=name,
+            dimensions=dimensions,
+            precision="float32",
+            weights_sha256=name,
+            context_length=77,
+        )
+        self.encoders: dict[str, Any] = {"text": FreeTexts(self), "image": FreeImages(self)}
         self._next = 0
 
-    def prepare_image(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        return np.zeros((3, 8, 8), dtype=np.uint8)
-
-    def prepare_texts(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
-        return np.zeros((len(texts), 77), dtype=np.int32)
-
-    def split_text(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
-        return [TextWindow(text, 0, len(text))]
-
-    def embed_prepared_images(self, batch: Sequence[npt.NDArray[np.uint8]]) -> Vectors:
-        return self._rows(len(batch))
-
-    def embed_prepared_texts(self, tokens: npt.NDArray[np.int32]) -> Vectors:
-        return self._rows(len(tokens))
-
-    def _rows(self, count: int) -> Vectors:
+    def rows(self, count: int) -> Vectors:
         begin, self._next = self._next, self._next + count
         return self.vectors[np.arange(begin, begin + count) % len(self.vectors)]
+
+
+class FreeTexts:
+    batch_size = 32
+    most_inputs = 8192
+
+    def __init__(self, model: FreeEmbedder) -> None:
+        self.model = model
+
+    def split(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
+        return [TextWindow(text, 0, len(text))]
+
+    def prepare(self, contents: Sequence[str]) -> npt.NDArray[np.int32]:
+        return np.zeros((len(contents), 77), dtype=np.int32)
+
+    def embed(self, inputs: Sequence[npt.NDArray[np.int32]], role: Role = "item") -> Vectors:
+        return self.model.rows(len(inputs))
+
+
+class FreeImages:
+    """``seconds`` is how long it sleeps for a batch."""
+
+    fit = Fit(8, 8, "squash")
+    batch_size = 32
+    most_inputs = 32
+
+    def __init__(self, model: FreeEmbedder, seconds: float = 0.0, side: int = 8) -> None:
+        self.model, self.seconds, self.side = model, seconds, side
+
+    def prepare(self, contents: Sequence[Image.Image]) -> list[npt.NDArray[np.uint8]]:
+        # Ones: zeros would not be in memory at all.
+        return [np.ones((3, self.side, self.side), dtype=np.uint8) for _ in contents]
+
+    def embed(self, inputs: Sequence[npt.NDArray[np.uint8]], role: Role = "item") -> Vectors:
+        time.sleep(self.seconds)
+        return self.model.rows(len(inputs))
+
+
+class BlankReader(Reader):
+    """Decodes nothing: every image is a small black one."""
+
+    def decode(self, data: bytes) -> Decoded:
+        return Decoded(Image.new("RGB", (8, 8)))
+
+
+def work(
+    url: str,
+    space: Space,
+    embedder: FreeEmbedder,
+    load: Callable[[str], LoadedContent] = no_loading,
+    **settings: Any,
+) -> IngestReport:
+    """One worker until nothing is due, with the settings as they are but for those given."""
+    readers = {
+        "text": Reader(TEXT, embedder.encoders["text"], ReadOptions()),
+        "image": BlankReader(IMAGE, embedder.encoders["image"], ReadOptions()),
+    }
+    chosen = Settings.load(database_url=url, **settings)
+    database = Database.of(chosen)
+    return Worker(database, space, embedder, readers, load, WorkerOptions.of(chosen)).run()
 
 
 def captions(count: int, seed: int = 0) -> list[str]:
@@ -144,8 +200,3 @@ def ingest_command(url: str, media_root: Path) -> tuple[list[str], dict[str, str
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PIPELINE_")}
     environment |= {"DATABASE_URL": url, "PIPELINE_MEDIA_ROOTS": str(media_root)}
     return [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"], environment
-
-
-def no_loading(*_: Any) -> Any:
-    """For a worker on texts alone."""
-    raise AssertionError("there is no picture in this benchmark")

@@ -1,7 +1,7 @@
 """Peak memory of a worker by the length of its queue: `python -m benchmarks.memory`.
 
 Each run is a process of its own: references whose loaded bytes are 100 kB and whose prepared
-pictures are those of a 224-pixel model, an embedder that costs nothing, one worker. Printed is the
+images are those of a 224-pixel model, an embedder that costs nothing, one worker. Printed is the
 peak resident size (VmHWM) with the long queue against the short one. ``--batch-ms`` makes the
 embedder wait, so that its input gathers before it. ``--command`` runs `pipeline ingest` itself
 instead, with the demonstration's model on as many JPEG files, and counts its decoders as well.
@@ -14,55 +14,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.harness import (
     FreeEmbedder,
+    FreeImages,
     add_items,
     database,
     ingest_command,
     make_space,
     say,
+    work,
 )
-from benchmarks.overlap import Decoded, Loaded
 from pipeline import spaces
 from pipeline.cli.allocator import keep_freed_memory
 from pipeline.demo.manifest import MODEL
-from pipeline.ingest.worker import Worker
+from pipeline.loaders import LoadedContent
 from pipeline.postgres.connections import connect
-from pipeline.settings import Settings
-from pipeline.vectors import Vectors
 
 # How often the sizes of the command's processes are read.
 SAMPLE_SECONDS = 0.05
 
 
-class PictureEmbedder(FreeEmbedder):
-    def __init__(self, batch_ms: float) -> None:
-        super().__init__(table=1024)
-        self._seconds = batch_ms / 1000
-
-    def prepare_image(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        return np.ones((3, 224, 224), dtype=np.uint8)  # zeros would not be in memory at all
-
-    def embed_prepared_images(self, batch: Sequence[npt.NDArray[np.uint8]]) -> Vectors:
-        time.sleep(self._seconds)
-        return super().embed_prepared_images(batch)
-
-
-def load(reference: str) -> Loaded:
+def load(reference: str) -> LoadedContent:
     data = reference.encode().ljust(100_000)
-    return Loaded(data, hashlib.sha256(reference.encode()).digest(), {"size": len(data)})
-
-
-def decode(data: bytes) -> Decoded:
-    return Decoded(Image.new("RGB", (8, 8)))
+    return LoadedContent(data, hashlib.sha256(reference.encode()).digest(), {"size": len(data)})
 
 
 def peak_kb(pid: int | str = "self") -> int:
@@ -76,8 +57,9 @@ def child(url: str, batch_ms: float) -> None:
     keep_freed_memory()  # as the command does
     with connect(url) as connection:
         space = spaces.get_space(connection, "free")
-    settings = Settings.load(database_url=url)
-    report = Worker(url, space, PictureEmbedder(batch_ms), load, decode, settings).run()
+    embedder = FreeEmbedder(table=1024)
+    embedder.encoders["image"] = FreeImages(embedder, batch_ms / 1000, side=224)
+    report = work(url, space, embedder, load)
     print(json.dumps({"done": report.done, "peak_kb": peak_kb()}))
 
 

@@ -9,49 +9,26 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from benchmarks.harness import (
+    FreeEmbedder,
+    FreeImages,
+    add_items,
+    database,
+    make_space,
+    say,
+    work,
+)
+from pipeline.loaders import LoadedContent
 
-from benchmarks.harness import FreeEmbedder, add_items, database, make_space, say
-from pipeline.ingest.worker import Worker
-from pipeline.settings import Settings
-from pipeline.vectors import Vectors
-
-LOAD_SECONDS, EMBED_SECONDS, BATCH = 0.1, 0.02, 32
-
-
-@dataclass(frozen=True)
-class Loaded:
-    data: bytes
-    sha256: bytes
-    info: dict[str, Any] = field(default_factory=dict)
+LOAD_SECONDS, EMBED_SECONDS, BATCH = 0.1, 0.02, FreeImages.batch_size
 
 
-@dataclass(frozen=True)
-class Decoded:
-    image: Image.Image
-    notes: dict[str, Any] = field(default_factory=dict)
-
-
-def slow_load(reference: str) -> Loaded:
+def slow_load(reference: str) -> LoadedContent:
     time.sleep(LOAD_SECONDS)
     data = reference.encode()
-    return Loaded(data, hashlib.sha256(data).digest())
-
-
-def decode(data: bytes) -> Decoded:
-    return Decoded(Image.new("RGB", (8, 8)))
-
-
-class SlowEmbedder(FreeEmbedder):
-    def embed_prepared_images(self, batch: Sequence[npt.NDArray[np.uint8]]) -> Vectors:
-        time.sleep(EMBED_SECONDS)
-        return super().embed_prepared_images(batch)
+    return LoadedContent(data, hashlib.sha256(data).digest(), {})
 
 
 def measure(rows: int, load_workers: int) -> dict[str, Any]:
@@ -60,8 +37,9 @@ def measure(rows: int, load_workers: int) -> dict[str, Any]:
     with database() as url:
         space = make_space(url, active=False)
         add_items(url, "image", [f"https://slow.example/{n}.jpg" for n in range(rows)])
-        settings = Settings.load(database_url=url, load_workers=load_workers, batch_size=BATCH)
-        report = Worker(url, space, SlowEmbedder(), slow_load, decode, settings).run()
+        embedder = FreeEmbedder()
+        embedder.encoders["image"] = FreeImages(embedder, EMBED_SECONDS)
+        report = work(url, space, embedder, slow_load, load_workers=load_workers)
         assert report.done == rows, report
     return {
         "rows": rows,

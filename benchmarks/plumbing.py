@@ -22,12 +22,10 @@ from benchmarks.harness import (
     captions,
     database,
     make_space,
-    no_loading,
     say,
+    work,
 )
-from pipeline.ingest.worker import IngestReport, Worker
 from pipeline.postgres.connections import connect
-from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 
@@ -78,11 +76,6 @@ def copy(url: str, space: Space, blocks: list[bytes]) -> float:
         row = connection.execute("SELECT count(*) FROM copied").fetchone()
         assert row is not None
         return seconds
-
-
-def work(url: str, space: Space, embedder: FreeEmbedder) -> IngestReport:
-    settings = Settings.load(database_url=url)
-    return Worker(url, space, embedder, no_loading, no_loading, settings).run()
 
 
 def measure(rows: int, *, index: bool = False) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness import FreeEmbedder
 from pipeline import spaces
-from pipeline.embedders.description import ModelDescription
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
@@ -30,28 +30,6 @@ SELECT id FROM multimodal_items WHERE modality = 'text'
 ORDER BY embedding <=> (SELECT embedding FROM multimodal_items WHERE modality = 'text' LIMIT 1)
 LIMIT 10
 """
-
-
-def describe(dimensions: int) -> ModelDescription:
-    return ModelDescription(
-        model=f"random-{dimensions}",
-        architecture="random",
-        architecture_config={},
-        dimensions=dimensions,
-        image_size=(8, 8),
-        context_length=77,
-        text_is_causal=True,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        interpolation="bicubic",
-        resize_mode="shortest",
-        fill_color=0,
-        tokenizer={},
-        precision="float32",
-        weights_sha256=f"random-{dimensions}",
-        logit_scale=100.0,
-        logit_bias=None,
-    )
 
 
 class Reader(threading.Thread):
@@ -78,7 +56,9 @@ class Reader(threading.Thread):
 def fill(url: str, rows: int, dimensions: int) -> Space:
     vectors = unit_rows(np.random.default_rng(dimensions).normal(size=(rows, dimensions)))
     with connect(url) as connection:
-        space = spaces.create(connection, f"d{dimensions}", describe(dimensions))
+        space = spaces.create(
+            connection, f"d{dimensions}", FreeEmbedder(dimensions, 1, f"random-{dimensions}")
+        )
         items = (
             ForeignItem(f"row {n}", str(n), "text", f"text {n}", {}, vector)
             for n, vector in enumerate(vectors)
