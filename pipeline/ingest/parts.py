@@ -6,7 +6,6 @@ from typing import Any
 
 from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob, FinishedJob
-from pipeline.modalities import Input
 from pipeline.vectors import Vectors
 
 Result = Vectors | RowError
@@ -15,10 +14,13 @@ Failure = tuple[ClaimedJob, RowError]
 
 @dataclass(slots=True)
 class PreparedPart:
-    """The model's input for one item. ``input`` is None where ``vector`` is known already.
+    """The model's input for one item.
 
-    ``notes`` are for the item's metadata. Not frozen: ``input``, by far the largest of it, is
-    dropped once the model has seen it.
+    Not frozen: ``input``, by far the largest of it, is dropped once the model has seen it.
+
+    Attributes:
+        notes: for the item's metadata.
+        input: the part's content until the encoder has prepared it; None where ``vector`` is known.
     """
 
     job: ClaimedJob
@@ -27,7 +29,7 @@ class PreparedPart:
     content_ref: str
     notes: Mapping[str, Any]
     content_sha256: bytes
-    input: "Input | None"
+    input: Any
     vector: Vectors | None = None
 
 

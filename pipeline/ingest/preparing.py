@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.errors import PermanentRowError, RowError
@@ -26,14 +25,6 @@ class Content(Protocol):
 
 
 Load = Callable[[str], Content]
-
-
-@dataclass(slots=True)
-class _Cut:
-    """A part that still lacks the model's input, and what that is to be made of."""
-
-    part: PreparedPart
-    content: Any
 
 
 class Preparer:
@@ -84,21 +75,20 @@ class Preparer:
     def _prepare_inline(
         self, reader: Reader, jobs: Sequence[ClaimedJob]
     ) -> tuple[list[PreparedPart], list[Failure]]:
-        cuts: list[_Cut] = []
+        parts: list[PreparedPart] = []
         failures: list[Failure] = []
         for job in jobs:
             data = job.content_ref.encode("utf-8", "surrogatepass")
             try:
-                cuts += self._cut(reader, job, data, None, {})
+                parts += self._cut(reader, job, data)
             except RowError as exc:
                 failures.append((job, exc))
-        known = self._known_vectors(
-            reader.modality.name, list({cut.part.content_sha256 for cut in cuts})
-        )
-        for cut in cuts:
-            cut.part.vector = known.get(cut.part.content_sha256)
-        failures += self._give_input(reader, cuts)
-        return _without_failed(cuts, failures), failures
+        self._give_vectors(reader, parts)
+        unprepared = self._give_input(reader, parts)
+        if unprepared:
+            lost = {job.source_id for job, _ in unprepared}
+            parts = [part for part in parts if part.job.source_id not in lost]
+        return parts, failures + unprepared
 
     def _prepare_loaded(
         self, reader: Reader, jobs: Sequence[ClaimedJob]
@@ -121,70 +111,68 @@ class Preparer:
         if vector is not None:
             shown = pointer(job.content_ref)
             return [PreparedPart(job, 0, 1, shown, content.notes, content.sha256, None, vector)]
-        cuts = self._cut(reader, job, content.data, content.sha256, content.notes)
-        others = {c.part.content_sha256 for c in cuts} - {content.sha256}
-        if others:
-            known = self._known_vectors(name, list(others))
-            for cut in cuts:
-                cut.part.vector = known.get(cut.part.content_sha256)
-        for _, error in self._give_input(reader, cuts):
+        parts = self._cut(reader, job, content.data, content.sha256, content.notes)
+        self._give_vectors(reader, [p for p in parts if p.content_sha256 != content.sha256])
+        for _, error in self._give_input(reader, parts):
             raise error
-        return [cut.part for cut in cuts]
+        return parts
 
     @staticmethod
     def _cut(
         reader: Reader,
         job: ClaimedJob,
         data: bytes,
-        digest: bytes | None,
-        notes: Mapping[str, Any],
-    ) -> list[_Cut]:
-        """The parts of decoded content. Raises RowError."""
+        digest: bytes = b"",
+        notes: Mapping[str, Any] | None = None,
+    ) -> list[PreparedPart]:
+        """The parts of decoded content, each with its content as input. Raises RowError."""
         parts = reader.parts(reader.decode(data))
-        if digest is None and any(part.sha256 is None for part in parts):
-            digest = hashlib.sha256(data).digest()
-        return [
-            _Cut(
+        prepared = []
+        for number, part in enumerate(parts):
+            if part.sha256 is None:
+                digest = digest or hashlib.sha256(data).digest()
+            prepared.append(
                 PreparedPart(
                     job,
                     number,
                     len(parts),
                     pointer(job.content_ref) if part.shown is None else part.shown,
                     {**notes, **part.notes} if notes else part.notes,
-                    part.sha256 or digest or b"",
-                    None,
-                ),
-                part.content,
+                    part.sha256 or digest,
+                    part.content,
+                )
             )
-            for number, part in enumerate(parts)
-        ]
+        return prepared
+
+    def _give_vectors(self, reader: Reader, parts: Sequence[PreparedPart]) -> None:
+        """To those whose vector the space has, so that they need no input."""
+        if not parts:
+            return
+        known = self._known_vectors(
+            reader.modality.name, list({part.content_sha256 for part in parts})
+        )
+        for part in parts if known else ():
+            part.vector = known.get(part.content_sha256)
+            if part.vector is not None:
+                part.input = None
 
     @staticmethod
-    def _give_input(reader: Reader, cuts: Sequence[_Cut]) -> list[Failure]:
+    def _give_input(reader: Reader, parts: Sequence[PreparedPart]) -> list[Failure]:
         """Prepare what no vector is known of, at once; where that fails, job by job."""
-        wanted = [cut for cut in cuts if cut.part.vector is None]
+        wanted = [part for part in parts if part.vector is None]
         if not wanted:
             return []
         try:
-            _prepare(reader, wanted)
+            inputs = reader.encoder.prepare([part.input for part in wanted])
         except RowError as exc:
-            jobs = {cut.part.job.source_id: cut.part.job for cut in wanted}
+            jobs = {part.job.source_id: part.job for part in wanted}
             if len(jobs) == 1:
                 return [(job, exc) for job in jobs.values()]
             failures = []
             for source_id in jobs:
-                own = [cut for cut in wanted if cut.part.job.source_id == source_id]
+                own = [part for part in wanted if part.job.source_id == source_id]
                 failures += Preparer._give_input(reader, own)
             return failures
+        for part, prepared in zip(wanted, inputs, strict=True):
+            part.input = prepared
         return []
-
-
-def _prepare(reader: Reader, cuts: Sequence[_Cut]) -> None:
-    inputs = reader.encoder.prepare([cut.content for cut in cuts])
-    for cut, prepared in zip(cuts, inputs, strict=True):
-        cut.part.input = prepared
-
-
-def _without_failed(cuts: Sequence[_Cut], failures: Sequence[Failure]) -> list[PreparedPart]:
-    failed = {job.source_id for job, _ in failures}
-    return [cut.part for cut in cuts if cut.part.job.source_id not in failed]

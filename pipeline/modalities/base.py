@@ -38,7 +38,8 @@ class ReadOptions:
         return cls(**{name: getattr(settings, name) for name in cls.__slots__})
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, these two: there is one of each for every text, and freezing triples what one costs.
+@dataclass(slots=True)
 class Decoded:
     """Content as a person would read, see or hear it.
 
@@ -51,7 +52,7 @@ class Decoded:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """What becomes one item: the whole of some content, or a window, a segment, a page of it.
 
