@@ -31,6 +31,7 @@ from pipeline.ingest.report import IngestReport
 from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.modalities import Reader
 from pipeline.postgres.database import Database
+from pipeline.postgres.reconnect import is_conflict
 from pipeline.queue import claims
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
@@ -237,8 +238,10 @@ class Worker:
         self._loading.close()
         self._connections.close()
         # After a failure of ours a row in hand may be to blame. It is left to its lease: only so
-        # does the attempt count, and a row that breaks every worker ends as failed.
-        if self._control.error is None and len(self._in_flight):
+        # does the attempt count, and a row that breaks every worker ends as failed. No row is to
+        # blame for a conflict with others.
+        error = self._control.error
+        if len(self._in_flight) and (error is None or is_conflict(error)):
             self._give_back()
 
     def _give_back(self) -> None:

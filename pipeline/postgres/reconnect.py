@@ -110,7 +110,7 @@ class ReconnectingConnection:
             except (psycopg.Error, DatabaseError) as exc:
                 if isinstance(exc, psycopg.Error) and not self._is_loss(exc):
                     conflicts += 1
-                    if not _is_conflict(exc) or conflicts >= CONFLICT_TRIES:
+                    if not is_conflict(exc) or conflicts >= CONFLICT_TRIES:
                         raise
                     self._wait(pause, exc)
                     pause = min(pause * 2, LARGEST_PAUSE)
@@ -202,9 +202,9 @@ class ReconnectingConnection:
             connection.close()
 
 
-def _is_conflict(exc: psycopg.Error) -> bool:
+def is_conflict(exc: BaseException) -> bool:
     """Whether others are to blame (class 40), so that the same may succeed in a moment."""
-    return (exc.sqlstate or "").startswith("40")
+    return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith("40")
 
 
 def is_temporary(exc: DatabaseError) -> bool:

@@ -263,7 +263,7 @@ def test_a_worker_that_is_to_stop_does_not_wait_for_others(url: str) -> None:
 def test_a_conflict_without_end_ends_the_worker_as_a_temporary_failure(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
-    """Its rows are neither lost nor failed: they come back with their leases."""
+    """Its rows are neither lost nor failed, nor is an attempt counted: no row is to blame."""
     add_texts(connection, ["one", "two"])
     worker = make_worker(settings, space)
     worker._writer.finish = lambda c, *_: conflict(c)  # type: ignore
@@ -272,7 +272,7 @@ def test_a_conflict_without_end_ends_the_worker_as_a_temporary_failure(
     assert is_temporary(caught.value)
     assert (
         connection.execute("SELECT state, attempts, error FROM ingest_jobs").fetchall()
-        == [("running", 1, None)] * 2
+        == [("pending", 0, None)] * 2
     )
 
 
