@@ -1,11 +1,11 @@
--- question:   How many pictures are there of each label?
+-- question:   How many images are there of each label?
 -- parameters: labels, filter
 -- index:      inside classify_items()
 \set labels '{bicycle,cat,boat}'
 \set filter '{"tenth": true}'
 
-SELECT label, count(*) AS pictures, avg(probability)::real AS certainty
+SELECT label, count(*) AS images, avg(probability)::real AS certainty
 FROM classify_items(:'labels', filter => :'filter')
 WHERE rank = 1
 GROUP BY label
-ORDER BY pictures DESC, label;
+ORDER BY images DESC, label;

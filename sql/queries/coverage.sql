@@ -3,7 +3,7 @@
 -- index:      HNSW of the images, once per topic
 \set topics '{bicycles,submarines,weddings}'
 
-SELECT t.topic, count(*) AS pictures, max(n.similarity)::real AS best, avg(n.similarity)::real AS mean
+SELECT t.topic, count(*) AS images, max(n.similarity)::real AS best, avg(n.similarity)::real AS mean
 FROM unnest(CAST(:'topics' AS text[])) AS t (topic)
 CROSS JOIN LATERAL (
     SELECT 1 - (i.embedding <=> text_embedding(t.topic)) AS similarity

@@ -1,4 +1,4 @@
--- question:   Which texts describe this stored picture?
+-- question:   Which texts describe this stored image?
 -- parameters: image, k
 -- index:      HNSW of the texts
 \set image 20001

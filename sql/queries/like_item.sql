@@ -1,4 +1,4 @@
--- question:   What else looks like this stored picture?
+-- question:   What else looks like this stored image?
 -- parameters: item, k
 -- index:      HNSW of the images
 \set item 20001

@@ -1,6 +1,6 @@
 -- question:   How do I keep the neighbours of many items for a report?
 -- parameters: filter, k
--- index:      HNSW of the images, once per picture
+-- index:      HNSW of the images, once per image
 \set filter '{"thousandth": true}'
 \set k 5
 

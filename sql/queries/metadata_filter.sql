@@ -1,4 +1,4 @@
--- question:   Which pictures of this category show what the text says?
+-- question:   Which images of this category show what the text says?
 -- parameters: query, category, k
 -- index:      inside search_items()
 \set query 'a red bicycle'

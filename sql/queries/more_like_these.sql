@@ -1,4 +1,4 @@
--- question:   What is like all of these pictures together?
+-- question:   What is like all of these images together?
 -- parameters: first, second, third, k
 -- index:      HNSW of the images
 \set first 20001

@@ -1,4 +1,4 @@
--- question:   Which pictures are nearly the same?
+-- question:   Which images are nearly the same?
 -- parameters: threshold, filter
 -- index:      inside near_duplicates()
 \set threshold 0.7

@@ -1,9 +1,9 @@
--- question:   Which text is the nearest to each of these pictures?
+-- question:   Which text is the nearest to each of these images?
 -- parameters: filter
--- index:      HNSW of the texts, once per picture
+-- index:      HNSW of the texts, once per image
 \set filter '{"thousandth": true}'
 
-SELECT p.id, p.content_ref AS picture, t.content_ref AS text, t.similarity
+SELECT p.id, p.content_ref AS image, t.content_ref AS text, t.similarity
 FROM multimodal_items AS p
 CROSS JOIN LATERAL (
     SELECT i.content_ref, 1 - (i.embedding <=> p.embedding) AS similarity

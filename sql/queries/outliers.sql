@@ -1,6 +1,6 @@
--- question:   Which pictures are least like the others?
+-- question:   Which images are least like the others?
 -- parameters: k
--- index:      none: every picture is compared
+-- index:      none: every image is compared
 \set k 10
 
 SELECT id, content_ref,

@@ -1,4 +1,4 @@
--- question:   How do I get as many pictures as texts?
+-- question:   How do I get as many images as texts?
 -- parameters: query, k
 -- index:      inside search_items()
 \set query 'a red bicycle'

@@ -1,4 +1,4 @@
--- question:   Which pictures show what this text says?
+-- question:   Which images show what this text says?
 -- parameters: query, k
 -- index:      HNSW of the images
 \set query 'a red bicycle'

@@ -1,4 +1,4 @@
--- question:   What are the best pictures of every category?
+-- question:   What are the best images of every category?
 -- parameters: query, k
 -- index:      HNSW of the images
 \set query 'a red bicycle'

@@ -1,10 +1,10 @@
--- question:   What fits this text best, whether it is a text or a picture?
+-- question:   What fits this text best, whether it is a text or an image?
 -- parameters: query, k
 -- index:      inside search_items()
 \set query 'a red bicycle'
 \set k 10
 
--- Ranked by similarity alone every text would come before every picture.
+-- Ranked by similarity alone every text would come before every image.
 SELECT rank, modality, content_ref, similarity, score
 FROM search_items(:'query', k => :k)
 ORDER BY rank;

@@ -1,4 +1,4 @@
--- question:   What does this picture show, of these labels?
+-- question:   What does this image show, of these labels?
 -- parameters: item, labels
 -- index:      inside classify_items()
 \set item 20001

@@ -1,4 +1,4 @@
--- question:   Which label has each of the newest pictures?
+-- question:   Which label has each of the newest images?
 -- parameters: labels, n
 -- index:      inside classify_items()
 \set labels '{bicycle,cat,boat}'

@@ -1,4 +1,4 @@
--- question:   This picture, but at night: what is like a picture and a text?
+-- question:   This image, but at night: what is like an image and a text?
 -- parameters: item, words, k
 -- index:      inside search_items()
 \set item 20001
