@@ -74,6 +74,15 @@ class Settings(BaseSettings):
     # the database
     roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
+    query_retention_days: float = Field(
+        90.0, gt=0, description="after which `serve` forgets a query text that nobody asks for"
+    )
+    query_queue: int = Field(
+        20_000, ge=1, description="query texts that may wait for `serve` in all"
+    )
+    query_queue_per_login: int = Field(
+        5_000, ge=1, description="query texts of one login at one address that may wait"
+    )
 
     # the queue
     batch_size: int = Field(

@@ -20,7 +20,7 @@ def serve(
         bool,
         typer.Option(
             "--configure-loopback",
-            help="First store the URL's password for text_embedding()'s connection to itself.",
+            help="First make the login by which text_embedding() reaches the server itself.",
         ),
     ] = False,
 ) -> None:
@@ -32,7 +32,7 @@ def serve(
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
     from pipeline.postgres.database import Database
-    from pipeline.search.serve import QueryServer
+    from pipeline.search.serve import QueryServer, ServeOptions
     from pipeline.settings import Settings
     from pipeline.spaces.opening import open_model
 
@@ -44,8 +44,13 @@ def serve(
     server = QueryServer(
         database.url,
         lambda space: open_model(database, space, device=settings.device),
-        cache_size=settings.query_cache_size,
-        outage_seconds=settings.outage_seconds,
+        ServeOptions(
+            cache_size=settings.query_cache_size,
+            retention_days=settings.query_retention_days,
+            asker_limit=settings.query_queue_per_login,
+            queue_limit=settings.query_queue,
+            outage_seconds=settings.outage_seconds,
+        ),
     )
     StopSignals(server)
     note("serving; stop with Ctrl-C")
@@ -54,17 +59,7 @@ def serve(
 
 
 def _configure_loopback(database: "Database") -> None:
-    from psycopg.conninfo import conninfo_to_dict
+    from pipeline.postgres.connections import errors_of_ours
 
-    from pipeline.errors import ConfigurationError
-    from pipeline.postgres.urls import libpq_url
-    from pipeline.search.serve import configure_loopback
-
-    password = conninfo_to_dict(libpq_url(database.url)).get("password")
-    if not password:
-        raise ConfigurationError(
-            "--configure-loopback needs a password in DATABASE_URL; where none is needed (the "
-            "embedded server), neither is this option"
-        )
-    with database.connect() as connection:
-        configure_loopback(connection, str(password))
+    with database.connect() as connection, errors_of_ours():
+        connection.execute("CALL configure_loopback()")

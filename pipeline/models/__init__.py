@@ -12,7 +12,7 @@ from pipeline.models.ingest_jobs import IngestJob
 from pipeline.models.installed_sql import InstalledSql
 from pipeline.models.items import MultimodalItem, SourceItem
 from pipeline.models.quality import SpaceEvaluation, SpaceTuning
-from pipeline.models.query_embeddings import QueryEmbedding
+from pipeline.models.query_embeddings import QueryEmbedding, RunningServer
 
 __all__ = [
     "Base",
@@ -23,6 +23,7 @@ __all__ = [
     "MediaRoot",
     "MultimodalItem",
     "QueryEmbedding",
+    "RunningServer",
     "SourceItem",
     "SpaceEvaluation",
     "SpaceModality",

@@ -27,6 +27,14 @@ class QueryEmbedding(Base):
             "requested_at",
             postgresql_where=text("embedding IS NULL"),
         ),
+        Index(
+            "query_embeddings_waiting",
+            "space_id",
+            "asked_by",
+            "asked_from",
+            "requested_at",
+            postgresql_where=text("embedding IS NULL AND error IS NULL"),
+        ),
         {"comment": "Query texts and their vectors, per space; filled on demand, bounded."},
     )
 
@@ -54,4 +62,37 @@ class QueryEmbedding(Base):
     )
     claimed_until: Mapped[datetime | None] = mapped_column(
         comment="Until when a server works on it; then another one may."
+    )
+    asked_by: Mapped[str] = mapped_column(
+        server_default=text("''"),
+        comment="While it waits: the login that asked; empty afterwards.",
+    )
+    asked_from: Mapped[str] = mapped_column(
+        server_default=text("''"),
+        comment="While it waits: that login's address; empty: the Unix socket, or afterwards.",
+    )
+
+
+class RunningServer(Base):
+    """A ``pipeline serve``, as long as it runs."""
+
+    __tablename__ = "query_servers"
+    __table_args__ = ({"comment": "Each `pipeline serve`, as long as it runs."},)
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey("embedding_spaces.id", name="query_servers_space_id_fkey", ondelete="CASCADE"),
+        comment="The space whose model it has.",
+    )
+    pid: Mapped[int] = mapped_column(
+        primary_key=True, comment="Process of its session in this server."
+    )
+    lock_key: Mapped[int] = mapped_column(
+        primary_key=True, comment="Number of the advisory lock that it holds while it runs."
+    )
+    asker_limit: Mapped[int] = mapped_column(
+        comment="How many texts of one login at one address may wait."
+    )
+    queue_limit: Mapped[int] = mapped_column(comment="How many texts may wait in all.")
+    started_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), comment="When it was ready."
     )

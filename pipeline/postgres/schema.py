@@ -118,6 +118,7 @@ def uninstall(connection: Connection) -> None:
         there = {name for name, _ in list_objects(connection, schemas)}
         drop_objects(connection, schemas, [name for name in installed.objects if name in there])
         _run_to_uninstall(connection, schemas, "search_defaults.sql")
+        _run_to_uninstall(connection, schemas, "loopback.sql")
         _run_to_uninstall(connection, schemas, "roles.sql")
     connection.execute("DELETE FROM installed_sql")
 

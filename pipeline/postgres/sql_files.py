@@ -23,11 +23,17 @@ FILES = (
     "schema/queue_triggers.sql",
     "schema/space_items.sql",
     "schema/views/*.sql",
+    "schema/function_rights.sql",
     "schema/full_text_index.sql",
     "schema/search_defaults.sql",
 )
 GRANTS = "schema/grants.sql"
-ROLE_FILES = ("schema/roles.sql", "schema/items_grants.sql", GRANTS)
+ROLE_FILES = (
+    "schema/roles.sql",
+    "schema/loopback_login.sql",
+    "schema/items_grants.sql",
+    GRANTS,
+)
 
 _PLACEHOLDER = re.compile("@(schema|vector)@")
 # The names stand within quotes, dollar quotes and formats as well, where these mean something. The

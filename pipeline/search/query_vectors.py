@@ -54,30 +54,58 @@ def store(
         SELECT %s, query_key(a.query), a.query, %s::real[]::halfvec, now()
         FROM (VALUES (%s)) AS a (query)
         ON CONFLICT (space_id, query_sha256) DO UPDATE
-            SET embedding = excluded.embedding, embedded_at = now(), last_used_at = now()
+            SET embedding = excluded.embedding, error = NULL, embedded_at = now(),
+                last_used_at = now(), asked_by = '', asked_from = ''
         """,
         (space_id, vector.tolist(), asked(text)),
     )
 
 
 def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]:
-    """Requests nobody else works on, oldest first: key -> text. No two servers get the same."""
+    """Requests nobody else works on: key -> text. No two servers get the same.
+
+    Whoever asks, a login at an address, gets one turn after the other, its own requests oldest
+    first: one who asks for thousands holds nobody else up.
+    """
     rows = connection.execute(
         """
-        WITH waiting AS MATERIALIZED (
-            SELECT space_id, query_sha256 FROM query_embeddings
-            WHERE space_id = %s AND embedding IS NULL AND error IS NULL
-              AND requested_at > now() - make_interval(secs => %s)
-              AND (claimed_until IS NULL OR claimed_until < now())
-            ORDER BY requested_at LIMIT %s
-            FOR UPDATE SKIP LOCKED
+        WITH askers AS (
+            SELECT DISTINCT asked_by, asked_from FROM query_embeddings
+            WHERE space_id = %(space)s AND embedding IS NULL AND error IS NULL
+              AND requested_at > now() - make_interval(secs => %(patience)s)
+        ),
+        turns AS (
+            SELECT own.query_sha256, own.requested_at, own.turn
+            FROM askers AS a CROSS JOIN LATERAL (
+                SELECT q.query_sha256, q.requested_at,
+                    row_number() OVER (ORDER BY q.requested_at) AS turn
+                FROM query_embeddings AS q
+                WHERE q.space_id = %(space)s AND q.embedding IS NULL AND q.error IS NULL
+                  AND (q.asked_by, q.asked_from) = (a.asked_by, a.asked_from)
+                  AND q.requested_at > now() - make_interval(secs => %(patience)s)
+                  AND (q.claimed_until IS NULL OR q.claimed_until < now())
+                ORDER BY q.requested_at LIMIT %(limit)s
+            ) AS own
+        ),
+        claimed AS MATERIALIZED (
+            SELECT q.query_sha256
+            FROM turns AS t JOIN query_embeddings AS q ON q.query_sha256 = t.query_sha256
+            WHERE q.space_id = %(space)s AND q.embedding IS NULL AND q.error IS NULL
+              AND (q.claimed_until IS NULL OR q.claimed_until < now())
+            ORDER BY t.turn, t.requested_at LIMIT %(limit)s
+            FOR UPDATE OF q SKIP LOCKED
         )
-        UPDATE query_embeddings AS q SET claimed_until = now() + make_interval(secs => %s)
-        FROM waiting AS w
-        WHERE (q.space_id, q.query_sha256) = (w.space_id, w.query_sha256)
+        UPDATE query_embeddings AS q SET claimed_until = now() + make_interval(secs => %(lease)s)
+        FROM claimed AS c
+        WHERE q.space_id = %(space)s AND q.query_sha256 = c.query_sha256
         RETURNING q.query_sha256, q.query
         """,
-        (space_id, REQUEST_SECONDS, limit, LEASE_SECONDS),
+        {
+            "space": space_id,
+            "patience": REQUEST_SECONDS,
+            "limit": limit,
+            "lease": LEASE_SECONDS,
+        },
     ).fetchall()
     return {bytes(key): query for key, query in rows}
 
@@ -90,6 +118,7 @@ def answer(
         """
         UPDATE query_embeddings AS q
         SET embedding = a.embedding, error = a.error, claimed_until = NULL,
+            asked_by = '', asked_from = '',
             embedded_at = CASE WHEN a.error IS NULL THEN now() END
         FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (key, embedding, error)
         WHERE q.space_id = %s AND q.query_sha256 = a.key AND q.embedding IS NULL
@@ -104,19 +133,20 @@ def answer(
     )
 
 
-def forget(connection: Connection, space_id: int, keep: int) -> int:
-    """Remove the least recently used vectors beyond ``keep``, and requests given up long ago."""
+def forget(connection: Connection, space_id: int, keep: int, days: float) -> int:
+    """Remove what is kept too long: in the space the least recently used vectors beyond ``keep``;
+    in every space what nobody asked for in ``days``, and requests given up long ago."""
     return connection.execute(
         """
         DELETE FROM query_embeddings
-        WHERE space_id = %(space)s AND (
-            query_sha256 IN (
+        WHERE space_id = %(space)s AND query_sha256 IN (
                 SELECT query_sha256 FROM query_embeddings
                 WHERE space_id = %(space)s AND embedding IS NOT NULL
                 ORDER BY last_used_at DESC OFFSET %(keep)s)
-            OR embedding IS NULL AND requested_at < now() - interval '1 hour')
+            OR last_used_at < now() - make_interval(secs => %(days)s * 86400)
+            OR embedding IS NULL AND requested_at < now() - interval '1 hour'
         """,
-        {"space": space_id, "keep": keep},
+        {"space": space_id, "keep": keep, "days": days},
     ).rowcount
 
 

@@ -10,6 +10,7 @@ lock that says "somebody serves" would hold.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,15 +21,38 @@ from pipeline.embedders import Embedder
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.search import query_vectors
+from pipeline.search.announcement import announce
 from pipeline.search.query_encoding import embed_query_texts
 from pipeline.spaces import Space
 
 logger = logging.getLogger(__name__)
 
 CHANNEL = "query_embeddings"
-# Class of the advisory lock ('pqry') that says for which space somebody serves; its second number
-# is the space's. The SQL function is_served() looks for it.
-LOCK_CLASS = 0x70717279
+FORGET_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How a server works.
+
+    Attributes:
+        batch_size: most texts per forward pass. Requests that come while a batch is embedded
+            make up the next one.
+        cache_size: how many query vectors a space keeps; the least recently used go.
+        retention_days: after which a text that nobody asks for is forgotten.
+        asker_limit: how many texts of one login at one address may wait.
+        queue_limit: how many may wait in all.
+        poll_seconds: how long to wait for a notification before looking anyway.
+        outage_seconds: how long to wait for a database that is away.
+    """
+
+    batch_size: int = 64
+    cache_size: int = 10_000
+    retention_days: float = 90.0
+    asker_limit: int = 5_000
+    queue_limit: int = 20_000
+    poll_seconds: float = 0.5
+    outage_seconds: float = 300.0
 
 
 @dataclass
@@ -47,36 +71,23 @@ class QueryServer:
     Args:
         url: the database.
         load: gives the model of a space; called again when another space becomes active.
-        batch_size: most texts per forward pass. Requests that come while a batch is embedded
-            make up the next one.
-        cache_size: how many query vectors a space keeps; the least recently used go.
-        poll_seconds: how long to wait for a notification before looking anyway.
-        outage_seconds: how long to wait for a database that is away.
     """
 
     def __init__(
-        self,
-        url: str,
-        load: Callable[[Space], Embedder],
-        *,
-        batch_size: int = 64,
-        cache_size: int = 10_000,
-        poll_seconds: float = 0.5,
-        outage_seconds: float = 300.0,
+        self, url: str, load: Callable[[Space], Embedder], options: ServeOptions | None = None
     ) -> None:
         self.report = ServeReport()
         self.ready = threading.Event()
         self._load = load
-        self._batch_size = batch_size
-        self._cache_size = cache_size
-        self._poll_seconds = poll_seconds
+        self._options = options or ServeOptions()
         self._stop = threading.Event()
         self._connection = ReconnectingConnection(
-            url, "pipeline serve", Outage(outage_seconds, self._stop)
+            url, "pipeline serve", Outage(self._options.outage_seconds, self._stop)
         )
         self._model: tuple[Space, Embedder] | None = None
         self._announced: tuple[Connection, int] | None = None
-        self._since_forgetting = cache_size
+        self._since_forgetting = 0
+        self._forget_at = time.monotonic()
 
     def stop(self) -> None:
         """Answer what is claimed, then return from ``run``."""
@@ -109,7 +120,9 @@ class QueryServer:
             self._model = (space, self._load(space))
         self._connection.run(lambda c: self._announce(c, space.id))
         self.ready.set()
-        claimed = self._connection.run(lambda c: query_vectors.claim(c, space.id, self._batch_size))
+        claimed = self._connection.run(
+            lambda c: query_vectors.claim(c, space.id, self._options.batch_size)
+        )
         if claimed:
             vectors, errors = embed_query_texts(self._model[1], claimed)
             for error in errors.values():
@@ -120,38 +133,33 @@ class QueryServer:
             self.report.answered += len(vectors)
             self.report.refused += len(errors)
             self._since_forgetting += len(claimed)
-        # Not at every answer: the cache may be 5 % larger for a while.
-        if self._since_forgetting > self._cache_size // 20:
-            self._since_forgetting = 0
-            self.report.forgotten += self._connection.run(
-                lambda c: query_vectors.forget(c, space.id, self._cache_size)
-            )
+        self._forget(space.id)
         return len(claimed)
 
+    def _forget(self, space_id: int) -> None:
+        # Not at every answer: the cache may be 5 % larger for a while.
+        if (
+            self._since_forgetting <= self._options.cache_size // 20
+            and time.monotonic() < self._forget_at
+        ):
+            return
+        self._since_forgetting = 0
+        self._forget_at = time.monotonic() + FORGET_SECONDS
+        self.report.forgotten += self._connection.run(
+            lambda c: query_vectors.forget(
+                c, space_id, self._options.cache_size, self._options.retention_days
+            )
+        )
+
     def _announce(self, connection: Connection, space_id: int) -> None:
-        """Hold the lock that says that this space is served; anew after a reconnect."""
+        """Say that this space is served; anew after a reconnect."""
         if self._announced == (connection, space_id):
             return
-        connection.execute("SELECT pg_advisory_unlock_all()")
-        connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, space_id))
+        announce(connection, space_id, self._options.asker_limit, self._options.queue_limit)
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
         self._announced = (connection, space_id)
 
     def _wait(self, connection: Connection) -> None:
         # A notification that arrived since the last look is there already, and ends the wait.
-        for _ in connection.notifies(timeout=self._poll_seconds, stop_after=1):
+        for _ in connection.notifies(timeout=self._options.poll_seconds, stop_after=1):
             pass
-
-
-def configure_loopback(
-    connection: Connection, password: str, *, host: str = "127.0.0.1", port: int | None = None
-) -> None:
-    """Let ``text_embedding()`` reach the server itself by password, as the functions' owner.
-
-    Needed where that owner is no superuser. The password is kept in a user mapping that the
-    owner alone may read; it travels as a parameter, so no statement log shows it.
-    """
-    connection.execute(
-        "CALL configure_loopback(password => %s::text, host => %s::text, port => %s::integer)",
-        (password, host, port),
-    )

@@ -1,8 +1,11 @@
 -- The loop-back: a dblink connection from the server to itself. What runs there commits on its
 -- own, so that a SELECT can leave a request for `pipeline serve` and wait for the answer.
 --
--- Where the functions' owner is a superuser (the embedded server), it goes through the Unix
--- socket. Any other owner needs a password, since dblink asks for one: CALL configure_loopback().
+-- Each statement has a connection of its own, which ends with it, however it ends: nothing stays
+-- open in the session of whoever asked. It logs in as a role that may do nothing but ask, see
+-- loopback_requests.sql. Where the functions' owner is a superuser (the embedded server), it goes
+-- through the Unix socket; any other owner needs a password, since dblink asks for one: CALL
+-- configure_loopback().
 
 CREATE OR REPLACE FUNCTION @schema@.loopback_connection() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -15,7 +18,8 @@ BEGIN
     IF EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'pipeline_loopback') THEN
         RETURN 'pipeline_loopback';
     END IF;
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+       OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_loopback' AND rolcanlogin) THEN
         RETURN NULL;
     END IF;
     sockets := current_setting('unix_socket_directories');
@@ -26,154 +30,165 @@ BEGIN
     RETURN (
         SELECT string_agg(format('%s=''%s''', name,
                    replace(replace(value, '\', '\\'), '''', '\''')), ' ')
-        FROM (VALUES ('host', CASE WHEN socket = '' THEN 'localhost' ELSE socket END),
+        FROM (VALUES ('user', 'pipeline_loopback'),
+                     ('host', CASE WHEN socket = '' THEN 'localhost' ELSE socket END),
                      ('port', current_setting('port')),
                      ('dbname', current_database()::text),
-                     ('user', current_user::text),
                      ('application_name', 'pipeline loopback'),
                      ('connect_timeout', '5'),
-                     ('options', '-c default_transaction_read_only=off')) AS o (name, value)
+                     ('options', @schema@.loopback_options())) AS o (name, value)
     );
 END $$;
 COMMENT ON FUNCTION @schema@.loopback_connection() IS
     'How the server reaches itself: the foreign server pipeline_loopback, else the Unix socket; '
     'null: neither.';
 
-CREATE OR REPLACE FUNCTION @schema@.text_embeddings_by_loopback(queries text[], timeout interval)
-RETURNS @vector@.halfvec[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    dblink  text := (SELECT extnamespace::regnamespace::text FROM pg_extension
-                     WHERE extname = 'dblink');
-    reached boolean := false;
-    target  text;
-    answers @vector@.halfvec[];
-    code    text;
-    message text;
-    advice  text;
-BEGIN
-    -- Committed since the calling statement began, perhaps by another part of it.
-    answers := @schema@.cached_query_embeddings(queries);
-    IF array_position(answers, NULL) IS NULL THEN
-        RETURN answers;
-    END IF;
-    IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'the query has no vector yet, and a standby cannot ask for one' USING
-            ERRCODE = 'MM005', HINT = 'Search for it on the primary once; then it is found here.';
-    END IF;
-    target := @schema@.loopback_connection();
-    IF dblink IS NULL OR target IS NULL THEN
-        RAISE EXCEPTION 'the query has no vector yet, and %', CASE
-            WHEN dblink IS NULL THEN 'dblink, which could ask for one, is not installed'
-            ELSE 'the loop-back connection, which could ask for one, is not set up' END
-            USING ERRCODE = 'MM005',
-            HINT = format('CALL embed_query(%L) first, outside a transaction. %s for good.',
-                queries[array_position(answers, NULL)], CASE
-                WHEN dblink IS NULL THEN 'CREATE EXTENSION dblink helps'
-                ELSE 'CALL configure_loopback(password => ''...'') helps' END);
-    END IF;
-    BEGIN
-        EXECUTE format('SELECT %s.dblink_disconnect(''pipeline_loopback'') '
-                       'WHERE ''pipeline_loopback'' = ANY (%1$s.dblink_get_connections())', dblink);
-        EXECUTE format('SELECT %s.dblink_connect(''pipeline_loopback'', $1)', dblink) USING target;
-        reached := true;
-        EXECUTE format('SELECT %s.dblink_exec(''pipeline_loopback'', $1)', dblink)
-            USING 'SET search_path = pg_catalog, pg_temp';
-        EXECUTE format('SELECT %s.dblink_exec(''pipeline_loopback'', $1)', dblink)
-            USING format('CALL @schema@.embed_queries(%L::text[], %L::interval)', queries, timeout);
-        EXECUTE format('SELECT answers FROM %s.dblink(''pipeline_loopback'', $1) '
-                       'AS t (answers @vector@.halfvec[])', dblink)
-            INTO answers
-            USING format('SELECT @schema@.cached_query_embeddings(%L::text[])', queries);
-        EXECUTE format('SELECT %s.dblink_disconnect(''pipeline_loopback'')', dblink);
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-            advice = PG_EXCEPTION_HINT;
-        EXECUTE format('SELECT %s.dblink_disconnect(''pipeline_loopback'') '
-                       'WHERE ''pipeline_loopback'' = ANY (%1$s.dblink_get_connections())', dblink);
-        IF reached THEN
-            RAISE EXCEPTION '%', message USING ERRCODE = code, HINT = advice;
-        END IF;
-        RAISE EXCEPTION 'the server cannot connect to itself to ask for the vector: %', message
-            USING ERRCODE = 'MM005',
-            HINT = format('CALL configure_loopback(password => ''...''), or CALL embed_query(%L) '
-                          'first.', queries[1]);
-    END;
-    RETURN answers;
-END $$;
-COMMENT ON FUNCTION @schema@.text_embeddings_by_loopback(text[], interval) IS
-    'The vectors of texts that the cache lacks, asked for through the loop-back connection.';
+CREATE OR REPLACE FUNCTION @schema@.loopback_options() RETURNS text
+LANGUAGE sql IMMUTABLE
+-- What a role or a database may have set otherwise. Nothing there takes longer than a moment.
+RETURN '-c default_transaction_read_only=off -c statement_timeout=10s -c lock_timeout=5s '
+    || '-c search_path=pg_catalog';
+COMMENT ON FUNCTION @schema@.loopback_options() IS 'The settings of a loop-back connection.';
 
-CREATE OR REPLACE FUNCTION @schema@.touch_query_embeddings(queries text[]) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+CREATE OR REPLACE FUNCTION @schema@.run_by_loopback(statement text) RETURNS text
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     dblink text := (SELECT extnamespace::regnamespace::text FROM pg_extension
                     WHERE extname = 'dblink');
     target text := @schema@.loopback_connection();
+    answer text;
+    reason text;
+    pause  double precision := 0.02;
 BEGIN
-    IF dblink IS NULL OR target IS NULL OR pg_is_in_recovery() THEN
-        RETURN;  -- then the cache forgets in the order of asking
+    -- dblink would take a connection of that name in its place, and this session may have been
+    -- somebody else's before: a pooler's are.
+    EXECUTE format('SELECT %s.dblink_disconnect(c) '
+                   'FROM unnest(%1$s.dblink_get_connections()) AS c WHERE c = $1::name::text', dblink)
+        USING target;
+    LOOP
+        BEGIN
+            EXECUTE format('SELECT answer FROM %s.dblink($1, $2) AS t (answer text)', dblink)
+                INTO answer USING target, statement;
+            RETURN answer;
+        EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
+            GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
+        END;
+        -- Its role has few connections, which are soon free again.
+        IF pause > 1 THEN
+            RAISE EXCEPTION 'the server cannot connect to itself to ask for the vector: %', reason
+                USING ERRCODE = 'MM005',
+                HINT = 'CALL configure_loopback(), or CALL embed_query(''...'') first.';
+        END IF;
+        PERFORM pg_sleep(pause);
+        pause := pause * 2;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.run_by_loopback(text) IS
+    'Runs one statement of one text column over the loop-back; what it raises is raised here.';
+
+CREATE OR REPLACE FUNCTION @schema@.loopback_proof() RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key integer := pg_backend_pid();
+BEGIN
+    -- A standby can lock nothing that its primary would see, but is the same system.
+    IF pg_is_in_recovery() THEN
+        RETURN (SELECT format('%s/%s', s.system_identifier, current_database())
+                FROM pg_control_system() AS s);
     END IF;
-    EXECUTE format('SELECT FROM %s.dblink($1, $2) AS t (touched text)', dblink)
-        USING target, format(
-            'UPDATE @schema@.query_embeddings AS q SET last_used_at = pg_catalog.now() '
-            'FROM @schema@.embedding_spaces AS s '
-            'WHERE s.state = ''active'' AND q.space_id = s.id AND q.query_sha256 IN '
-            '(SELECT @schema@.query_key(t) FROM pg_catalog.unnest(%L::text[]) AS t) '
-            'AND q.last_used_at < pg_catalog.now() - interval ''1 hour'' RETURNING ''touched''',
-            queries);
+    -- Held to the end of the transaction. Anybody may hold it, so another one is tried then.
+    WHILE NOT pg_try_advisory_xact_lock_shared(1886350447, key) LOOP
+        key := (random() * 2000000000)::integer;
+    END LOOP;
+    RETURN key::text;
+END $$;
+COMMENT ON FUNCTION @schema@.loopback_proof() IS
+    'What check_loopback() knows this very database by: a lock (class ''ploo'') that is held in it '
+    'alone; on a standby, the system and the database''s name.';
+
+CREATE OR REPLACE FUNCTION @schema@.text_embeddings_by_loopback(queries text[], timeout interval)
+RETURNS @vector@.halfvec[]
+-- Volatile, so that each statement sees what was committed by then.
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- These see only what was there when they began, so the loop-back looks for them.
+    is_blind boolean := pg_is_in_recovery()
+                     OR current_setting('transaction_isolation') <> 'read committed';
+    began    timestamptz := clock_timestamp();
+    asked    timestamptz;
+    pause    double precision := 0.002;
+    answers  @vector@.halfvec[];
+    proof    text;
+BEGIN
+    PERFORM @schema@.check_query_texts(queries);
+    answers := @schema@.cached_query_embeddings(queries);
+    WHILE array_position(answers, NULL) IS NOT NULL LOOP
+        -- Again after a while: a request lapses when nobody asks for it any more.
+        IF asked IS NULL OR clock_timestamp() > asked + interval '20 s' THEN
+            PERFORM @schema@.check_loopback_is_there(queries);
+            proof := @schema@.loopback_proof();
+            PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_ask(%L, %L, %L, %L)',
+                queries, session_user, host(inet_client_addr()), proof));
+            asked := clock_timestamp();
+        END IF;
+        IF clock_timestamp() > began + timeout THEN
+            PERFORM @schema@.refuse_to_wait(timeout);
+        END IF;
+        PERFORM pg_sleep(pause);
+        pause := least(pause * 1.2, 0.05);
+        IF is_blind THEN
+            answers := @schema@.run_by_loopback(format(
+                'SELECT @schema@.loopback_answers(%L, %L)', queries, proof))::@vector@.halfvec[];
+        ELSE
+            PERFORM @schema@.query_embeddings_missing(queries);  -- raises what the server said
+            answers := @schema@.cached_query_embeddings(queries);
+        END IF;
+    END LOOP;
+    RETURN answers;
+END $$;
+COMMENT ON FUNCTION @schema@.text_embeddings_by_loopback(text[], interval) IS
+    'The vectors of texts that the cache lacks, asked for through the loop-back connection.';
+
+CREATE OR REPLACE FUNCTION @schema@.check_loopback_is_there(queries text[]) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    has_dblink boolean := EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink');
+BEGIN
+    IF has_dblink AND @schema@.loopback_connection() IS NOT NULL THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION 'the query has no vector yet, and %', CASE
+        WHEN NOT has_dblink THEN 'dblink, which could ask for one, is not installed'
+        ELSE 'the loop-back connection, which could ask for one, is not set up' END
+        USING ERRCODE = 'MM005',
+        HINT = format('CALL embed_query(%L) first, outside a transaction. %s for good.',
+            queries[1], CASE
+            WHEN NOT has_dblink THEN 'CREATE EXTENSION dblink helps'
+            ELSE 'CALL configure_loopback() helps' END);
+END $$;
+COMMENT ON FUNCTION @schema@.check_loopback_is_there(text[]) IS
+    'Raises where the server has no way to ask for the vectors of these texts.';
+
+CREATE OR REPLACE FUNCTION @schema@.touch_query_embeddings(queries text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink')
+       AND @schema@.loopback_connection() IS NOT NULL THEN
+        PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_touch(%L, %L)',
+            queries, @schema@.loopback_proof()));
+    END IF;  -- else the cache forgets in the order of asking
 EXCEPTION WHEN OTHERS THEN
     NULL;  -- a search does not fail because its use could not be noted
 END $$;
 COMMENT ON FUNCTION @schema@.touch_query_embeddings(text[]) IS
     'Notes that these texts were used now, for the cache to keep them.';
-
-REVOKE EXECUTE ON FUNCTION @schema@.loopback_connection(), @schema@.touch_query_embeddings(text[]),
-    @schema@.text_embeddings_by_loopback(text[], interval) FROM PUBLIC;
-
-CREATE OR REPLACE PROCEDURE @schema@.configure_loopback(
-    password text,
-    username text DEFAULT NULL,
-    host     text DEFAULT '127.0.0.1',
-    port     integer DEFAULT NULL
-)
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    functions_owner text := (SELECT pg_get_userbyid(proowner) FROM pg_proc
-                             WHERE oid = '@schema@.text_embedding(text, interval)'::regprocedure);
-    options         text;
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_foreign_data_wrapper WHERE fdwname = 'dblink_fdw') THEN
-        RAISE EXCEPTION 'dblink is not installed' USING
-            ERRCODE = 'MM005', HINT = 'CREATE EXTENSION dblink (a superuser may), then try again.';
-    END IF;
-    IF NOT pg_has_role(functions_owner, 'USAGE') THEN
-        RAISE EXCEPTION 'only % and superusers may configure the loop-back', functions_owner
-            USING ERRCODE = 'insufficient_privilege';
-    END IF;
-    IF NOT has_foreign_data_wrapper_privilege(functions_owner, 'dblink_fdw', 'USAGE') THEN
-        RAISE EXCEPTION '% may not use dblink_fdw', functions_owner USING
-            ERRCODE = 'insufficient_privilege',
-            HINT = format('A superuser runs: GRANT USAGE ON FOREIGN DATA WRAPPER dblink_fdw TO %I;',
-                functions_owner);
-    END IF;
-    -- Whole and anew; a mapping goes with its server.
-    DROP SERVER IF EXISTS pipeline_loopback CASCADE;
-    EXECUTE format('CREATE SERVER pipeline_loopback FOREIGN DATA WRAPPER dblink_fdw OPTIONS '
-        '(host %L, port %L, dbname %L, application_name ''pipeline loopback'', '
-        'connect_timeout ''5'', options ''-c default_transaction_read_only=off'')',
-        host, coalesce(port::text, current_setting('port')), current_database());
-    EXECUTE format('ALTER SERVER pipeline_loopback OWNER TO %I', functions_owner);
-    EXECUTE format('CREATE USER MAPPING FOR %I SERVER pipeline_loopback '
-        'OPTIONS (user %L, password %L)',
-        functions_owner, coalesce(username, functions_owner), password);
-END $$;
-COMMENT ON PROCEDURE @schema@.configure_loopback(text, text, text, integer) IS
-    'Lets text_embedding() connect to this server by password, as the functions'' owner or as '
-    'username. Kept in a user mapping that the owner alone may see; call it anew after a change.';

@@ -2,19 +2,27 @@
 -- notification that wakes `pipeline serve`. What writes runs with the owner's rights, so that who
 -- may search needs no right on the table, and nobody reads what others searched for.
 
-CREATE OR REPLACE FUNCTION @schema@.is_served(space integer) RETURNS boolean
+CREATE OR REPLACE FUNCTION @schema@.live_query_servers() RETURNS SETOF @schema@.query_servers
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    -- A server holds this advisory lock (class 'pqry') while its model is loaded, and loses it
-    -- with its connection.
-    SELECT EXISTS (
-        SELECT FROM pg_locks
-        WHERE locktype = 'advisory' AND classid = 1886483065 AND objid = space::oid
-          AND objsubid = 2 AND granted
-          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    -- A server holds an advisory lock (class 'pqry') with a number of its own, and loses it with
+    -- its connection. Others can neither take it before nor pass for the server: it is this
+    -- session's only as long as the row says so, and only who may serve can write that.
+    SELECT s.* FROM @schema@.query_servers AS s
+    WHERE EXISTS (
+        SELECT FROM pg_locks AS l
+        WHERE l.locktype = 'advisory' AND l.classid = 1886483065 AND l.objid = s.lock_key::oid
+          AND l.objsubid = 2 AND l.granted AND l.pid = s.pid
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
 $$;
+COMMENT ON FUNCTION @schema@.live_query_servers() IS 'The rows of those `pipeline serve` that run.';
+
+CREATE OR REPLACE FUNCTION @schema@.is_served(space integer) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN EXISTS (SELECT FROM @schema@.live_query_servers() AS s WHERE s.space_id = space);
 COMMENT ON FUNCTION @schema@.is_served(integer) IS
     'Whether some `pipeline serve` answers for this embedding space now.';
 
@@ -33,53 +41,109 @@ $$;
 COMMENT ON FUNCTION @schema@.cached_query_embeddings(text[]) IS
     'The cached vectors of these texts in the active space, in their order; null where none is.';
 
-CREATE OR REPLACE FUNCTION @schema@.ask_for_query_embeddings(queries text[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION @schema@.check_query_texts(queries text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Lengths first, since all else takes time in proportion.
+    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE octet_length(q) > 10000) THEN
+        RAISE EXCEPTION 'the query is longer than 10000 bytes' USING
+            ERRCODE = 'MM004', HINT = 'Search for a sentence; models read some 77 words at most.';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE q IS NULL OR q !~ '\S') THEN
+        RAISE EXCEPTION 'the query is empty' USING
+            ERRCODE = 'MM004', HINT = 'Give a text with at least one character.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.check_query_texts(text[]) IS
+    'Raises where one of these texts is no query.';
+
+CREATE OR REPLACE FUNCTION @schema@.request_query_embeddings(
+    queries text[], asked_by text, asked_from text)
+RETURNS void
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    space integer;
+    asker_limit bigint;
+    queue_limit bigint;
+    space       integer;
+    waiting     record;
 BEGIN
+    PERFORM @schema@.check_query_texts(queries);
     SELECT id INTO space FROM @schema@.embedding_spaces WHERE state = 'active';
     IF space IS NULL THEN
         RAISE EXCEPTION 'no embedding space is active' USING
             ERRCODE = 'MM001',
             HINT = 'Run `pipeline migrate` to create one, or `pipeline space activate NAME`.';
     END IF;
-    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE q IS NULL OR q !~ '\S') THEN
-        RAISE EXCEPTION 'the query is empty' USING
-            ERRCODE = 'MM004', HINT = 'Give a text with at least one character.';
-    END IF;
-    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE octet_length(q) > 10000) THEN
-        RAISE EXCEPTION 'the query is longer than 10000 bytes' USING
-            ERRCODE = 'MM004', HINT = 'Search for a sentence; models read some 77 words at most.';
-    END IF;
     IF array_position(@schema@.cached_query_embeddings(queries), NULL) IS NULL THEN
         RETURN;
     END IF;
-    IF NOT @schema@.is_served(space) THEN
+    SELECT max(s.asker_limit), max(s.queue_limit) INTO asker_limit, queue_limit
+    FROM @schema@.live_query_servers() AS s WHERE s.space_id = space;
+    IF asker_limit IS NULL THEN
         RAISE EXCEPTION 'nobody serves the active embedding space, so a new text has no vector'
             USING ERRCODE = 'MM002',
             HINT = 'Start `pipeline serve` and try again; texts asked for before need no server.';
     END IF;
+    SELECT count(*) AS in_all,
+           count(*) FILTER (WHERE q.asked_by = request_query_embeddings.asked_by
+               AND q.asked_from = coalesce(request_query_embeddings.asked_from, '')) AS own,
+           -- Those that wait already may be asked for again.
+           (SELECT count(DISTINCT a.query) FROM unnest(queries) AS a (query)
+            WHERE NOT EXISTS (
+                SELECT FROM @schema@.query_embeddings AS known
+                WHERE known.space_id = space AND known.query_sha256 = @schema@.query_key(a.query)
+                  AND (known.embedding IS NOT NULL OR known.error IS NULL
+                       AND known.requested_at > now() - interval '60 s'))) AS more
+    INTO waiting
+    FROM @schema@.query_embeddings AS q
+    WHERE q.space_id = space AND q.embedding IS NULL AND q.error IS NULL
+      AND q.requested_at > now() - interval '60 s';
+    IF waiting.more > 0 AND (waiting.own + waiting.more > asker_limit
+                             OR waiting.in_all + waiting.more > queue_limit) THEN
+        RAISE EXCEPTION 'too many texts wait for their vectors: % of %, % in all, and % more',
+            waiting.own, asked_by, waiting.in_all, waiting.more
+            USING ERRCODE = 'MM006',
+            HINT = format('Ask for fewer at a time, or wait for those. `pipeline serve` lets a '
+                'login at one address wait for %s and all together for %s: '
+                'PIPELINE_QUERY_QUEUE_PER_LOGIN, PIPELINE_QUERY_QUEUE.', asker_limit, queue_limit);
+    END IF;
     -- A request that is under way is left alone (and not locked); one that failed or was given up
     -- by everybody is opened again.
-    INSERT INTO @schema@.query_embeddings AS q (space_id, query_sha256, query)
-    SELECT space, @schema@.query_key(asked.query), min(asked.query)
-    FROM unnest(queries) AS asked (query)
+    INSERT INTO @schema@.query_embeddings AS q
+        (space_id, query_sha256, query, asked_by, asked_from)
+    SELECT space, @schema@.query_key(a.query), min(a.query),
+           request_query_embeddings.asked_by, coalesce(request_query_embeddings.asked_from, '')
+    FROM unnest(queries) AS a (query)
     WHERE NOT EXISTS (
         SELECT FROM @schema@.query_embeddings AS known
         WHERE known.space_id = space
-          AND known.query_sha256 = @schema@.query_key(asked.query)
+          AND known.query_sha256 = @schema@.query_key(a.query)
           AND (known.embedding IS NOT NULL
-               OR known.error IS NULL AND known.requested_at > now() - interval '30 s')
+               OR known.error IS NULL AND known.requested_at > now() - interval '15 s')
     )
     GROUP BY 2
     ORDER BY 2  -- one order of locks for everybody
     ON CONFLICT (space_id, query_sha256) DO UPDATE SET
-        requested_at = now(), last_used_at = now(), error = NULL, claimed_until = NULL
+        requested_at = now(), last_used_at = now(), error = NULL,
+        asked_by = excluded.asked_by, asked_from = excluded.asked_from,
+        claimed_until = CASE WHEN q.error IS NULL THEN q.claimed_until END
     WHERE q.embedding IS NULL;
     PERFORM pg_notify('query_embeddings', space::text);
+END $$;
+COMMENT ON FUNCTION @schema@.request_query_embeddings(text[], text, text) IS
+    'Asks `pipeline serve` for the vectors of these texts, on behalf of a login and its address; '
+    'the request counts once committed.';
+
+CREATE OR REPLACE FUNCTION @schema@.ask_for_query_embeddings(queries text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM @schema@.request_query_embeddings(queries, session_user, host(inet_client_addr()));
 END $$;
 COMMENT ON FUNCTION @schema@.ask_for_query_embeddings(text[]) IS
     'Asks `pipeline serve` for the vectors of these texts; the request counts once committed.';
@@ -110,23 +174,36 @@ COMMENT ON FUNCTION @schema@.query_embeddings_missing(text[]) IS
 
 -- A procedure with COMMIT may neither set a search path nor run with its owner's rights: it names
 -- PostgreSQL's functions in full as well.
+CREATE OR REPLACE FUNCTION @schema@.refuse_to_wait(timeout interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'no vector for the query within %', timeout USING
+        ERRCODE = 'MM003',
+        HINT = '`pipeline serve` runs but is busy, or its model is slow: try again, or give a '
+               'longer timeout => ''60 s''.';
+END $$;
+COMMENT ON FUNCTION @schema@.refuse_to_wait(interval) IS 'Raises: the time is over.';
+
 CREATE OR REPLACE PROCEDURE @schema@.embed_queries(queries text[], timeout interval DEFAULT '10 s')
 LANGUAGE plpgsql
 AS $$
 DECLARE
     began  timestamptz := pg_catalog.clock_timestamp();
+    asked  timestamptz;
     pause  double precision := 0.002;
 BEGIN
-    PERFORM @schema@.ask_for_query_embeddings(queries);
-    COMMIT;
-    WHILE @schema@.query_embeddings_missing(queries) > 0 LOOP
-        IF pg_catalog.clock_timestamp() > began + timeout THEN
-            RAISE EXCEPTION 'no vector for the query within %', timeout USING
-                ERRCODE = 'MM003',
-                HINT = '`pipeline serve` runs but is busy, or its model is slow: try again, or '
-                       'give a longer timeout => ''60 s''.';
+    WHILE asked IS NULL OR @schema@.query_embeddings_missing(queries) > 0 LOOP
+        -- Again after a while: a request lapses when nobody asks for it any more.
+        IF asked IS NULL OR pg_catalog.clock_timestamp() > asked + interval '20 s' THEN
+            PERFORM @schema@.ask_for_query_embeddings(queries);
+            asked := pg_catalog.clock_timestamp();
         END IF;
         COMMIT;  -- holds no snapshot while it waits
+        IF pg_catalog.clock_timestamp() > began + timeout THEN
+            PERFORM @schema@.refuse_to_wait(timeout);
+        END IF;
         PERFORM pg_catalog.pg_sleep(pause);
         pause := least(pause * 1.2, 0.05);
     END LOOP;
@@ -143,7 +220,3 @@ END $$;
 COMMENT ON PROCEDURE @schema@.embed_query(text, interval) IS
     'Has the vector of a text made and cached, where dblink is missing: CALL embed_query(''a red '
     'bicycle''), then text_embedding(''a red bicycle'') finds it. Not inside a transaction.';
-
-REVOKE EXECUTE ON FUNCTION @schema@.cached_query_embeddings(text[]),
-    @schema@.ask_for_query_embeddings(text[]), @schema@.query_embeddings_missing(text[])
-    FROM PUBLIC;

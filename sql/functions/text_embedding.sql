@@ -11,6 +11,10 @@ DECLARE
     answer @vector@.halfvec;
     used   timestamptz;
 BEGIN
+    -- Before its key is computed; the rest is checked where a text is asked for.
+    IF octet_length(text_embedding.query) > 10000 THEN
+        PERFORM @schema@.check_query_texts(ARRAY[text_embedding.query]);
+    END IF;
     SELECT q.embedding, q.last_used_at INTO answer, used
     FROM @schema@.embedding_spaces AS s
     JOIN @schema@.query_embeddings AS q ON q.space_id = s.id
@@ -35,8 +39,10 @@ LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    answers @vector@.halfvec[] := @schema@.cached_query_embeddings(queries);
+    answers @vector@.halfvec[];
 BEGIN
+    PERFORM @schema@.check_query_texts(queries);
+    answers := @schema@.cached_query_embeddings(queries);
     IF array_position(answers, NULL) IS NULL THEN
         RETURN answers;
     END IF;
@@ -44,6 +50,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.text_embeddings(text[], interval) IS
     'The unit vectors of several texts, in their order; new ones are embedded in one batch.';
-
-REVOKE EXECUTE ON FUNCTION @schema@.text_embedding(text, interval),
-    @schema@.text_embeddings(text[], interval) FROM PUBLIC;

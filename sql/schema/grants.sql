@@ -15,8 +15,7 @@ GRANT SELECT ON @schema@.multimodal_items, @schema@.source_items, @schema@.known
 
 GRANT EXECUTE ON FUNCTION @schema@.text_embedding(text, interval),
     @schema@.text_embeddings(text[], interval), @schema@.ask_for_query_embeddings(text[]),
-    @schema@.query_embeddings_missing(text[]), @schema@.cached_query_embeddings(text[]),
-    @schema@.space_items()
+    @schema@.query_embeddings_missing(text[]), @schema@.space_items()
     TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT INSERT, UPDATE, DELETE ON @schema@.source_items, @schema@.multimodal_items,
@@ -42,6 +41,10 @@ GRANT EXECUTE ON FUNCTION @schema@.enqueue_source_items(bigint[])
 GRANT INSERT, UPDATE, DELETE ON @schema@.embedding_spaces, @schema@.space_modalities,
     @schema@.space_probes, @schema@.space_tunings, @schema@.space_evaluations
     TO pipeline_owner;
+
+GRANT SELECT ON @schema@.query_servers TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT INSERT, DELETE ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
 
 -- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
 DO $$

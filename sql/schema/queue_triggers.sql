@@ -7,6 +7,19 @@
 -- The functions run with their owner's rights: whoever may write source_items needs no right on the
 -- queue or on the items.
 
+CREATE OR REPLACE FUNCTION @schema@.check_is_source_items(triggered regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever could put such a trigger on a table of their own would act as its functions' owner.
+    IF triggered <> '@schema@.source_items'::regclass THEN
+        RAISE EXCEPTION '% is not source_items', triggered USING
+            ERRCODE = 'insufficient_privilege',
+            HINT = 'The pipeline''s trigger functions work on its own table alone.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.check_is_source_items(regclass) IS
+    'Raises where a trigger function is called for another table.';
+
 CREATE OR REPLACE FUNCTION @schema@.refuse_modalities(names text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -99,6 +112,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     strange text[];
 BEGIN
+    PERFORM @schema@.check_is_source_items(TG_RELID);
     SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
     WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
     IF strange IS NOT NULL THEN
@@ -122,6 +136,7 @@ DECLARE
     moved   bigint[];  -- those of another modality than before
     strange text[];
 BEGIN
+    PERFORM @schema@.check_is_source_items(TG_RELID);
     SELECT array_agg(n.id ORDER BY n.id),
            array_agg(n.id ORDER BY n.id) FILTER (WHERE n.modality IS DISTINCT FROM o.modality)
     INTO changed, moved
@@ -155,6 +170,7 @@ DECLARE
     gone  bigint[];
     space integer;
 BEGIN
+    PERFORM @schema@.check_is_source_items(TG_RELID);
     SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
     IF gone IS NULL THEN
         RETURN NULL;
@@ -177,6 +193,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     items regclass;
 BEGIN
+    PERFORM @schema@.check_is_source_items(TG_RELID);
     TRUNCATE @schema@.ingest_jobs;
     FOR items IN
         SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
@@ -190,10 +207,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.source_items_truncated() IS
     'Removes every job and item when source_items is truncated.';
-
-REVOKE EXECUTE ON FUNCTION @schema@.enqueue_source_items(bigint[]),
-    @schema@.source_items_inserted(), @schema@.source_items_updated(),
-    @schema@.source_items_deleted(), @schema@.source_items_truncated() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER source_items_inserted AFTER INSERT ON @schema@.source_items
     REFERENCING NEW TABLE AS new_rows

@@ -42,4 +42,3 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.space_items() IS
     'Per space and modality: items, new items per minute over the last quarter hour, sizes.';
-REVOKE EXECUTE ON FUNCTION @schema@.space_items() FROM PUBLIC;

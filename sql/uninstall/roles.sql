@@ -8,7 +8,9 @@ DECLARE
 BEGIN
     FOR role IN
         SELECT rolname FROM pg_roles
-        WHERE rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner')
+        WHERE rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner', 'pipeline_loopback',
+            format('pipeline_loopback_%s', (
+                SELECT oid FROM pg_database WHERE datname = current_database())))
     LOOP
         FOR given IN
             SELECT DISTINCT c.oid::regclass AS name,

@@ -19,7 +19,7 @@ from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.vector_arrays import unpack_vector
-from pipeline.search.serve import QueryServer, configure_loopback
+from pipeline.search.serve import QueryServer, ServeOptions
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
@@ -32,7 +32,7 @@ def serving(
 ) -> Iterator[QueryServer]:
     """A server in a thread, ready."""
     model = embedder or FakeEmbedder()
-    server = QueryServer(url, lambda _: model, **options)  # type: ignore[arg-type]
+    server = QueryServer(url, lambda _: model, ServeOptions(**options))  # type: ignore[arg-type]
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -322,14 +322,15 @@ def test_over_tcp_the_owner_configures_the_loop_back_and_an_analyst_searches(
             embedding(analyst, "a new text")
         assert "configure_loopback" in (caught.value.diag.message_hint or "")
         with pytest.raises(psycopg.Error, match="app may not use dblink_fdw") as caught:
-            configure_loopback(owner, PASSWORD)
+            owner.execute("CALL configure_loopback()")
         grant = (caught.value.diag.message_hint or "").partition("runs: ")[2]
         with psycopg.connect(tcp_url(foreign, "admin", "app"), autocommit=True) as admin:
             admin.execute(grant.encode())
-        configure_loopback(owner, "wrong")
+        owner.execute("CREATE ROLE somebody LOGIN PASSWORD 'right'")
+        owner.execute("CALL configure_loopback(username => 'somebody', password => 'wrong')")
         with pytest.raises(psycopg.Error, match="the server cannot connect to itself"):
             embedding(analyst, "a new text")
-        configure_loopback(owner, PASSWORD)
+        owner.execute("CALL configure_loopback()")
         assert_is_vector_of(embedding(analyst, "a new text"), "a new text")
         assert analyst.execute("SELECT * FROM search_items('a new text')").fetchall() == []
 
