@@ -17,6 +17,7 @@ from pipeline.models import Base
 from pipeline.postgres import schema
 from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
+from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
 from pipeline.settings import Settings
 
@@ -58,7 +59,7 @@ def run(connection: Connection, migrated: Migrated, *, roles: bool) -> None:
         moves = asked in {"upgrade", "downgrade"}  # `check` and `current`, say, change nothing
         if moves:
             # Any two may run at once (several containers start together): one waits for the other.
-            driver.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+            take(driver, MIGRATION_LOCK)
             migrated.adopted = adopt(driver)
         if asked == "downgrade":
             schema.uninstall(driver)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+EXCLUSIVE_LOCK = 0x70697067
+
+
 def ingest(
     watch: Annotated[
         bool, typer.Option("--watch/--once", help="Wait for more rows, or end when none is due.")
@@ -153,15 +156,13 @@ def _exclusive_lock(database: "Database") -> Iterator[bool]:
     A courtesy, not a safeguard: runs may overlap, and a lock that goes with a lost connection
     costs nothing.
     """
-    from pipeline.postgres.connections import fetch_one
+    from pipeline.postgres.locks import reserved
 
-    with contextlib.closing(database.open("pipeline exclusive")) as connection:
-        (is_free,) = fetch_one(
-            connection.execute(
-                "SELECT pg_try_advisory_lock(hashtext('pipeline ingest --exclusive'))"
-            )
-        )
-        yield bool(is_free)
+    with (
+        contextlib.closing(database.open("pipeline exclusive")) as connection,
+        reserved(connection, EXCLUSIVE_LOCK, "ingest_jobs") as is_free,
+    ):
+        yield is_free
 
 
 def _print(report: "IngestReport") -> None:

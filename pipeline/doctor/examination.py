@@ -16,6 +16,7 @@ from pipeline.doctor.index import index
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
 from pipeline.doctor.probes import probes
+from pipeline.doctor.rights import rights
 from pipeline.doctor.statistics import statistics
 from pipeline.doctor.unsupported import unsupported
 from pipeline.errors import DatabaseError
@@ -55,6 +56,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         if not results[-1].ok:
             return results
         results += settings_of_database(connection)
+        results += rights(connection)
         active = spaces.find_active(connection)
         if active is None:
             found = Check("space", False, "no space is active", "pipeline migrate")

@@ -113,16 +113,6 @@ def fetch_one(cursor: psycopg.Cursor[Row]) -> Row:
 
 
 @contextlib.contextmanager
-def advisory_lock(connection: Connection, key: int) -> Iterator[None]:
-    """Hold the session-level advisory lock of that number, waiting for it."""
-    connection.execute("SELECT pg_advisory_lock(%s)", (key,))
-    try:
-        yield
-    finally:
-        connection.execute("SELECT pg_advisory_unlock(%s)", (key,))
-
-
-@contextlib.contextmanager
 def short_lock_timeout(connection: Connection, milliseconds: int) -> Iterator[None]:
     """A transaction whose DDL gives up rather than queue behind a long query."""
     with connection.transaction():

@@ -1,5 +1,9 @@
 """What a server must have: a PostgreSQL and a pgvector that lose no rows."""
 
+from collections.abc import Sequence
+
+from psycopg import sql
+
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 
@@ -40,6 +44,41 @@ def check_server(connection: Connection) -> None:
         )
         raise DatabaseError(
             f"pgvector {installed or available} is too old, {least} or newer is needed; {cure}"
+        )
+
+
+def open_schemas(connection: Connection, schemas: Sequence[str]) -> list[str]:
+    """Those of the schemas in which PUBLIC may create: what every login could put there would be
+    taken for PostgreSQL's own by whoever searches them, superusers included."""
+    rows = connection.execute(
+        """
+        SELECT n.nspname FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
+        WHERE n.nspname = ANY (%s) AND a.grantee = 0 AND a.privilege_type = 'CREATE'
+        ORDER BY 1
+        """,
+        (list(schemas),),
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def cure_of_open_schemas(connection: Connection, schemas: Sequence[str]) -> str:
+    """The statement that closes them, for their owner."""
+    names = sql.SQL(", ").join(map(sql.Identifier, schemas))
+    return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(names).as_string(connection)
+
+
+def check_schemas(connection: Connection, schemas: Sequence[str]) -> None:
+    """Refuse to work in a schema in which every login may create functions.
+
+    Raises:
+        DatabaseError: with the statement that mends it.
+    """
+    if found := open_schemas(connection, schemas):
+        raise DatabaseError(
+            f"every login may create functions in the schema {', '.join(found)}, which would "
+            "be called with the rights of whoever runs the pipeline (databases from before "
+            f"PostgreSQL 15 are so); its owner runs: {cure_of_open_schemas(connection, found)}; "
+            "and GRANT CREATE to those roles that need it"
         )
 
 

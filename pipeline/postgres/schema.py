@@ -16,12 +16,14 @@ from psycopg import sql
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.objects import drop_objects, list_objects
+from pipeline.postgres.requirements import check_schemas
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
     digest,
     file_to_uninstall,
     files_to_install,
+    fill_in,
 )
 from pipeline.version import __version__
 
@@ -56,7 +58,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
         ConfigurationError: the schema's name cannot stand in the files.
         DatabaseError: a statement is refused, or would replace what is not ours.
     """
-    schemas = _schemas(connection)
+    schemas = schemas_of(connection)
+    check_schemas(connection, schemas.names)
     before = read_installed(connection) or Installed("", False, (), ())
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
@@ -98,7 +101,7 @@ def is_current(connection: Connection) -> bool:
     """Whether what was installed last is the text of this release."""
     found = read_installed(connection)
     return found is not None and found.sha256 == digest(
-        files_to_install(_schemas(connection), roles=found.roles)
+        files_to_install(schemas_of(connection), roles=found.roles)
     )
 
 
@@ -108,7 +111,7 @@ def uninstall(connection: Connection) -> None:
     Raises:
         DatabaseError: something that is not ours depends on it, and stays as it is.
     """
-    schemas = _schemas(connection)
+    schemas = schemas_of(connection)
     installed = read_installed(connection)
     if installed is None:
         return
@@ -134,6 +137,13 @@ def read_installed(connection: Connection) -> Installed | None:
     return None
 
 
+def installed_functions(connection: Connection) -> list[str]:
+    """Those of ours by their identities, such as ``public.query_key(text)``."""
+    installed, schemas = read_installed(connection), schemas_of(connection)
+    objects = [item.partition(" ") for item in (installed.objects if installed else ())]
+    return [fill_in(name, schemas) for kind, _, name in objects if kind == "function"]
+
+
 def _record(connection: Connection, installed: Installed) -> None:
     connection.execute("DELETE FROM installed_sql")
     connection.execute(
@@ -151,7 +161,8 @@ def _record(connection: Connection, installed: Installed) -> None:
     )
 
 
-def _schemas(connection: Connection) -> Schemas:
+def schemas_of(connection: Connection) -> Schemas:
+    """Where our tables and pgvector are."""
     row = connection.execute(
         """
         SELECT quote_ident(current_schema()), quote_ident(n.nspname)

@@ -56,6 +56,13 @@ class Schemas:
                     f"{' '.join(sorted(_UNSAFE))} in it; use another schema"
                 )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As the catalogue has them, without quotes."""
+        return tuple(
+            name.removeprefix('"').removesuffix('"') for name in (self.schema, self.vector)
+        )
+
 
 def files_to_install(schemas: Schemas, *, roles: bool) -> dict[str, str]:
     """File -> its text with the placeholders filled in, in the order of installation."""

@@ -12,8 +12,9 @@ from typing import Self
 from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
 from pipeline.errors import ModelError
-from pipeline.postgres.connections import Connection, advisory_lock
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
+from pipeline.postgres.locks import exclusively
 from pipeline.settings import Settings
 from pipeline.spaces import probes
 from pipeline.spaces.activation import activate
@@ -152,7 +153,7 @@ def ensure_space(
     if active is not None:
         return active, False
     # Containers that start together each come here; one creates, the others find it active.
-    with advisory_lock(connection, FIRST_SPACE_LOCK):
+    with exclusively(connection, FIRST_SPACE_LOCK):
         active = find_active(connection)
         if active is not None:
             return active, False

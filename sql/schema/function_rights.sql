@@ -18,7 +18,7 @@ BEGIN
             ('@schema@.space_items()', true, '{}'),
             ('@schema@.ask_for_query_embeddings(text[])', true, '{}'),
             ('@schema@.query_embeddings_missing(text[])', true, '{}'),
-            ('@schema@.cached_query_embeddings(text[])', false, '{pipeline_ingest,pipeline_owner}'),
+            ('@schema@.cached_query_embeddings(text[])', false, '{}'),
             ('@schema@.enqueue_source_items(bigint[])', false, '{pipeline_ingest,pipeline_owner}'),
             ('@schema@.loopback_ask(text[], text, text, text)', true, '{}'),
             ('@schema@.loopback_answers(text[], text)', true, '{}'),

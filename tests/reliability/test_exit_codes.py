@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable
 
+from pipeline.cli.ingest import EXCLUSIVE_LOCK
 from pipeline.postgres.connections import Connection
 from tests.helpers.fakes import add_texts
 from tests.helpers.processes import Pipeline
 
 Start = Callable[..., Pipeline]
-LOCK = "SELECT pg_advisory_lock(hashtext('pipeline ingest --exclusive'))"
+LOCK = f"SELECT pg_advisory_lock({EXCLUSIVE_LOCK})"
 
 
 def test_the_exit_code_says_what_to_do(url: str, connection: Connection, pipeline: Start) -> None:

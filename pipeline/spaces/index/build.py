@@ -9,6 +9,7 @@ import psycopg
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
+from pipeline.postgres.locks import exclusively
 from pipeline.spaces.index.hnsw import IndexProgress, build_indexes, index_progress
 from pipeline.spaces.space import Space
 
@@ -85,13 +86,15 @@ class IndexBuild:
     def _build(self, connection: Connection) -> None:
         """In a thread with a connection of its own, watched by ``run``."""
         try:
-            connection.execute("SELECT pg_advisory_lock(%s, %s)", (INDEX_LOCK, self._space.id))
-            build_indexes(
-                connection,
-                self._space,
-                maintenance_memory=self._memory,
-                parallel_workers=self._workers,
-            )
+            lock = (INDEX_LOCK << 32) + self._space.id
+            with exclusively(connection, lock, stop=self._stopped) as is_held:
+                if is_held:
+                    build_indexes(
+                        connection,
+                        self._space,
+                        maintenance_memory=self._memory,
+                        parallel_workers=self._workers,
+                    )
         except psycopg.errors.QueryCanceled as exc:
             if not self._stopped.is_set():
                 self._error = exc

@@ -1,0 +1,136 @@
+"""Advisory locks, which any login may take as well: so nobody waits for one without an end.
+
+A lock belongs to a transaction. One of a session would stay behind in a pooler's connection, which
+is somebody else's next.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+
+from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import KEEPALIVE, Connection, explain, fetch_one
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 600.0
+_LOOK_SECONDS = 0.25
+_SAY_SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def exclusively(
+    connection: Connection,
+    key: int,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    stop: threading.Event | None = None,
+) -> Iterator[bool]:
+    """Hold a lock as long as this lasts, on another connection to the same database.
+
+    Args:
+        key: which lock, 64 bits.
+        seconds: how long to wait for it.
+        stop: ends the wait.
+
+    Yields:
+        Whether it is held; False where ``stop`` was set.
+
+    Raises:
+        DatabaseError: somebody else held it all that time; says who.
+    """
+    with _another(connection) as guard, guard.transaction():
+        keep_open(guard)
+        yield take(guard, key, seconds=seconds, stop=stop)
+
+
+def take(
+    connection: Connection,
+    key: int,
+    *,
+    seconds: float = PATIENCE_SECONDS,
+    stop: threading.Event | None = None,
+) -> bool:
+    """Take a lock for the rest of the connection's transaction; else as :func:`exclusively`."""
+    began = time.monotonic()
+    said = False
+    while True:
+        (is_held,) = fetch_one(
+            connection.execute("SELECT pg_try_advisory_xact_lock(%s::bigint)", (key,))
+        )
+        if is_held or (stop is not None and stop.is_set()):
+            return bool(is_held)
+        waited = time.monotonic() - began
+        if waited > seconds:
+            raise DatabaseError(
+                f"{_holder(connection, key)} has held the lock that this needs for "
+                f"{waited:.0f} seconds and more; wait for it, or end that session with "
+                "pg_terminate_backend(), and try again"
+            )
+        if waited > _SAY_SECONDS and not said:
+            said = True
+            logger.warning("waiting for %s, which does the same", _holder(connection, key))
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def reserved(connection: Connection, key: int, table: str) -> Iterator[bool]:
+    """Hold a lock as long as this lasts, without waiting for it.
+
+    Yields:
+        False where it is held by a session that may change ``table``. Any other one holds it
+        without a reason, and is only warned of.
+    """
+    with connection.transaction():
+        keep_open(connection)
+        (is_free,) = fetch_one(
+            connection.execute("SELECT pg_try_advisory_xact_lock(%s::bigint)", (key,))
+        )
+        if not is_free:
+            who = {"key": key, "table": table}
+            is_free = connection.execute(_HOLDERS, who).fetchone() is None
+            if is_free:
+                logger.warning(
+                    "%s holds the lock of this command, and could not run it; going on",
+                    _holder(connection, key),
+                )
+        yield bool(is_free)
+
+
+def keep_open(connection: Connection) -> None:
+    """Let the transaction last while nothing happens in it, whatever the role's settings say."""
+    connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    if connection.info.server_version >= 170000:
+        connection.execute("SET LOCAL transaction_timeout = 0")
+
+
+_HOLDERS = """
+SELECT a.usename, a.application_name, a.pid
+FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND (l.classid::bigint << 32) + l.objid::bigint = %(key)s AND a.datname = current_database()
+  AND (%(table)s::text IS NULL OR has_table_privilege(a.usesysid, %(table)s, 'UPDATE'))
+"""
+
+
+def _holder(connection: Connection, key: int) -> str:
+    row = connection.execute(_HOLDERS, {"key": key, "table": None}).fetchone()
+    return f"the session {row[2]} of {row[0]} ({row[1] or 'unnamed'})" if row else "some session"
+
+
+def _another(connection: Connection) -> Connection:
+    """A second connection to where the first one goes."""
+    try:
+        return psycopg.connect(
+            connection.info.dsn,
+            password=connection.info.password or None,
+            autocommit=True,
+            prepare_threshold=None,
+            **KEEPALIVE,
+        )
+    except psycopg.Error as exc:
+        raise DatabaseError(f"a second connection is refused: {explain(exc)}") from exc
