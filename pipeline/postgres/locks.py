@@ -27,14 +27,14 @@ def exclusively(
     connection: Connection,
     key: int,
     *,
-    seconds: float = PATIENCE_SECONDS,
+    seconds: float | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[bool]:
     """Hold a lock as long as this lasts, on another connection to the same database.
 
     Args:
         key: which lock, 64 bits.
-        seconds: how long to wait for it.
+        seconds: how long to wait for it; None: :data:`PATIENCE_SECONDS`.
         stop: ends the wait.
 
     Yields:
@@ -52,7 +52,7 @@ def take(
     connection: Connection,
     key: int,
     *,
-    seconds: float = PATIENCE_SECONDS,
+    seconds: float | None = None,
     stop: threading.Event | None = None,
 ) -> bool:
     """Take a lock for the rest of the connection's transaction; else as :func:`exclusively`."""
@@ -65,7 +65,7 @@ def take(
         if is_held or (stop is not None and stop.is_set()):
             return bool(is_held)
         waited = time.monotonic() - began
-        if waited > seconds:
+        if waited > (PATIENCE_SECONDS if seconds is None else seconds):
             raise DatabaseError(
                 f"{_holder(connection, key)} has held the lock that this needs for "
                 f"{waited:.0f} seconds and more; wait for it, or end that session with "

@@ -116,7 +116,7 @@ def test_many_sessions_that_miss_the_same_text_have_it_embedded_once(
         threads = [threading.Thread(target=ask, args=(text,)) for text in texts]
         for thread in threads:
             thread.start()
-        _wait_until(connection, "SELECT count(*) = 3 FROM query_embeddings WHERE embedding IS NULL")
+        wait_until(connection, "SELECT count(*) = 3 FROM query_embeddings WHERE embedding IS NULL")
         gate.set()
         for thread in threads:
             thread.join(WITHIN)
@@ -224,7 +224,7 @@ def test_the_least_recently_used_texts_are_forgotten(url: str, connection: Conne
         embedding(connection, "one")
         for text in ("four", "five"):
             embedding(connection, text)
-        _wait_until(connection, "SELECT count(*) <= 3 FROM query_embeddings")
+        wait_until(connection, "SELECT count(*) <= 3 FROM query_embeddings")
         assert server.report.forgotten == 2
     kept = connection.execute("SELECT query FROM query_embeddings ORDER BY query").fetchall()
     assert kept == [("five",), ("four",), ("one",)]
@@ -240,9 +240,9 @@ def test_the_server_comes_back_after_its_connection_is_cut(
             WHERE application_name = 'pipeline serve' AND datname = current_database()
             """
         )
-        _wait_until(connection, "SELECT is_served(id) FROM embedding_spaces")
+        wait_until(connection, "SELECT is_served(id) FROM embedding_spaces")
         assert_is_vector_of(embedding(connection, "after"), "after")
-    _wait_until(connection, "SELECT NOT is_served(id) FROM embedding_spaces")
+    wait_until(connection, "SELECT NOT is_served(id) FROM embedding_spaces")
 
 
 def test_the_server_follows_the_active_space(url: str, connection: Connection) -> None:
@@ -256,7 +256,7 @@ def test_the_server_follows_the_active_space(url: str, connection: Connection) -
         wider = spaces.create(connection, "wider", models[16])
         spaces.build_indexes(connection, wider)
         spaces.activate(connection, wider, min_coverage=0)
-        _wait_until(connection, f"SELECT is_served({wider.id})")
+        wait_until(connection, f"SELECT is_served({wider.id})")
         assert len(embedding(connection, "before")) == 16
     finally:
         server.stop()
@@ -278,7 +278,7 @@ def test_the_command_serves_the_real_model_until_sigterm(empty_url: str) -> None
             text=True,
         )
         try:
-            _wait_until(connection, "SELECT is_served(id) FROM embedding_spaces", 4 * WITHIN)
+            wait_until(connection, "SELECT is_served(id) FROM embedding_spaces", 4 * WITHIN)
             found = embedding(connection, "a red bicycle")
         finally:
             process.send_signal(signal.SIGTERM)
@@ -356,7 +356,7 @@ def test_an_analyst_cannot_use_or_see_the_loop_back(foreign: int, analyst: Conne
         assert caught.value.sqlstate in {"42501", "42704"}, forbidden
 
 
-def _wait_until(connection: Connection, condition: str, seconds: float = WITHIN) -> None:
+def wait_until(connection: Connection, condition: str, seconds: float = WITHIN) -> None:
     deadline = time.monotonic() + seconds
     while not _value(connection, condition):
         assert time.monotonic() < deadline, condition
