@@ -65,14 +65,15 @@ def install(connection: Connection, *, roles: bool) -> bool:
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
     sha256 = digest(texts)
-    if before.sha256 == sha256 and (are_there or not allowed):
+    lost = before.sha256 != "" and _rights_are_lost(connection)
+    if before.sha256 == sha256 and (are_there or not allowed) and not lost:
         return False
     if roles and not allowed:
         logger.warning(
             "the migrating role may not create roles, so there are none; see docs/security.md"
         )
-    # Roles that are not there have nothing of what a database restored from elsewhere says.
-    given = before.grants if are_there else ()
+    # A database that was restored from elsewhere may say so of roles that have nothing here.
+    given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     known = set(before.objects)
     with _naming_in_full(connection, schemas):
@@ -187,6 +188,19 @@ def _roles(connection: Connection) -> tuple[bool, bool]:
         )
     )
     return are_there, can_be_made
+
+
+def _rights_are_lost(connection: Connection) -> bool:
+    """Whether this is a copy without its rights, as ``pg_restore --no-acl`` makes it."""
+    (lost,) = fetch_one(
+        connection.execute(
+            """
+            SELECT coalesce(has_function_privilege(
+                'public', to_regprocedure('source_items_truncated()'), 'EXECUTE'), false)
+            """
+        )
+    )
+    return bool(lost)
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:
