@@ -25,6 +25,7 @@ from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
 from pipeline.cli.summaries import WholeSummaries
+from pipeline.cli.sync import sync
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
 
@@ -66,6 +67,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     failures,
     retry,
     rescan,
+    sync,
     search,
     serve,
 )

@@ -13,6 +13,7 @@ from pipeline.doctor.coverage import coverage
 from pipeline.doctor.database_settings import settings_of_database
 from pipeline.doctor.dead_rows import dead_rows
 from pipeline.doctor.index import index
+from pipeline.doctor.missed_changes import missed_changes
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
 from pipeline.doctor.probes import probes
@@ -63,6 +64,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
             return [*results, found]
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
         results += unsupported(connection)
+        results += missed_changes(connection)
         for examine_space in OF_A_SPACE:
             results += examine_space(connection, active)
         if model:

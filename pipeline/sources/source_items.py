@@ -106,3 +106,16 @@ def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) 
     except UnicodeEncodeError as exc:
         raise ConfigurationError("the text is not valid Unicode; pass it in UTF-8") from exc
     return NewSource(source, f"text:{digest[:32]}", TEXT.name, text, metadata or {})
+
+
+def estimated_count(connection: Connection) -> int:
+    """How many rows there are, as of the last ANALYZE; for progress."""
+    (count,) = fetch_one(
+        connection.execute(
+            """
+            SELECT greatest(reltuples, 0)::bigint FROM pg_class
+            WHERE oid = 'source_items'::regclass
+            """
+        )
+    )
+    return int(count)

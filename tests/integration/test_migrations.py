@@ -17,8 +17,9 @@ from sqlalchemy import pool
 from pipeline import spaces
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import Connection, advisory_lock, connect
+from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.locks import exclusively
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated
 from tests.helpers.catalog import everything
 from tests.helpers.fakes import FakeEmbedder
@@ -45,6 +46,9 @@ FROZEN = {
     ),
     "pipeline_0006_installed_sql": (
         "93fd0ce2cd280977e4db2ca9e1f06c8f83451d8192cbce2ef768e578afc98f65"
+    ),
+    "pipeline_0007_query_servers": (
+        "208aa8f897b3210ae32eed4d64e90fcda237bea30f436f7b0ce0bd666c2eecb9"
     ),
 }
 
@@ -189,14 +193,18 @@ def test_several_that_start_together_migrate_once(empty_url: str) -> None:
     program = (
         "import sys; from pipeline.postgres import migrate; print(migrate.upgrade(sys.argv[1]))"
     )
-    with connect(empty_url) as connection, advisory_lock(connection, MIGRATION_LOCK):
+    with connect(empty_url) as connection, exclusively(connection, MIGRATION_LOCK):
         running = [
             subprocess.Popen(
                 [sys.executable, "-c", program, empty_url], stdout=subprocess.PIPE, text=True
             )
             for _ in range(3)
         ]
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query ~ 'try_advisory' AND state = 'idle in transaction' AND pid NOT IN ("
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+        )
         until = time.monotonic() + 60
         while connection.execute(waiting).fetchone() != (3,):
             assert time.monotonic() < until

@@ -1,0 +1,16 @@
+"""Whether source items changed without their triggers."""
+
+from collections.abc import Iterator
+
+from pipeline.doctor.check import Check
+from pipeline.postgres.connections import Connection
+from pipeline.sources.sync import sync
+
+
+def missed_changes(connection: Connection) -> Iterator[Check]:
+    found = sync(connection, mend=False)
+    if not found:
+        yield Check("missed changes", True, "every change of source_items was seen")
+    else:
+        said = f"{found}, unseen by the triggers"
+        yield Check("missed changes", False, said, "pipeline sync, then pipeline ingest")
