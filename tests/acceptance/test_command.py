@@ -104,6 +104,7 @@ NEED_A_DATABASE = {
     ("failures",): (),
     ("retry",): (),
     ("rescan",): (),
+    ("sync",): (),
     ("search",): ("dog",),
     ("serve",): (),
     ("space", "list"): (),

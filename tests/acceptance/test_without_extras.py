@@ -100,6 +100,7 @@ WORK = {
     "failures": ("failures",),
     "retry": ("retry",),
     "rescan": ("rescan",),
+    "sync": ("sync",),
     "ingest with nothing due": ("ingest",),
     "search like an item": ("search", "--item", "1", "--json"),
     "space list": ("space", "list"),

@@ -22,7 +22,9 @@ SELECT 'rights on ' || relname || ' of ' || g.grantee::regrole::text || ': '
     || string_agg(g.privilege_type, ' ' ORDER BY g.privilege_type)
 FROM relations CROSS JOIN aclexplode(relacl) AS g GROUP BY relname, g.grantee
 UNION ALL
-SELECT 'column ' || r.relname || '.' || a.attname || ' ' || a.attnum || ' '
+SELECT 'column ' || r.relname || '.' || a.attname || ' '
+    -- Its place among those there are: one that was dropped leaves a gap.
+    || row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum) || ' '
     || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull || ' ' || a.attidentity::text
     || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || coalesce(a.attacl::text, '')
     -- The tables of spaces were commented when they were made.

@@ -52,7 +52,8 @@ KEPT = {
     "jobs": "SELECT * FROM ingest_jobs ORDER BY space_id, source_id",
     "items": "SELECT id, source_id, content_ref, embedding FROM multimodal_items ORDER BY id",
     "items of the other space": "SELECT * FROM multimodal_items_text_s2 ORDER BY id",
-    "queries": "SELECT * FROM query_embeddings",
+    "queries": "SELECT space_id, query_sha256, query, embedding, error, requested_at, embedded_at, "
+    "last_used_at, claimed_until FROM query_embeddings",
     "roots": "SELECT * FROM media_roots",
 }
 
