@@ -30,9 +30,10 @@ from pipeline.ingest.preparing import Load, Preparer
 from pipeline.ingest.report import IngestReport
 from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.modalities import Reader
+from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.postgres.database import Database
-from pipeline.postgres.reconnect import is_conflict
-from pipeline.queue import claims
+from pipeline.postgres.faults import is_of_the_database
+from pipeline.queue import claims, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -45,6 +46,9 @@ logger = logging.getLogger(__name__)
 INPUT_BYTES = 32 * 2**20
 # How often the report looks which stage the others wait for.
 SAMPLE_SECONDS = 0.05
+# How long giving them back tries to reach the database, and waits for a lock on the whole queue.
+LAST_SECONDS = 5.0
+LAST_LOCK_MS = 1000
 # How long the threads get to end before the rows in hand are given back.
 JOIN_SECONDS = 2.0
 
@@ -188,8 +192,9 @@ class Worker:
         """Work. Returns the report once everything claimed is finished, failed or given back.
 
         Raises:
-            PipelineError: the database stayed away, or the model broke down; the rows in hand
-                come back by their lapsing leases.
+            DatabaseError: the database stayed away, or cannot do what it should; the rows in hand
+                were given back, if that was possible.
+            PipelineError: the model broke down; the rows in hand come back by their lapsing leases.
         """
         began = time.monotonic()
         threads = [
@@ -239,18 +244,35 @@ class Worker:
         self._connections.close()
         # After a failure of ours a row in hand may be to blame. It is left to its lease: only so
         # does the attempt count, and a row that breaks every worker ends as failed. No row is to
-        # blame for a conflict with others.
+        # blame for the database's trouble.
         error = self._control.error
-        if len(self._in_flight) and (error is None or is_conflict(error)):
+        if len(self._in_flight) and (error is None or is_of_the_database(error)):
             self._give_back()
 
     def _give_back(self) -> None:
-        """Whatever this process start still holds goes back untouched."""
-        last = self._connections.last(5.0)
+        """Whatever this process start still holds goes back untouched, but for what others lock."""
+
+        def release(connection: Connection) -> int:
+            try:
+                with short_lock_timeout(connection, LAST_LOCK_MS):
+                    claims.release(connection, self._space.id, self.id)
+            except psycopg.errors.LockNotAvailable:  # of the whole queue, as by a TRUNCATE
+                return len(self._in_flight)
+            return locked.count_held(connection, self._space.id, self.id)
+
+        last = self._connections.last(LAST_SECONDS)
         try:
-            last.run(lambda c: claims.release(c, self._space.id, self.id))
-        except (PipelineError, psycopg.Error):
-            logger.warning("could not give the rows in hand back; their leases will lapse")
+            if kept := last.run(release):
+                logger.warning(
+                    "%d rows are locked by somebody else's transaction and could not be given "
+                    "back; their leases will lapse",
+                    kept,
+                )
+        except (PipelineError, psycopg.Error) as exc:
+            logger.warning(
+                "could not give the rows in hand back; their leases will lapse (%s)",
+                " ".join(str(exc).split())[:300],
+            )
         finally:
             last.close()
 
