@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pipeline.ingest.parts import PreparedPart
 from pipeline.jobs import ClaimedJob
 
-
-# So many rows that somebody else has locked hinder no claim; each is a vector or an error in memory.
+# So many rows that somebody else has locked hinder no claim; each is a vector in memory.
 MOST_SET_ASIDE = 10_000
 
 

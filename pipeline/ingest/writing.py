@@ -90,8 +90,10 @@ class Writing:
                 self._progress(self._report)
 
     def _next_outcomes(self) -> list[Outcome] | None:
-        """What has come in while the last batch was written, up to a claim; None at the end, nothing
-        when it is time to look after what was set aside."""
+        """What has come in while the last batch was written, up to a claim; None at the end.
+
+        Nothing when it is time to look after what was set aside.
+        """
         pipe = self._pipes.to_write
         try:
             first = pipe.get(timeout=self._aside.seconds_left())

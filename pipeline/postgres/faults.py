@@ -19,7 +19,7 @@ _AWAY = ("08", "53", "57P", "58", "25006")
 # Too much at once for the server's memory: not to be waited for, less at once may do.
 _TOO_LARGE = "53200"
 # What an operator has to mend: credentials (28), databases, schemas, tables and rights that are
-# missing (3D, 3F, 42), objects not in a state for it (55), transactions (25), damage (XX001, XX002).
+# missing (3D, 3F, 42), what is not in a state for it (25, 55, 57), damage (XX001, XX002).
 _BROKEN = ("25", "28", "3D", "3F", "42", "55", "57", "XX001", "XX002")
 
 

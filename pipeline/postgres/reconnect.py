@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_DELAY, LARGEST_DELAY = 0.1, 10.0  # seconds between two attempts to connect
-# A deadlock, a serialisation failure or a cancelled statement is over in moments: in all some four seconds of pauses, and
-# whoever still loses then is not merely unlucky.
+# A deadlock, a serialisation failure or whatever else cancels a statement is over in moments: in
+# all some four seconds of pauses, and whoever still loses then is not merely unlucky.
 CONFLICT_TRIES = 12
 FIRST_PAUSE, LARGEST_PAUSE = 0.01, 1.0  # seconds between two of them
 CANCEL_SECONDS = 1.0  # for the server to hear that a statement is not wanted any more

@@ -47,9 +47,9 @@ class Writer:
         """Deletes the jobs that ``worker`` still holds and writes their items, or neither.
 
         A job whose source item changed, whose lease passed to another worker, which is gone, or
-        which somebody else has locked is not touched and nothing of it is written. An item whose content is unchanged keeps its
-        row (and its place in the HNSW index). Items that a source item no longer has, such as
-        parts of a text that became shorter, go.
+        which somebody else has locked is not touched and nothing of it is written. An item whose
+        content is unchanged keeps its row (and its place in the HNSW index). Items that a source
+        item no longer has, such as parts of a text that became shorter, go.
         """
         # One statement per modality, each its own transaction.
         written = [

@@ -93,9 +93,7 @@ def test_failing_leaves_a_locked_row_for_later(
 
     def fail() -> dict[int, str]:
         failed = [(job, TransientRowError("timeout", "no answer")) for job in jobs]
-        return claims.fail(
-            impatient, space.id, "me", failed, max_attempts=1, backoff=Backoff(1, 2)
-        )
+        return claims.fail(impatient, space.id, "me", failed, max_attempts=1, backoff=Backoff(1, 2))
 
     assert fail() == {jobs[0].source_id: "failed", jobs[2].source_id: "failed"}
     application.rollback()
@@ -124,9 +122,10 @@ def test_no_statement_of_the_queue_waits_for_a_locked_row(
     connection: Connection, space: Space, application: Connection, impatient: Connection
 ) -> None:
     add_texts(connection, ["held", "due", "lapsed"])
-    held, _ = claims.claim(connection, space.id, "me", 1, 60) + claims.claim(
-        connection, space.id, "gone", 2, -1
-    )[1:]
+    held, _ = (
+        claims.claim(connection, space.id, "me", 1, 60)
+        + claims.claim(connection, space.id, "gone", 2, -1)[1:]
+    )
     claims.release(connection, space.id, "gone", [held.source_id + 1])
     application.execute("SELECT FROM ingest_jobs FOR UPDATE")
     assert claims.claim(impatient, space.id, "me", 10, 60) == []
