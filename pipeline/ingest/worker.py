@@ -15,7 +15,7 @@ from typing import Self
 import psycopg
 
 from pipeline.embedders import Embedder
-from pipeline.errors import DatabaseError, PipelineError
+from pipeline.errors import DatabaseError
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
@@ -23,17 +23,16 @@ from pipeline.ingest.control import Control
 from pipeline.ingest.embedding import Embedding
 from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.known_vectors import KnownVectors
-from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch
+from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch, give_back
 from pipeline.ingest.loading import Loading
 from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.preparing import Load, Preparer
 from pipeline.ingest.report import IngestReport
 from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.modalities import Reader
-from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.postgres.database import Database
 from pipeline.postgres.faults import is_of_the_database
-from pipeline.queue import claims, locked
+from pipeline.queue import claims
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -46,9 +45,6 @@ logger = logging.getLogger(__name__)
 INPUT_BYTES = 32 * 2**20
 # How often the report looks which stage the others wait for.
 SAMPLE_SECONDS = 0.05
-# How long giving them back tries to reach the database, and waits for a lock on the whole queue.
-LAST_SECONDS = 5.0
-LAST_LOCK_MS = 1000
 # How long the threads get to end before the rows in hand are given back.
 JOIN_SECONDS = 2.0
 
@@ -115,6 +111,7 @@ class Worker:
         self.report = IngestReport(space.name)
         self._space = space
         self._options = options
+        self._database = database
         self._control = Control()
         self._connections = Connections(database, options.outage_seconds, self._control.abort)
         self._pipes = Pipes()
@@ -247,34 +244,7 @@ class Worker:
         # blame for the database's trouble.
         error = self._control.error
         if len(self._in_flight) and (error is None or is_of_the_database(error)):
-            self._give_back()
-
-    def _give_back(self) -> None:
-        """Whatever this process start still holds goes back untouched, but for what others lock."""
-
-        def release(connection: Connection) -> int:
-            try:
-                with short_lock_timeout(connection, LAST_LOCK_MS):
-                    claims.release(connection, self._space.id, self.id)
-            except psycopg.errors.LockNotAvailable:  # of the whole queue, as by a TRUNCATE
-                return len(self._in_flight)
-            return locked.count_held(connection, self._space.id, self.id)
-
-        last = self._connections.last(LAST_SECONDS)
-        try:
-            if kept := last.run(release):
-                logger.warning(
-                    "%d rows are locked by somebody else's transaction and could not be given "
-                    "back; their leases will lapse",
-                    kept,
-                )
-        except (PipelineError, psycopg.Error) as exc:
-            logger.warning(
-                "could not give the rows in hand back; their leases will lapse (%s)",
-                " ".join(str(exc).split())[:300],
-            )
-        finally:
-            last.close()
+            give_back(self._database, self._space.id, self.id, len(self._in_flight))
 
     def _look_up(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
         return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))
