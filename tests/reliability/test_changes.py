@@ -163,6 +163,37 @@ def test_an_update_during_the_work_is_embedded(
     assert_embedded_once(connection, ["one", "two!", "three"])
 
 
+def test_a_change_of_metadata_alone_reaches_the_item_and_not_the_model(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one", "two"])
+    make_worker(settings, space).run()
+    before = connection.execute("SELECT id, content_ref FROM multimodal_items ORDER BY id")
+    connection.execute(
+        "UPDATE source_items SET metadata = '{\"label\": \"cat\"}' WHERE content_ref = 'two'"
+    )
+    jobs = connection.execute("SELECT source_id, state FROM ingest_jobs").fetchall()
+    assert jobs == [(2, "pending")]
+    embedder = FakeEmbedder()
+    report = make_worker(settings, space, embedder).run()
+    assert (report.done, report.reused, embedder.embedded) == (1, 1, 0)
+    rows = connection.execute(
+        "SELECT id, content_ref, metadata FROM multimodal_items ORDER BY id"
+    ).fetchall()
+    assert [row[:2] for row in rows] == before.fetchall()
+    assert [row[2] for row in rows] == [{}, {"label": "cat"}]
+
+
+def test_a_change_of_what_is_not_embedded_makes_no_work(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one", "two"])
+    make_worker(settings, space).run()
+    connection.execute("UPDATE source_items SET source_key = 'k' || source_key")
+    connection.execute("UPDATE source_items SET content_ref = content_ref, metadata = metadata")
+    assert connection.execute("SELECT * FROM ingest_jobs").fetchall() == []
+
+
 def test_a_delete_during_the_work_leaves_no_item_and_no_job(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
