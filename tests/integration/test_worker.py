@@ -288,7 +288,7 @@ def test_rows_not_yet_begun_go_back_at_once_when_the_worker_is_to_stop(
         "SELECT 'image', n::text, 'image', n::text FROM generate_series(1, 20) AS n"
     )
     settings = settings.model_copy(
-        update={"load_workers": 1, "grace_seconds": 3600.0, "lease_seconds": 3600.0}
+        update={"load_workers": 1, "grace_seconds": 90.0, "lease_seconds": 3600.0}
     )
     worker = make_worker(settings, space, load=load, decode=numbered_image, once=False)
     jobs = "SELECT state, attempts, count(*) FROM ingest_jobs GROUP BY 1, 2 ORDER BY 1, 2"
