@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import spaces
 from pipeline.errors import TransientRowError
 from pipeline.ingest import in_flight
 from pipeline.postgres.connections import Connection, connect
@@ -156,30 +157,67 @@ def test_a_rescan_holds_no_row_while_it_waits_for_an_application(
     )
     jobs = claims.claim(connection, space.id, "me", 2, 60)
     Writer(space).finish(connection, "me", [finished(job) for job in jobs])
+    go_the_other_way(
+        url, connection, application, ["/2", "/1"], lambda own: rescan.rescan(own, stat_anew)
+    )
+    assert [state for _, state, _ in states(connection)] == ["pending", "pending"]
+
+
+def stat_anew(_: str) -> dict[str, str]:
+    return {"etag": "new"}
+
+
+def test_filling_a_queue_holds_no_row_while_it_waits_for_an_application(
+    url: str, connection: Connection, space: Space, application: Connection
+) -> None:
+    """As for a new space, while the application goes on changing rows."""
+    texts = ["one", "two", "three"]
+    add_texts(connection, texts)
+    connection.execute("DELETE FROM ingest_jobs")
+    added: list[int] = []
+    go_the_other_way(
+        url,
+        connection,
+        application,
+        ["two", "one"],
+        lambda own: added.append(spaces.enqueue_missing(own, space)),
+    )
+    assert added == [1]  # that of the row which nobody changed
+    assert [state for _, state, _ in states(connection)] == ["pending"] * 3
+
+
+def go_the_other_way(
+    url: str,
+    connection: Connection,
+    application: Connection,
+    texts: list[str],
+    work: Callable[[Connection], Any],
+) -> None:
+    """The application changes the first text, ``work`` comes to wait for it, the application
+    changes the second one and commits: neither fails."""
     before = deadlocks(connection)
-    change(application, "/2")
+    change(application, texts[0])
     errors: list[BaseException] = []
 
-    def look_again() -> None:
+    def run() -> None:
         try:
-            with connect(url, role="rescan") as own:
-                rescan.rescan(own, lambda _: {"etag": "new"})
+            with connect(url, role="the other way") as own:
+                work(own)
         except BaseException as exc:
             errors.append(exc)
 
-    thread = threading.Thread(target=look_again)
+    thread = threading.Thread(target=run)
     thread.start()
     waiting = (
-        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'rescan' "
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'the other way' "
         "AND wait_event_type = 'Lock'"
     )
-    wait_until(lambda: connection.execute(waiting).fetchone(), "the rescan to wait")
-    change(application, "/1")
+    wait_until(lambda: connection.execute(waiting).fetchone(), "the wait")
+    change(application, texts[1])
     application.commit()
     thread.join(60)
     assert errors == []
     assert deadlocks(connection) == before
-    assert [state for _, state, _ in states(connection)] == ["pending", "pending"]
 
 
 # The worker.
