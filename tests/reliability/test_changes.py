@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import TransientRowError
 from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
@@ -214,6 +214,31 @@ def test_a_delete_takes_the_items_with_it(
     make_worker(settings, space).run()
     connection.execute("DELETE FROM source_items WHERE content_ref = 'two'")
     assert_embedded_once(connection, ["one", "three"])
+
+
+def test_a_delete_that_meets_a_write_takes_what_it_wrote(
+    url: str, space: Space, connection: Connection
+) -> None:
+    """It waits for the job, of which the worker has just written the items, and sees them then."""
+    add_texts(connection, ["one"])
+    (job,) = claims.claim(connection, space.id, "me", 1, 60)
+
+    def delete() -> None:
+        with connect(url, role="deleting") as own:
+            own.execute("DELETE FROM source_items")
+
+    thread = threading.Thread(target=delete)
+    with connection.transaction(), connect(url) as observer:
+        assert Writer(space).finish(connection, "me", [finished(job)]) == Written(1, 1)
+        thread.start()
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'deleting' "
+            "AND wait_event_type = 'Lock'"
+        )
+        wait_until(lambda: observer.execute(waiting).fetchone(), "the delete to wait")
+    thread.join(60)
+    assert stored(connection) == []
+    assert connection.execute("SELECT * FROM ingest_jobs").fetchall() == []
 
 
 def test_a_truncate_during_the_work_leaves_nothing(
