@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import TransientRowError
 from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
 from pipeline.postgres.connections import Connection, connect
-from pipeline.queue import claims, failures
+from pipeline.queue import claims, failures, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -133,6 +133,13 @@ def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
     connection.execute("UPDATE source_items SET content_ref = 'new'")
     (good,) = claims.claim(connection, space.id, "me", 1, 60)
     assert good.attempts == stale.attempts  # the version alone tells them apart
+    failure = (stale, TransientRowError("timeout", "no answer"))
+    assert (
+        claims.fail(connection, space.id, "me", [failure], max_attempts=5, backoff=Backoff(1, 2))
+        == {}
+    )
+    assert list(locked.held(connection, space.id, "me", [stale, good])) == [good.fence]
+    assert locked.held(connection, space.id, "other", [stale, good]) == {}
     both = [finished(stale, parts=3), finished(good)]
     assert Writer(space).finish(connection, "me", both) == Written(1, 1)
     assert stored(connection) == [(0, "new")]
