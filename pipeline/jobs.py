@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # content; all else there is the source item's own.
 NOTES = "_pipeline"
 
+Fence = tuple[int, int, int]  # source item, version, attempts
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
@@ -23,6 +25,11 @@ class ClaimedJob:
     modality: str
     content_ref: str
     metadata: str  # JSON as the database writes it; only passed on, so never parsed
+
+    @property
+    def fence(self) -> Fence:
+        """What tells this claim from any other one, also of the same source item."""
+        return self.source_id, self.version, self.attempts
 
     def name(self) -> str:
         """How a log line names the row."""

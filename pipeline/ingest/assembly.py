@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import RowError
 from pipeline.ingest.parts import Batch, Outcome, PreparedPart, Result
-from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
+from pipeline.jobs import ClaimedJob, EmbeddedItem, Fence, FinishedJob
 
 
 class Assembly:
@@ -12,7 +12,7 @@ class Assembly:
 
     def __init__(self) -> None:
         # By claim, not by row: a row that changed or lapsed may be in hand twice.
-        self._results: dict[tuple[int, int, int], dict[int, tuple[PreparedPart, Result]]] = {}
+        self._results: dict[Fence, dict[int, tuple[PreparedPart, Result]]] = {}
 
     def take(self, outcomes: Sequence[Outcome]) -> Batch:
         """The jobs that are complete with these outcomes; the others wait for their parts."""
@@ -25,11 +25,10 @@ class Assembly:
                 if part.parts == 1:  # nearly always
                     self._complete(part.job, [(part, result)], batch)
                     continue
-                claim = (part.job.source_id, part.job.version, part.job.attempts)
-                results = self._results.setdefault(claim, {})
+                results = self._results.setdefault(part.job.fence, {})
                 results[part.part] = (part, result)
                 if len(results) == part.parts:
-                    del self._results[claim]
+                    del self._results[part.job.fence]
                     self._complete(part.job, [results[n] for n in sorted(results)], batch)
         return batch
 

@@ -94,14 +94,14 @@ class Claiming:
                 if not self._options.once:
                     self._wait_for_jobs()
                 # What is in flight may come back as due, so it is waited for before the end.
-                elif self._in_flight.wait_below(1, LOOK_SECONDS):
+                elif self._in_flight.wait_empty(LOOK_SECONDS):
                     suspects = self._is_due(suspects=True)
                     if not suspects and not self._is_due():
                         break
                     self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
         if self._control.stop.is_set():
             self._release_what_waits()
-        while not self._in_flight.wait_below(1, LOOK_SECONDS) and not self._control.abort.is_set():
+        while not self._in_flight.wait_empty(LOOK_SECONDS) and not self._control.abort.is_set():
             pass
         self._control.drained.set()
         self._pipes.end()

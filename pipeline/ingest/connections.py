@@ -30,12 +30,6 @@ class Connections:
         for connection in self._all:
             connection.cut_if_deaf(seconds)
 
-    def last(self, seconds: float) -> ReconnectingConnection:
-        """One more, for what is to be said when all others are closed."""
-        return ReconnectingConnection(
-            self._database.url, "pipeline release", Outage(seconds, threading.Event())
-        )
-
     def close(self) -> None:
         """For good: a thread that still uses one gets ``Stopped``."""
         for connection in self._all:

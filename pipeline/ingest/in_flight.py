@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pipeline.ingest.parts import PreparedPart
 from pipeline.jobs import ClaimedJob
 
+# So many rows that somebody else has locked hinder no claim; each is a vector in memory.
+MOST_SET_ASIDE = 10_000
+
 
 class InFlight:
     """The jobs that a worker holds: bounds its claims, feeds its heartbeat, knows what is left."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, ClaimedJob] = {}
+        self._aside: set[int] = set()  # those that somebody else has locked
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -20,6 +24,15 @@ class InFlight:
     def add(self, jobs: Sequence[ClaimedJob]) -> None:
         with self._changed:
             self._jobs.update((job.source_id, job) for job in jobs)
+            self._aside.difference_update(job.source_id for job in jobs)
+
+    def set_aside(self, jobs: Sequence[ClaimedJob]) -> None:
+        """All is done for these but the end, for which somebody else's lock has to go."""
+        with self._changed:
+            self._aside.update(
+                job.source_id for job in jobs if self._jobs.get(job.source_id) is job
+            )
+            self._changed.notify_all()
 
     def remove(self, jobs: Sequence[ClaimedJob]) -> None:
         with self._changed:
@@ -27,6 +40,7 @@ class InFlight:
                 # The same row may have been claimed anew since; that claim stays.
                 if self._jobs.get(job.source_id) is job:
                     del self._jobs[job.source_id]
+                    self._aside.discard(job.source_id)
             self._changed.notify_all()
 
     def ids(self) -> list[int]:
@@ -34,9 +48,17 @@ class InFlight:
             return sorted(self._jobs)
 
     def wait_below(self, count: int, seconds: float) -> bool:
-        """Whether fewer than ``count`` jobs are in flight, waiting up to ``seconds`` for it."""
+        """Whether fewer than ``count`` jobs are worked on, waiting up to ``seconds`` for it."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._jobs) < count, seconds)
+            return self._changed.wait_for(lambda: self._worked_on() < count, seconds)
+
+    def wait_empty(self, seconds: float) -> bool:
+        """Whether nothing is in flight, nothing set aside either, waiting up to ``seconds``."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, seconds)
+
+    def _worked_on(self) -> int:
+        return len(self._jobs) - min(len(self._aside), MOST_SET_ASIDE)
 
 
 class WaitingInput:

@@ -1,12 +1,24 @@
-"""The stages beside the work: heartbeats for the jobs in hand, and an eye on deaf connections."""
+"""The stages beside the work: heartbeats for the jobs in hand, and an eye on deaf connections; and
+what gives back, at the end, the jobs that are still in hand."""
 
+import contextlib
+import logging
 from dataclasses import dataclass
 
+import psycopg
+
+from pipeline.errors import DatabaseError
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
 from pipeline.ingest.in_flight import InFlight
-from pipeline.postgres.connections import Connection
-from pipeline.queue import claims
+from pipeline.postgres.connections import Connection, short_lock_timeout
+from pipeline.postgres.database import Database
+from pipeline.queue import claims, locked
+
+logger = logging.getLogger(__name__)
+
+# How long giving jobs back waits for a lock on the whole queue, as of a TRUNCATE.
+LOCK_TIMEOUT_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +71,31 @@ class Watch:
     def run(self) -> None:
         while not self._control.drained.wait(min(1.0, self._seconds)):
             self._connections.cut_deaf_ones(self._seconds)
+
+
+def give_back(database: Database, space_id: int, worker_id: str, in_hand: int) -> None:
+    """All that the worker still holds goes back untouched. Tried once, on a connection of its own;
+    the leases of what cannot be given back lapse."""
+    try:
+        with contextlib.closing(database.connect("pipeline release")) as connection:
+            left = _release(connection, space_id, worker_id, in_hand)
+    except (DatabaseError, psycopg.Error) as exc:
+        reason = " ".join(str(exc).split())[:300]
+        logger.warning("could not give %d rows back; their leases will lapse: %s", in_hand, reason)
+        return
+    if left:
+        logger.warning(
+            "%d rows are locked by somebody else and could not be given back; their leases will "
+            "lapse",
+            left,
+        )
+
+
+def _release(connection: Connection, space_id: int, worker_id: str, in_hand: int) -> int:
+    """How many could not be given back, as somebody else has them locked."""
+    try:
+        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+            claims.release(connection, space_id, worker_id)
+    except psycopg.errors.LockNotAvailable:
+        return in_hand
+    return locked.count_held(connection, space_id, worker_id)

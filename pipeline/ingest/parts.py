@@ -1,6 +1,6 @@
 """What goes from stage to stage: parts of jobs, and what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,3 +54,25 @@ class Batch:
     failures: list[Failure] = field(default_factory=list)
     released: list[ClaimedJob] = field(default_factory=list)
     reused: int = 0
+
+    def jobs(self) -> list[ClaimedJob]:
+        """Whose end is to be written."""
+        ended = [finished.job for finished in self.finished] + [job for job, _ in self.failures]
+        return ended + self.released
+
+    def extend(self, other: "Batch") -> None:
+        """By the rows of the other one."""
+        self.finished += other.finished
+        self.failures += other.failures
+        self.released += other.released
+
+    def divided(self, is_first: Callable[[ClaimedJob], bool]) -> tuple["Batch", "Batch"]:
+        """The rows of which that is true, and the others."""
+        first, second = Batch(), Batch()
+        for done in self.finished:
+            (first if is_first(done.job) else second).finished.append(done)
+        for failure in self.failures:
+            (first if is_first(failure[0]) else second).failures.append(failure)
+        for job in self.released:
+            (first if is_first(job) else second).released.append(job)
+        return first, second

@@ -1,15 +1,17 @@
 """One run of ingestion: the space, its own model, what reads its content, and a worker on them."""
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
-from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
 from pipeline.postgres.database import Database
 from pipeline.queue import claims, status
 from pipeline.settings import Settings
@@ -19,6 +21,11 @@ from pipeline.spaces.index.build import IndexBuild, ignore
 
 if TYPE_CHECKING:
     from pipeline.ingest.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+# The statistics are no reason to wait longer, least of all at the end of a run that is to stop.
+LOCK_TIMEOUT_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,12 @@ def _refresh_statistics(connection: Connection, space: Space, added: int) -> Non
         )
     )
     if is_old or added * 20 >= known:
-        connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
-        for modality in space.modalities:
-            # A role that may not is told so by a WARNING; autovacuum does it later anyway.
-            connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
+        try:
+            with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+                connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
+            for modality in space.modalities:
+                # A role that may not is told so by a WARNING; autovacuum does it later anyway.
+                with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+                    connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
+        except psycopg.errors.LockNotAvailable:  # by a TRUNCATE, say
+            logger.warning("somebody has the items locked; a later run takes their statistics")

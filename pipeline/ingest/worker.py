@@ -15,7 +15,7 @@ from typing import Self
 import psycopg
 
 from pipeline.embedders import Embedder
-from pipeline.errors import DatabaseError, PipelineError
+from pipeline.errors import DatabaseError
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
@@ -23,7 +23,7 @@ from pipeline.ingest.control import Control
 from pipeline.ingest.embedding import Embedding
 from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.known_vectors import KnownVectors
-from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch
+from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch, give_back
 from pipeline.ingest.loading import Loading
 from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.preparing import Load, Preparer
@@ -31,7 +31,7 @@ from pipeline.ingest.report import IngestReport
 from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.modalities import Reader
 from pipeline.postgres.database import Database
-from pipeline.postgres.reconnect import is_conflict
+from pipeline.postgres.faults import is_of_the_database
 from pipeline.queue import claims
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
@@ -111,6 +111,7 @@ class Worker:
         self.report = IngestReport(space.name)
         self._space = space
         self._options = options
+        self._database = database
         self._control = Control()
         self._connections = Connections(database, options.outage_seconds, self._control.abort)
         self._pipes = Pipes()
@@ -188,8 +189,9 @@ class Worker:
         """Work. Returns the report once everything claimed is finished, failed or given back.
 
         Raises:
-            PipelineError: the database stayed away, or the model broke down; the rows in hand
-                come back by their lapsing leases.
+            DatabaseError: the database stayed away, or cannot do what it should; the rows in hand
+                were given back, if that was possible.
+            PipelineError: the model broke down; the rows in hand come back by their lapsing leases.
         """
         began = time.monotonic()
         threads = [
@@ -239,20 +241,10 @@ class Worker:
         self._connections.close()
         # After a failure of ours a row in hand may be to blame. It is left to its lease: only so
         # does the attempt count, and a row that breaks every worker ends as failed. No row is to
-        # blame for a conflict with others.
+        # blame for the database's trouble.
         error = self._control.error
-        if len(self._in_flight) and (error is None or is_conflict(error)):
-            self._give_back()
-
-    def _give_back(self) -> None:
-        """Whatever this process start still holds goes back untouched."""
-        last = self._connections.last(5.0)
-        try:
-            last.run(lambda c: claims.release(c, self._space.id, self.id))
-        except (PipelineError, psycopg.Error):
-            logger.warning("could not give the rows in hand back; their leases will lapse")
-        finally:
-            last.close()
+        if len(self._in_flight) and (error is None or is_of_the_database(error)):
+            give_back(self._database, self._space.id, self.id, len(self._in_flight))
 
     def _look_up(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
         return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))

@@ -13,11 +13,13 @@ from pipeline.ingest.assembly import Assembly
 from pipeline.ingest.claim_size import ClaimSize
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.in_flight import InFlight
-from pipeline.ingest.parts import Failure, Outcome
+from pipeline.ingest.parts import Batch, Failure, Outcome
 from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.report import IngestReport
-from pipeline.jobs import ClaimedJob, FinishedJob
-from pipeline.queue import claims
+from pipeline.ingest.set_aside import SetAside
+from pipeline.jobs import ClaimedJob, Fence, FinishedJob
+from pipeline.postgres.faults import is_of_a_row, is_too_large
+from pipeline.queue import claims, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.failures import names as names_of
 from pipeline.spaces.items import Writer, Written
@@ -26,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 # Details of row failures in the log per run; the rest is in `pipeline failures`.
 LOGGED_FAILURES = 20
-# What the database says of a row it cannot store: bad data, a broken constraint.
-_REFUSED = (psycopg.DataError, psycopg.IntegrityError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Writing:
         self._report = report
         self._options = options
         self._progress = progress
+        self._aside = SetAside(self._held)
         self._retrying: set[int] = set()
         self._logged = 0
 
@@ -80,6 +81,7 @@ class Writing:
             batch = assembly.take(outcomes)
             self._report.reused += batch.reused
             self._size.finished(len(batch.finished) + len(batch.failures))
+            batch.extend(self._aside.due())
             with self._report.timed("write"):
                 self._finish(batch.finished)
                 self._fail(batch.failures)
@@ -88,9 +90,15 @@ class Writing:
                 self._progress(self._report)
 
     def _next_outcomes(self) -> list[Outcome] | None:
-        """What has come in while the last batch was written, up to a claim; None at the end."""
+        """What has come in while the last batch was written, up to a claim; None at the end.
+
+        Nothing when it is time to look after what was set aside.
+        """
         pipe = self._pipes.to_write
-        first = pipe.get()
+        try:
+            first = pipe.get(timeout=self._aside.seconds_left())
+        except queue.Empty:
+            return []
         if first is None:
             return None
         outcomes, size = [first], first.size()
@@ -113,21 +121,37 @@ class Writing:
             written = self._connection.run(
                 lambda c: self._writer.finish(c, self._worker_id, finished)
             )
-        except _REFUSED as exc:
-            self._isolate_refused(finished, exc)
+        except psycopg.Error as exc:
+            if len(finished) > 1 and (is_of_a_row(exc) or is_too_large(exc)):
+                middle = len(finished) // 2  # until the row that is refused stands alone
+                self._finish(finished[:middle])
+                self._finish(finished[middle:])
+            elif is_of_a_row(exc):
+                error = TransientRowError("internal", f"the database refuses this row: {exc}")
+                self._fail([(finished[0].job, error)])
+            else:
+                raise
             return
-        self._count_done(finished, written)
-        self._in_flight.remove([f.job for f in finished])
+        through = self._set_aside_locked(Batch(finished=finished), written.jobs).finished
+        self._count_done(through, written)
+        self._in_flight.remove([f.job for f in through])
 
-    def _isolate_refused(self, finished: list[FinishedJob], exc: psycopg.Error) -> None:
-        """The database refuses one of these rows: halve until that one stands alone."""
-        if len(finished) == 1:
-            error = TransientRowError("internal", f"the database refuses this row: {exc}")
-            self._fail([(finished[0].job, error)])
-            return
-        middle = len(finished) // 2
-        self._finish(finished[:middle])
-        self._finish(finished[middle:])
+    def _set_aside_locked(self, batch: Batch, ended: int) -> Batch:
+        """Those of these rows that are through, one way or another, where the database has ended
+        ``ended`` of them; the others are still ours, and wait for a lock on them to go."""
+        jobs = batch.jobs()
+        if ended == len(jobs):
+            return batch
+        held = self._held(jobs)
+        waiting, through = batch.divided(lambda job: job.fence in held)
+        if held:
+            self._aside.add(waiting)
+            self._in_flight.set_aside(waiting.jobs())
+        return through
+
+    def _held(self, jobs: Sequence[ClaimedJob]) -> dict[Fence, bool]:
+        space = self._writer.space.id
+        return self._connection.run(lambda c: locked.held(c, space, self._worker_id, jobs))
 
     def _count_done(self, finished: Sequence[FinishedJob], written: Written) -> None:
         self._report.done += written.jobs
@@ -154,6 +178,7 @@ class Writing:
                 backoff=self._options.backoff,
             )
         )
+        failures = self._set_aside_locked(Batch(failures=failures), len(states)).failures
         logged = [job.source_id for job, _ in failures[: max(0, LOGGED_FAILURES - self._logged)]]
         names = self._connection.run(lambda c: names_of(c, logged)) if logged else {}
         for job, error in failures:
@@ -187,7 +212,8 @@ class Writing:
     def _release(self, released: list[ClaimedJob]) -> None:
         if released:
             ids = [job.source_id for job in released]
-            self._connection.run(
+            count = self._connection.run(
                 lambda c: claims.release(c, self._writer.space.id, self._worker_id, ids)
             )
-            self._in_flight.remove(released)
+            through = self._set_aside_locked(Batch(released=released), count).released
+            self._in_flight.remove(through)

@@ -1,5 +1,6 @@
 """A connection that comes back: the worker's way through restarts, cut and deaf connections."""
 
+import contextlib
 import logging
 import os
 import random
@@ -13,16 +14,18 @@ import psycopg
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.faults import is_away, is_conflict
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 FIRST_DELAY, LARGEST_DELAY = 0.1, 10.0  # seconds between two attempts to connect
-# A deadlock or a serialisation failure is over in moments: in all some four seconds of pauses, and
-# whoever still loses then is not merely unlucky.
+# A deadlock, a serialisation failure or whatever else cancels a statement is over in moments: in
+# all some four seconds of pauses, and whoever still loses then is not merely unlucky.
 CONFLICT_TRIES = 12
 FIRST_PAUSE, LARGEST_PAUSE = 0.01, 1.0  # seconds between two of them
+CANCEL_SECONDS = 1.0  # for the server to hear that a statement is not wanted any more
 # What no waiting cures, in the words of libpq and the server.
 _FINAL = ("authentication failed", "no password supplied", "does not exist", "pg_hba.conf")
 
@@ -151,7 +154,7 @@ class ReconnectingConnection:
             self._busy_since = None
 
     def _is_loss(self, exc: psycopg.Error) -> bool:
-        """Whether waiting and connecting again may help; it does not against a full disk."""
+        """Whether waiting and connecting again may help."""
         if self._connection is None or self._connection.closed or self._connection.broken:
             return True
         if exc.sqlstate is None:
@@ -160,8 +163,7 @@ class ReconnectingConnection:
             return isinstance(
                 exc, (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
             )
-        # 08: connection; 53300: too many connections; 57P0x: shutting down
-        return exc.sqlstate.startswith(("08", "57P")) or exc.sqlstate == "53300"
+        return is_away(exc)
 
     def cut_if_deaf(self, seconds: float) -> None:
         """Called by another thread: ends a statement whose answer will never come.
@@ -194,6 +196,11 @@ class ReconnectingConnection:
     def close(self) -> None:
         """For good: a thread that still comes here gets ``Stopped`` and no new connection."""
         self._closed = True
+        connection = self._connection
+        if connection is not None and self._busy_since is not None:
+            # Else the server would go on waiting for a lock, say, and do what nobody asks for then.
+            with contextlib.suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_SECONDS)
         self._drop()
 
     def _drop(self) -> None:
@@ -202,14 +209,11 @@ class ReconnectingConnection:
             connection.close()
 
 
-def is_conflict(exc: BaseException) -> bool:
-    """Whether others are to blame (class 40), so that the same may succeed in a moment."""
-    return isinstance(exc, psycopg.Error) and (exc.sqlstate or "").startswith("40")
-
-
 def is_temporary(exc: DatabaseError) -> bool:
     """Whether the database was merely out of reach, so that trying again later may help."""
     cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, psycopg.OperationalError):
+        if is_away(cause):
+            return True
         cause = cause.__cause__
     return cause is not None and not any(words in str(cause) for words in _FINAL)

@@ -5,8 +5,10 @@ until ``leased_until``, prolonged by heartbeats. Three values fence every later 
 ``version`` (new whenever the source item changes), its ``attempts`` (new at every claim) and the
 ``worker`` (new at every start of a process). A step whose fence no longer holds touches no row.
 
-Locks are taken in one order everywhere, so that nothing here can deadlock: first the source items
-(as TRUNCATE on them does), then jobs by ascending key, then items.
+Nothing here waits for a job that somebody else has locked: an application whose transaction changes
+source items holds their jobs, in the order of its own statements, and would lose to a deadlock.
+What was skipped is done a little later, see ``locked.py``. Locks on tables are taken in one order:
+first the source items (as TRUNCATE on them does), then jobs, then items.
 
 Finishing a job is part of writing its items: see ``pipeline/spaces/items.py``.
 """
@@ -154,7 +156,7 @@ WHERE (space_id, source_id) IN (
     SELECT j.space_id, j.source_id FROM ingest_jobs AS j
     WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
       AND (%(ids)s::bigint[] IS NULL OR j.source_id = ANY (%(ids)s::bigint[]))
-    ORDER BY j.source_id FOR UPDATE
+    ORDER BY j.source_id FOR UPDATE SKIP LOCKED
 )
 """
 
@@ -162,7 +164,8 @@ WHERE (space_id, source_id) IN (
 def release(
     connection: Connection, space_id: int, worker: str, source_ids: Sequence[int] | None = None
 ) -> int:
-    """Gives jobs back untouched, all of the worker's or these; the attempt does not count."""
+    """Gives jobs back untouched, all of the worker's or these, but for those that somebody else has
+    locked; the attempt does not count. Returns how many."""
     ids = None if source_ids is None else list(source_ids)
     return connection.execute(_RELEASE, {"space": space_id, "worker": worker, "ids": ids}).rowcount
 
@@ -176,7 +179,7 @@ WITH held AS (
         AS f (source_id, version, attempts, code, error, permanent, delay)
     JOIN ingest_jobs AS j USING (source_id, version, attempts)
     WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
-    ORDER BY j.source_id FOR UPDATE OF j
+    ORDER BY j.source_id FOR UPDATE OF j SKIP LOCKED
 )
 UPDATE ingest_jobs AS j SET
     state = CASE WHEN held.permanent OR j.attempts >= %(max_attempts)s
@@ -199,7 +202,8 @@ def fail(
     max_attempts: int,
     backoff: Backoff,
 ) -> dict[int, str]:
-    """Records failures of jobs still held, and nothing of others; returns the new state of each.
+    """Records failures of jobs still held that nobody else has locked, and nothing of others;
+    returns the new state of each.
 
     A permanent error, or the last attempt, ends in ``failed``; any other goes back to ``pending``
     after a delay: the back-off, or what the error itself asks for where that is longer.

@@ -93,7 +93,7 @@ WHERE (space_id, source_id) IN (
       AND (%(space)s::integer IS NULL OR space_id = %(space)s)
       AND (%(code)s::text IS NULL OR error_code = %(code)s)
       AND (%(ids)s::bigint[] IS NULL OR source_id = ANY (%(ids)s::bigint[]))
-    ORDER BY space_id, source_id FOR UPDATE
+    ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED
 )
 """
 
@@ -105,7 +105,10 @@ def retry(
     code: str | None = None,
     source_ids: Sequence[int] | None = None,
 ) -> int:
-    """Brings failed jobs back as new, all or those of a code or of these rows; how many."""
+    """Brings failed jobs back as new, all or those of a code or of these rows; how many.
+
+    Not those that somebody else has locked: whoever changes a row brings it back himself.
+    """
     ids = None if source_ids is None else list(source_ids)
     count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
     if count:

@@ -55,8 +55,10 @@ def rescan(
                     reopen.append(source_id)
                 if state != "same":
                     setattr(report, state, getattr(report, state) + 1)
-            if reopen:
-                connection.execute("SELECT enqueue_source_items(%s::bigint[])", (reopen,))
+            # One by one: an application may have some of them locked, and whoever waited for one
+            # row while holding others would be in the way of a transaction that goes another way.
+            for source_id in reopen:
+                connection.execute("SELECT enqueue_source_items(ARRAY[%s::bigint])", (source_id,))
             if progress is not None:
                 progress(report)
     return report

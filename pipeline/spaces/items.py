@@ -46,13 +46,12 @@ class Writer:
     ) -> Written:
         """Deletes the jobs that ``worker`` still holds and writes their items, or neither.
 
-        A job whose source item changed, whose lease passed to another worker, or which is gone
-        is not touched and nothing of it is written. An item whose content is unchanged keeps its
-        row (and its place in the HNSW index). Items that a source item no longer has, such as
-        parts of a text that became shorter, go.
+        A job whose source item changed, whose lease passed to another worker, which is gone, or
+        which somebody else has locked is not touched and nothing of it is written. An item whose
+        content is unchanged keeps its row (and its place in the HNSW index). Items that a source
+        item no longer has, such as parts of a text that became shorter, go.
         """
-        # One statement per modality, each its own transaction: jobs are locked in the order of
-        # their keys, as the triggers on source_items do, so that the two cannot deadlock.
+        # One statement per modality, each its own transaction.
         written = [
             self._finish(connection, worker, modality, of_modality)
             for modality in self.space.modalities
@@ -110,7 +109,7 @@ class Writer:
                 JOIN ingest_jobs AS j USING (source_id, version, attempts)
                 WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
                 ORDER BY j.source_id
-                FOR UPDATE OF j
+                FOR UPDATE OF j SKIP LOCKED
             ),
             finished AS (
                 DELETE FROM ingest_jobs AS j USING held

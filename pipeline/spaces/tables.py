@@ -1,12 +1,18 @@
 """The tables of a space: one per modality, ready to become a partition, without an HNSW index."""
 
+import psycopg
 from psycopg import sql
 
-from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.
 INLINE_BYTES = 2000
+LEAST_ID = -(2**63)
+# Jobs that are made at once, and how long that waits for somebody else's: less than the server
+# waits before it looks for a deadlock, in which it may well choose an application's transaction.
+PAGE = 10_000
+LOCK_TIMEOUT_MS = 100
 
 
 def create_table(connection: Connection, space: Space, modality: str) -> None:
@@ -67,23 +73,49 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
 
 def enqueue_missing(connection: Connection, space: Space) -> int:
     """A job for every source item of the space's modalities that has neither a job nor an item in
-    it; how many."""
+    it; how many. In pieces: an application may be changing the same rows."""
     items = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT source_id FROM {}").format(space.table(modality))
         for modality in space.modalities
     )
+    missing = sql.SQL(
+        """
+        SELECT s.id FROM source_items AS s
+        WHERE s.modality = ANY (%s) AND s.id > %s
+          AND NOT EXISTS (SELECT FROM ({items}) AS i WHERE i.source_id = s.id)
+          AND NOT EXISTS (SELECT FROM ingest_jobs AS j
+            WHERE j.space_id = {space} AND j.source_id = s.id)
+        ORDER BY s.id LIMIT %s
+        """
+    ).format(space=sql.Literal(space.id), items=items)
+    count, last = 0, LEAST_ID
+    while page := connection.execute(missing, (list(space.modalities), last, PAGE)).fetchall():
+        count += _enqueue(connection, space, [source_id for (source_id,) in page])
+        (last,) = page[-1]
+    return count
+
+
+def _enqueue(connection: Connection, space: Space, ids: list[int]) -> int:
+    """The jobs of these source items that are missing; waits for somebody's transaction only where
+    it holds nothing itself, so that it is in nobody's way."""
+    if len(ids) == 1:
+        return _insert_jobs(connection, space, ids)
+    try:
+        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
+            return _insert_jobs(connection, space, ids)
+    except psycopg.errors.LockNotAvailable:
+        middle = len(ids) // 2
+        return _enqueue(connection, space, ids[:middle]) + _enqueue(connection, space, ids[middle:])
+
+
+def _insert_jobs(connection: Connection, space: Space, ids: list[int]) -> int:
     return connection.execute(
-        sql.SQL(
-            """
-            INSERT INTO ingest_jobs (space_id, source_id)
-            SELECT {space}, s.id FROM source_items AS s
-            WHERE s.modality = ANY (%s)
-              AND NOT EXISTS (SELECT FROM ({items}) AS i WHERE i.source_id = s.id)
-            ORDER BY s.id
-            ON CONFLICT DO NOTHING
-            """
-        ).format(space=sql.Literal(space.id), items=items),
-        (list(space.modalities),),
+        """
+        INSERT INTO ingest_jobs (space_id, source_id)
+        SELECT %s, s.id FROM source_items AS s WHERE s.id = ANY (%s) ORDER BY s.id
+        ON CONFLICT DO NOTHING
+        """,
+        (space.id, ids),
     ).rowcount
 
 

@@ -47,7 +47,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         SELECT w.space_id, w.source_id FROM wanted AS w ORDER BY w.space_id, w.source_id
         ON CONFLICT (space_id, source_id) DO UPDATE SET
             version = nextval('@schema@.ingest_job_versions'), state = 'pending', attempts = 0,
-            run_after = now(), leased_until = NULL, worker = NULL,
+            -- A row that waits keeps its place, however often it changes; one that was claimed or
+            -- backs off begins anew, and so does a suspect (see pipeline/queue/claims.py).
+            run_after = CASE WHEN j.state = 'pending' AND j.run_after > 'epoch'
+                THEN least(j.run_after, now()) ELSE now() END,
+            leased_until = NULL, worker = NULL,
             error_code = NULL, error = NULL
         RETURNING 1
     )

@@ -106,3 +106,63 @@ def test_the_table_refuses_a_state_that_cannot_be(
     add_texts(connection, ["one"])
     with pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(f"UPDATE ingest_jobs SET {change}")  # type: ignore[arg-type]
+
+
+def test_a_row_that_changes_more_often_than_the_queue_turns_has_its_turn(
+    connection: Connection, space: Space
+) -> None:
+    add_texts(connection, ["changing"])
+    add_texts(connection, [f"old {n}" for n in range(3)], source="old")
+    for round_ in range(30):
+        connection.execute(
+            "UPDATE source_items SET metadata = %s WHERE content_ref = 'changing'",
+            (f'{{"round": {round_}}}',),
+        )
+        add_texts(connection, ["new"], source=f"new {round_}")
+        (job,) = claims.claim(connection, space.id, "w", 1, 60)
+        if job.content_ref == "changing":
+            return
+    pytest.fail("30 rounds passed it by")
+
+
+def test_rows_that_change_while_they_are_worked_on_let_others_have_their_turn(
+    connection: Connection, space: Space
+) -> None:
+    add_texts(connection, ["changing"])
+    add_texts(connection, ["patient"], source="other")
+    (job,) = claims.claim(connection, space.id, "w", 1, 60)
+    assert job.content_ref == "changing"
+    connection.execute("UPDATE source_items SET metadata = '{\"a\": 1}' WHERE source = 'test'")
+    (job,) = claims.claim(connection, space.id, "w", 1, 60)
+    assert job.content_ref == "patient"
+
+
+@pytest.mark.parametrize(
+    ("state", "run_after", "place"),
+    [
+        ("pending", "now() - interval '1 h'", "kept"),
+        ("pending", "now() + interval '1 h'", "now"),  # backs off: it may be cured
+        ("pending", "'epoch'", "now"),  # a suspect
+        ("running", "now() - interval '1 h'", "now"),  # it has had its turn
+        ("failed", "now() - interval '1 h'", "now"),
+    ],
+)
+def test_where_in_the_queue_a_changed_row_stands(
+    connection: Connection, space: Space, state: str, run_after: str, place: str
+) -> None:
+    add_texts(connection, ["one"])
+    leased = "now(), worker = 'w'" if state == "running" else "NULL, worker = NULL"
+    connection.execute(
+        f"UPDATE ingest_jobs SET state = %s, error_code = 'timeout', attempts = 3, "  # type: ignore[arg-type]
+        f"run_after = {run_after}, leased_until = {leased}",
+        (state,),
+    )
+    query = "SELECT run_after FROM ingest_jobs"
+    before = connection.execute(query).fetchone()
+    with connection.transaction():
+        now = connection.execute("SELECT now()").fetchone()
+        connection.execute("UPDATE source_items SET content_ref = 'another'")
+        assert connection.execute(query).fetchone() == (before if place == "kept" else now)
+    assert connection.execute(
+        "SELECT state, attempts, error_code, worker FROM ingest_jobs"
+    ).fetchall() == [("pending", 0, None, None)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from pipeline import spaces
 from pipeline.errors import ConfigurationError, ModelError, SpaceError
@@ -110,6 +111,36 @@ def test_rows_that_change_while_a_space_is_built_reach_both_spaces(
     texts = [text for (text,) in before]
     assert {"changed", "added"} <= set(texts)
     assert not {"text number 0", "text number 1"} & set(texts)
+
+
+def test_a_delete_reaches_every_space_in_use_or_not(
+    settings: Settings, connection: Connection, second: Space, filled: Space
+) -> None:
+    """Erasure: what is deleted is in no retired and in no unfinished space either."""
+    fill(settings, second, FakeEmbedder(12))
+    spaces.activate(connection, second)  # now the first is retired
+    third = second_space(connection, 16, "third")
+    fill(settings, third, FakeEmbedder(16))
+    connection.execute("UPDATE source_items SET content_ref = content_ref || '!'")  # jobs, too
+    connection.execute("DELETE FROM source_items WHERE source_key = '2'")
+
+    def stored(space: Space) -> set[str]:
+        rows = connection.execute(
+            sql.SQL(
+                "SELECT DISTINCT s.source_key FROM {} AS i LEFT JOIN source_items AS s "
+                "ON s.id = i.source_id"
+            ).format(space.table("text"))
+        ).fetchall()
+        return {key for (key,) in rows}
+
+    for space in (filled, second, third):
+        assert None not in stored(space), f"an item of the deleted row is left in {space.name}"
+        assert len(stored(space)) == 59
+        assert status.counts(connection, space.id).pending == 64
+    connection.execute("TRUNCATE source_items")
+    for space in (filled, second, third):
+        assert stored(space) == set()
+        assert status.counts(connection, space.id).pending == 0
 
 
 def test_rows_that_change_after_an_activation_are_jobs_of_the_space_rolled_back_to(

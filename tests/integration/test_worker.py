@@ -1,5 +1,6 @@
 """The worker on a real database, with an embedder that needs no model."""
 
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ from pipeline.queue import failures, status
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
-from tests.helpers.workers import content, make_worker, work
+from tests.helpers.processes import wait_until
+from tests.helpers.workers import content, make_worker, running, work
 
 
 def numbered(reference: str) -> LoadedContent:
@@ -268,6 +270,37 @@ def test_the_input_of_an_image_goes_before_it_is_written(
     assert worker.run().done == 20
     assert (len(made), set(alive)) == (20, {0})
     assert worker._input._parts == 0
+
+
+def test_rows_not_yet_begun_go_back_at_once_when_the_worker_is_to_stop(
+    settings: Settings, space: Space, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not only with the end of the grace period, which a load that takes long waits for."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def load(reference: str) -> LoadedContent:
+        begun.set()
+        assert go_on.wait(60)
+        return numbered(reference)
+
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "SELECT 'image', n::text, 'image', n::text FROM generate_series(1, 20) AS n"
+    )
+    settings = settings.model_copy(
+        update={"load_workers": 1, "grace_seconds": 90.0, "lease_seconds": 3600.0}
+    )
+    worker = make_worker(settings, space, load=load, decode=numbered_image, once=False)
+    jobs = "SELECT state, attempts, count(*) FROM ingest_jobs GROUP BY 1, 2 ORDER BY 1, 2"
+    with running(worker):
+        assert begun.wait(60)
+        worker.stop()
+        expected = [("pending", 0, 19), ("running", 1, 1)]
+        wait_until(lambda: connection.execute(jobs).fetchall() == expected, "the release")
+        go_on.set()
+    assert connection.execute(jobs).fetchall() == [("pending", 0, 19)]
+    assert worker.report.done == 1
+    assert caplog.text == ""
 
 
 def test_limit_bounds_the_rows_of_a_run(

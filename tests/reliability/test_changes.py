@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import TransientRowError
 from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
-from pipeline.postgres.connections import Connection
-from pipeline.queue import claims, failures
+from pipeline.postgres.connections import Connection, connect
+from pipeline.queue import claims, failures, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -124,6 +124,21 @@ def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
     assert Writer(space).finish(connection, "me", [finished(good)]) == Written(1, 1)
 
 
+def test_a_claim_from_before_a_retry_touches_no_row(connection: Connection, space: Space) -> None:
+    """The same worker, the first attempt again: the version alone tells the two claims apart."""
+    add_texts(connection, ["content"])
+    (stale,) = claims.claim(connection, space.id, "me", 1, 60)
+    connection.execute(
+        "UPDATE ingest_jobs SET state = 'failed', error_code = 'timeout', worker = NULL, "
+        "leased_until = NULL"
+    )
+    failures.retry(connection)
+    (good,) = claims.claim(connection, space.id, "me", 1, 60)
+    assert good.attempts == stale.attempts
+    assert Writer(space).finish(connection, "me", [finished(stale)]) == Written(0, 0)
+    assert Writer(space).finish(connection, "me", [finished(good)]) == Written(1, 1)
+
+
 def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
     connection: Connection, space: Space
 ) -> None:
@@ -133,6 +148,13 @@ def test_a_stale_claim_beside_the_good_one_of_the_same_row_writes_nothing(
     connection.execute("UPDATE source_items SET content_ref = 'new'")
     (good,) = claims.claim(connection, space.id, "me", 1, 60)
     assert good.attempts == stale.attempts  # the version alone tells them apart
+    failure = (stale, TransientRowError("timeout", "no answer"))
+    assert (
+        claims.fail(connection, space.id, "me", [failure], max_attempts=5, backoff=Backoff(1, 2))
+        == {}
+    )
+    assert list(locked.held(connection, space.id, "me", [stale, good])) == [good.fence]
+    assert locked.held(connection, space.id, "other", [stale, good]) == {}
     both = [finished(stale, parts=3), finished(good)]
     assert Writer(space).finish(connection, "me", both) == Written(1, 1)
     assert stored(connection) == [(0, "new")]
@@ -163,6 +185,37 @@ def test_an_update_during_the_work_is_embedded(
     assert_embedded_once(connection, ["one", "two!", "three"])
 
 
+def test_a_change_of_metadata_alone_reaches_the_item_and_not_the_model(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one", "two"])
+    make_worker(settings, space).run()
+    before = connection.execute("SELECT id, content_ref FROM multimodal_items ORDER BY id")
+    connection.execute(
+        "UPDATE source_items SET metadata = '{\"label\": \"cat\"}' WHERE content_ref = 'two'"
+    )
+    jobs = connection.execute("SELECT source_id, state FROM ingest_jobs").fetchall()
+    assert jobs == [(2, "pending")]
+    embedder = FakeEmbedder()
+    report = make_worker(settings, space, embedder).run()
+    assert (report.done, report.reused, embedder.embedded) == (1, 1, 0)
+    rows = connection.execute(
+        "SELECT id, content_ref, metadata FROM multimodal_items ORDER BY id"
+    ).fetchall()
+    assert [row[:2] for row in rows] == before.fetchall()
+    assert [row[2] for row in rows] == [{}, {"label": "cat"}]
+
+
+def test_a_change_of_what_is_not_embedded_makes_no_work(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, ["one", "two"])
+    make_worker(settings, space).run()
+    connection.execute("UPDATE source_items SET source_key = 'k' || source_key")
+    connection.execute("UPDATE source_items SET content_ref = content_ref, metadata = metadata")
+    assert connection.execute("SELECT * FROM ingest_jobs").fetchall() == []
+
+
 def test_a_delete_during_the_work_leaves_no_item_and_no_job(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
@@ -183,6 +236,31 @@ def test_a_delete_takes_the_items_with_it(
     make_worker(settings, space).run()
     connection.execute("DELETE FROM source_items WHERE content_ref = 'two'")
     assert_embedded_once(connection, ["one", "three"])
+
+
+def test_a_delete_that_meets_a_write_takes_what_it_wrote(
+    url: str, space: Space, connection: Connection
+) -> None:
+    """It waits for the job, of which the worker has just written the items, and sees them then."""
+    add_texts(connection, ["one"])
+    (job,) = claims.claim(connection, space.id, "me", 1, 60)
+
+    def delete() -> None:
+        with connect(url, role="deleting") as own:
+            own.execute("DELETE FROM source_items")
+
+    thread = threading.Thread(target=delete)
+    with connection.transaction(), connect(url) as observer:
+        assert Writer(space).finish(connection, "me", [finished(job)]) == Written(1, 1)
+        thread.start()
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'deleting' "
+            "AND wait_event_type = 'Lock'"
+        )
+        wait_until(lambda: observer.execute(waiting).fetchone(), "the delete to wait")
+    thread.join(60)
+    assert stored(connection) == []
+    assert connection.execute("SELECT * FROM ingest_jobs").fetchall() == []
 
 
 def test_a_truncate_during_the_work_leaves_nothing(

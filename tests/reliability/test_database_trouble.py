@@ -368,3 +368,7 @@ def test_a_notification_wakes_a_worker_that_polls_seldom(
         )
         add_texts(connection, ["announced"])
         wait_until(lambda: worker.report.done == 1, "the row")
+        wait_until(lambda: len(worker._in_flight) == 0, "the worker to wait again")
+        time.sleep(0.5)  # for the claim that finds nothing; else it might find the row by itself
+        connection.execute("UPDATE source_items SET content_ref = 'changed'")
+        wait_until(lambda: worker.report.done == 2, "the changed row")

@@ -1,11 +1,13 @@
 """The worker through PgBouncer in transaction mode, where no session outlives its transaction."""
 
+import contextlib
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.processes import wait_until
 from tests.helpers.workers import assert_embedded_once, make_worker, running, work
 from tests.reliability.test_poison import refuse
+from tests.reliability.test_their_transactions import Gate, change, states
+from tests.reliability.test_transactions import deadlocks
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -167,3 +171,58 @@ def test_a_bouncer_without_its_server_is_an_outage(
     url = settings.database_url.get_secret_value()
     with pytest.raises(DatabaseError):
         connect(url.replace(connection.info.dbname, "no_such_database"))
+
+
+def test_an_application_that_goes_the_other_way_never_loses(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """Its transaction by way of the same bouncer, as are the worker's statements."""
+    assert settings.database_url is not None
+    add_texts(connection, ["one", "two"])
+    gate, before = Gate(), deadlocks(connection)
+    bounced = settings.database_url.get_secret_value()
+    with (
+        contextlib.closing(connect(bounced, autocommit=False)) as application,
+        running(make_worker(settings, space, gate.embedder, once=False)),
+    ):
+        assert gate.reached.wait(60)
+        change(application, "two")
+        gate.open.set()
+        time.sleep(1.5)
+        change(application, "one")
+        application.commit()
+        wait_until(lambda: states(connection) == [], "the rows")
+    assert_embedded_once(connection, ["one!", "two!"])
+    assert deadlocks(connection) == before
+
+
+def test_an_open_transaction_on_one_row_delays_no_other_and_no_end(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    assert settings.database_url is not None
+    texts = [f"text number {n}" for n in range(200)]
+    add_texts(connection, texts)
+    settings = settings.model_copy(update={"lease_seconds": 3600.0, "grace_seconds": 1.0})
+    bounced = settings.database_url.get_secret_value()
+    gate = Gate()
+    with contextlib.closing(connect(bounced, autocommit=False)) as application:
+        with running(make_worker(settings, space, gate.embedder, once=False)) as worker:
+            assert gate.reached.wait(60)
+            change(application, texts[0])
+            gate.open.set()
+            wait_until(lambda: worker.report.done == 199, "the other rows")
+            application.rollback()
+            wait_until(lambda: worker.report.done == 200, "the row that was locked")
+            add_texts(connection, ["last"], source="last")
+            wait_until(lambda: worker.report.done == 201, "one more")
+            gate.open.clear()
+            gate.reached.clear()
+            add_texts(connection, ["held"], source="held")
+            assert gate.reached.wait(60)
+            change(application, "held")
+            gate.open.set()
+        # ``running`` has stopped it, with the transaction still open.
+        assert states(connection) == [("held", "running", 1)]
+        application.rollback()
+    connection.execute("DELETE FROM source_items WHERE source = 'held'")
+    assert_embedded_once(connection, [*texts, "last"])
