@@ -35,6 +35,7 @@ def migrate(
     settings = Settings.load(model=model)
     database = Database.of(settings)
     url = database.url
+    migrations.check(url)
     before, head = migrations.current(url)
     if (
         revision not in {"head", head}

@@ -49,6 +49,8 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
     with connection:
         results = [installation.server(connection)]
         if results[0].ok:
+            results.append(installation.reading(connection))
+        if results[-1].ok:
             results.append(installation.migrations(database.url))
         if results[-1].ok:
             results.append(installation.installed_sql(connection))

@@ -2,8 +2,9 @@
 
 from pipeline.doctor.check import Check
 from pipeline.errors import PipelineError
-from pipeline.postgres import migrate, schema
+from pipeline.postgres import migrate, rights, schema
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.database import is_migrated
 from pipeline.postgres.requirements import check_server
 
 
@@ -19,6 +20,17 @@ def server(connection: Connection) -> Check:
         )
     )
     return Check("server", True, f"PostgreSQL {row[0]}, pgvector {row[1] or 'not installed yet'}")
+
+
+def reading(connection: Connection) -> Check:
+    """Whether this login may look at what there is."""
+    if is_migrated(connection):
+        found = rights.lack(connection, rights.READ)
+    else:
+        found = rights.hidden(connection)
+    if found is not None:
+        return Check("rights", False, found.found, found.cure)
+    return Check("rights", True, "what there is may be read")
 
 
 def migrations(url: str) -> Check:

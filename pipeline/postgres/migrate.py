@@ -13,8 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import connect, explain
+from pipeline.postgres.database import is_migrated
 from pipeline.postgres.engines import create_engine
 from pipeline.postgres.requirements import check_server
+from pipeline.postgres.rights import CHANGE, require
 
 # Key of the advisory lock under which migrations/env.py works.
 MIGRATION_LOCK = 0x70697065
@@ -72,9 +74,20 @@ def downgrade(url: str, revision: str) -> Migrated:
     return _run(url, "downgrade", revision)
 
 
+def check(url: str) -> None:
+    """Refuse a server that is not fit, and a login that may not change the tables.
+
+    Raises:
+        DatabaseError: with what to do about it.
+    """
+    with connect(url) as connection:
+        check_server(connection)
+        if is_migrated(connection):
+            require(connection, CHANGE)
+
+
 def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:
-    with connect(url) as first:
-        check_server(first)
+    check(url)
     config = _config()
     migrated = Migrated()
     with migration_engine(url).connect() as connection:

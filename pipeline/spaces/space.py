@@ -53,6 +53,18 @@ class Space:
     def table(self, modality: str) -> sql.Identifier:
         return sql.Identifier(self.table_name(modality))
 
+    def rows(self, modality: str) -> sql.Composable:
+        """What to read the items of a modality from, after FROM and with an alias of one's own.
+
+        The active space's by way of ``multimodal_items``, where an analyst may and where row-level
+        security is; others' tables are for those who may embed.
+        """
+        if self.state != "active":
+            return self.table(modality)
+        return sql.SQL("(SELECT * FROM multimodal_items WHERE modality = {})").format(
+            sql.Literal(modality)
+        )
+
     def index_name(self, modality: str) -> str:
         """The name of a table's HNSW index."""
         return f"{self.table_name(modality)}_embedding"

@@ -43,6 +43,9 @@ GRANT INSERT, UPDATE, DELETE ON @schema@.embedding_spaces, @schema@.space_modali
     @schema@.space_probes, @schema@.space_tunings, @schema@.space_evaluations
     TO pipeline_owner;
 
+-- Which revision the tables are at, for `pipeline doctor`.
+GRANT SELECT ON @schema@.alembic_version TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
 -- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
 DO $$
 DECLARE
