@@ -15,7 +15,7 @@ from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import connect, explain
 from pipeline.postgres.database import is_migrated
 from pipeline.postgres.engines import create_engine
-from pipeline.postgres.requirements import check_server
+from pipeline.postgres.requirements import check_may_install, check_server
 from pipeline.postgres.rights import CHANGE, require
 
 # Key of the advisory lock under which migrations/env.py works.
@@ -84,6 +84,7 @@ def check(url: str) -> None:
         check_server(connection)
         if is_migrated(connection):
             require(connection, CHANGE)
+        check_may_install(connection)
 
 
 def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:

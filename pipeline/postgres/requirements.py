@@ -1,7 +1,7 @@
 """What a server must have: a PostgreSQL and a pgvector that lose no rows."""
 
 from pipeline.errors import DatabaseError
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 
 # 0.8.4 is the first whose HNSW vacuum is right after a crash; the extension says so itself.
 LEAST_PGVECTOR = (0, 8, 4)
@@ -40,6 +40,38 @@ def check_server(connection: Connection) -> None:
         )
         raise DatabaseError(
             f"pgvector {installed or available} is too old, {least} or newer is needed; {cure}"
+        )
+
+
+def check_may_install(connection: Connection) -> None:
+    """Refuse a login that could not make the tables, before anything is done.
+
+    Raises:
+        DatabaseError: with the statement that an administrator runs.
+    """
+    login, schema, may_create, lacks_vector, database = fetch_one(
+        connection.execute(
+            """
+            SELECT quote_ident(current_user), quote_ident(coalesce(current_schema(), 'public')),
+                coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+                NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AND NOT EXISTS (
+                    SELECT FROM pg_available_extension_versions AS v, pg_roles AS r
+                    WHERE v.name = 'vector' AND r.rolname = current_user AND (r.rolsuper OR NOT
+                        v.superuser OR v.trusted
+                        AND has_database_privilege(current_database(), 'CREATE'))),
+                current_database()
+            """
+        )
+    )
+    if not may_create:
+        raise DatabaseError(
+            f"{login} may not make tables in the schema {schema}; an administrator runs: "
+            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {login}"
+        )
+    if lacks_vector:
+        raise DatabaseError(
+            f"pgvector is not installed in the database {database} and {login} may not install "
+            f"it; there an administrator runs: CREATE EXTENSION vector SCHEMA {schema}"
         )
 
 

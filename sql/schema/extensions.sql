@@ -4,6 +4,11 @@
 DO $$
 BEGIN
     CREATE EXTENSION IF NOT EXISTS dblink SCHEMA @schema@;
-EXCEPTION WHEN insufficient_privilege OR undefined_file OR feature_not_supported THEN
-    RAISE NOTICE 'dblink is not there (%); text_embedding() reads its cache only', SQLERRM;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'dblink is not there, so text_embedding() finds only what was asked for before'
+            USING HINT = 'CREATE EXTENSION dblink SCHEMA @schema@';
+    WHEN undefined_file OR feature_not_supported THEN
+        RAISE WARNING 'this server has no dblink (%), so text_embedding() finds only what was asked '
+            'for before; CALL embed_query(''...'') asks', SQLERRM;
 END $$;
