@@ -150,6 +150,27 @@ def name_for(model: str) -> str:
     return slug if NAME.fullmatch(slug) else f"space_{slug}"[:40].rstrip("_")
 
 
+def check_row(space: Space) -> Description:
+    """What the space says of its model, if the row agrees with itself.
+
+    Looked at before anything that it names is opened: who may change a row of ``embedding_spaces``
+    is not who says which folders a worker reads.
+
+    Raises:
+        ModelError: model, description and fingerprint do not belong together, or the description
+            is of another release.
+    """
+    stored = _described(space)
+    if (stored.model, stored.fingerprint()) != (space.model, space.fingerprint):
+        raise ModelError(
+            f"the space {space.name!r} was changed by hand: its model {space.model!r}, its "
+            "description and its fingerprint do not agree, so nothing of the model is opened; put "
+            "embedding_spaces right (docs/spaces.md), or build a new space with "
+            "`pipeline space create`"
+        )
+    return stored
+
+
 def check_model(space: Space, description: Description) -> None:
     """Refuse a model that is not the one the space was created with.
 
@@ -158,15 +179,18 @@ def check_model(space: Space, description: Description) -> None:
     """
     if description.fingerprint() == space.fingerprint:
         return
+    differences = "; ".join(_described(space).differences(description)) or "the fingerprint"
+    raise ModelError(
+        f"this model is not the one of the space {space.name!r} ({differences}); use the space's "
+        "own model, or build a new space for this one with `pipeline space create`"
+    )
+
+
+def _described(space: Space) -> Description:
     try:
-        stored = embedders.described(space.description)
+        return embedders.described(space.description)
     except ModelError as exc:  # written by another version of the pipeline
         raise ModelError(
             f"the space {space.name!r} was described by another version of the pipeline ({exc}); "
             "upgrade this one, or build a new space with `pipeline space create`"
         ) from exc
-    differences = "; ".join(stored.differences(description)) or "the fingerprint"
-    raise ModelError(
-        f"this model is not the one of the space {space.name!r} ({differences}); use the space's "
-        "own model, or build a new space for this one with `pipeline space create`"
-    )

@@ -50,6 +50,9 @@ def acting_as(connection: Connection, role: str) -> Iterator[None]:
         ("pipeline_ingest", "TRUNCATE multimodal_items"),
         ("pipeline_ingest", "SELECT text_embeddings_by_loopback(ARRAY['x'], '1 s')"),
         ("pipeline_owner", "DROP TABLE source_items"),
+        ("pipeline_owner", "UPDATE embedding_spaces SET model = '/tmp/evil'"),
+        ("pipeline_owner", "UPDATE embedding_spaces SET description = '{}'"),
+        ("pipeline_owner", "DELETE FROM embedding_spaces"),
         ("pipeline_owner", "SELECT loopback_connection()"),
     ],
 )  # fmt: skip
