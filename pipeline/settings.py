@@ -75,6 +75,9 @@ class Settings(BaseSettings):
 
     # the database
     roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
+    old_pgvector: bool = Field(
+        False, description="whether pgvector 0.8.0 to 0.8.3 will do, which loses rows"
+    )
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
 
     # the queue

@@ -54,8 +54,10 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
             results.append(installation.migrations(database.url))
         if results[-1].ok:
             results.append(installation.installed_sql(connection))
+        old = list(installation.pgvector(connection))
         if not results[-1].ok:
-            return results
+            return [*results, *old]
+        results += old
         results += settings_of_database(connection)
         active = spaces.find_active(connection)
         if active is None:

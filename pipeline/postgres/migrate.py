@@ -56,39 +56,43 @@ def _config() -> Config:
     return config
 
 
-def upgrade(url: str, revision: str = "head", *, roles: bool = True) -> Migrated:
+def upgrade(
+    url: str, revision: str = "head", *, roles: bool = True, old_pgvector: bool = False
+) -> Migrated:
     """Bring the schema to ``revision``; at the newest one install the files of ``sql/`` as well.
 
     Args:
         roles: whether the roles ``pipeline_*`` are wanted.
+        old_pgvector: whether a pgvector that loses rows will do.
 
     Raises:
         ConfigurationError: there is no such revision.
         DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
+    check(url, old_pgvector=old_pgvector)
     return _run(url, "upgrade", revision, roles=roles)
 
 
 def downgrade(url: str, revision: str) -> Migrated:
     """Take the schema back to ``revision`` (``base``: remove it)."""
+    check(url, old_pgvector=True)
     return _run(url, "downgrade", revision)
 
 
-def check(url: str) -> None:
+def check(url: str, *, old_pgvector: bool = False) -> None:
     """Refuse a server that is not fit, and a login that may not change the tables.
 
     Raises:
         DatabaseError: with what to do about it.
     """
     with connect(url) as connection:
-        check_server(connection)
+        check_server(connection, old_pgvector=old_pgvector)
         if is_migrated(connection):
             require(connection, CHANGE)
         check_may_install(connection)
 
 
 def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:
-    check(url)
     config = _config()
     migrated = Migrated()
     with migration_engine(url).connect() as connection:

@@ -18,7 +18,7 @@ from psycopg import sql
 from pipeline.cli import app
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
-from tests.helpers.databases import database_url
+from tests.helpers.databases import database_url, has_dblink
 from tests.helpers.in_turn import Order, Outcome, carry_out, outcomes, program
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,8 @@ def guest(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
         admin.execute(f"CREATE ROLE {NOBODY} LOGIN".encode())
         with connect(database_url(server.url(), states["first"])) as first:
             first.execute("CREATE EXTENSION vector")
-            first.execute("CREATE EXTENSION dblink")
+            if has_dblink(server.url()):
+                first.execute("CREATE EXTENSION dblink")
         url = as_login(database_url(server.url(), states["first"]), MIGRATOR)
 
         def run(*arguments: str, codes: tuple[int, ...] = (0,)) -> None:

@@ -17,7 +17,9 @@ from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Done, pipeline
 from tests.helpers.databases import database_url
+from tests.helpers.other_server import server_in
 
+pytestmark = pytest.mark.usefixtures("dblink")  # its absence is one line more
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
 Guest = Callable[..., str]
 
@@ -27,7 +29,7 @@ def bare_server() -> Iterator[EmbeddedServer]:
     """A server that has never heard of us: roles belong to all of a server's databases."""
     home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
     home.chmod(0o755)
-    server = EmbeddedServer(home / "home")
+    server = server_in(home / "home")
     server.start()
     yield server
     server.stop()
