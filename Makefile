@@ -8,7 +8,7 @@ PIP    := pip==26.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo install dev test test-soak check bench clean
+.PHONY: help demo install dev test test-postgres test-soak check bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -22,6 +22,16 @@ dev: .venv/.installed-dev  ## install what the tests and checks need as well
 
 test: .venv/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTARGS)
+
+# What any server must pass; TEST_POSTGRES is the folder of its initdb, postgres and psql.
+ANY_SERVER := $(addprefix tests/integration/test_,$(addsuffix .py,add adoption command_rights doctor \
+	items_checks load_first migrate_as_guest migrations old_pgvector opening packed probes query_vectors \
+	queue rescan search serve spaces spaces_activation spaces_build sql_functions sql_install sql_roles \
+	sql_search transfer worker))
+
+test-postgres: .venv/.installed-dev  ## the tests of SQL on the PostgreSQL whose programs TEST_POSTGRES names
+	@test -x "$(TEST_POSTGRES)/postgres" || { echo "set TEST_POSTGRES to a folder with postgres in it" >&2; exit 1; }
+	TEST_POSTGRES="$(TEST_POSTGRES)" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ANY_SERVER) $(TESTARGS)
 
 test-soak: .venv/.installed-dev  ## the long and destructive tests at full size
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)

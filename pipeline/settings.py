@@ -11,7 +11,9 @@ import functools
 import logging
 import math
 import os
+import pwd
 import re
+import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +75,9 @@ class Settings(BaseSettings):
 
     # the database
     roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
+    old_pgvector: bool = Field(
+        False, description="whether pgvector 0.8.0 to 0.8.3 will do, which loses rows"
+    )
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
         90.0, gt=0, description="after which `serve` forgets a query text that nobody asks for"
@@ -197,13 +202,40 @@ def _read(file: Path) -> dict[str, Any]:
     """The settings in a TOML file, none where there is no file; warns of keys that are none."""
     if not file.is_file():
         return {}
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
+    with file.open("rb") as opened:
+        is_named = "PIPELINE_CONFIG" in os.environ  # by hand, so it is meant
+        reason = None if is_named else _not_ones_own(os.fstat(opened.fileno()))
+        if reason is not None:
+            raise ConfigurationError(
+                f"{file.absolute()} is not read, since {reason}; take that right away, or set "
+                "PIPELINE_CONFIG to its path if it is meant"
+            )
+        values = tomllib.load(opened)
     known = {*Settings.model_fields, "DATABASE_URL", "PIPELINE_DATABASE_URL"}
     for key in [key for key in values if key not in known]:
         del values[key]
         nearest = _nearest(key.upper().removeprefix(PREFIX), Settings.model_fields)
         _warn_once(f"{file}: {key!r}", nearest)
     return values
+
+
+def _not_ones_own(found: os.stat_result) -> str | None:
+    """Why somebody else may have written a file that merely lies in the current folder."""
+    if found.st_uid not in (os.geteuid(), 0):
+        return "it belongs to another user"
+    if found.st_mode & stat.S_IWOTH:
+        return "others may write it"
+    # A umask of 002 leaves the bit to a group that is the user's own.
+    if found.st_mode & stat.S_IWGRP and found.st_gid != _group_of(found.st_uid):
+        return "its group may write it"
+    return None
+
+
+def _group_of(user: int) -> int:
+    try:
+        return pwd.getpwuid(user).pw_gid
+    except KeyError:  # a container's user, say
+        return os.getegid()
 
 
 def _warn_of_misspelt_variables() -> None:

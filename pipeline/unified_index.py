@@ -142,11 +142,13 @@ class UnifiedIndex:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space = self.space
         decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
-        cached = query_vectors.read(self._connection, space.id, text)
+        is_cached = query_vectors.is_open(self._connection)
+        cached = query_vectors.read(self._connection, space.id, text) if is_cached else None
         if cached is not None:
             return cached
         vector = embed_query(self.embedder, TEXT, decoded)
-        query_vectors.store(self._connection, space.id, text, vector)
+        if is_cached:
+            query_vectors.store(self._connection, space.id, text, vector)
         return vector
 
     @property

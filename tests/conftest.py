@@ -19,8 +19,9 @@ from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.command import demo, run
-from tests.helpers.databases import database_url
+from tests.helpers.databases import database_url, has_dblink
 from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.other_server import VARIABLE, server_in
 
 # No setting of the person who runs the tests reaches them.
 for name in [name for name in os.environ if name.startswith(("PIPELINE_", "DATABASE_URL", "PG"))]:
@@ -29,11 +30,14 @@ for name in [name for name in os.environ if name.startswith(("PIPELINE_", "DATAB
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedServer]:
-    """The embedded PostgreSQL, in a home of its own under the temporary folder."""
+    """The embedded PostgreSQL, in a home of its own under the temporary folder.
+
+    Or another server, see ``tests/helpers/other_server.py``.
+    """
     # Not under pytest's own folder: the server's user must be able to reach it.
     home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
     home.chmod(0o755)
-    server = EmbeddedServer(home / "home")
+    server = server_in(home / "home")
     server.start()
     with connect(server.url()) as admin:
         # Nothing of this server outlives the run; the tests of crashes start servers of their own.
@@ -43,6 +47,13 @@ def server() -> Iterator[EmbeddedServer]:
     yield server
     server.stop()
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def dblink(server: EmbeddedServer) -> None:
+    """Not where the server has no dblink."""
+    if not has_dblink(server.url()):
+        pytest.skip("this server has no dblink")
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +147,8 @@ def settings(url: str, tmp_path: Path) -> Settings:
 
 def pytest_report_header() -> str:
     versions = [f"psycopg {psycopg.__version__}", f"libpq {psycopg.pq.version()}"]
-    return "database: embedded PostgreSQL, " + ", ".join(versions)
+    database = os.environ.get(VARIABLE, "embedded PostgreSQL")
+    return f"database: {database}, " + ", ".join(versions)
 
 
 __all__ = ["demo", "run"]  # fixtures

@@ -97,6 +97,7 @@ def _add(
     """What was added, and the folders that file references may point into since."""
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import ADD
     from pipeline.references import is_elsewhere
     from pipeline.sources.files import expand, reference_rows, rows_of
     from pipeline.sources.media_roots import register_roots
@@ -106,7 +107,7 @@ def _add(
     home, report = source or SOURCE, AddReport()
     elsewhere = [path for path in paths if is_elsewhere(path)]
     files = expand([path for path in paths if path not in elsewhere], report)
-    with Database.of(settings).open() as connection:
+    with Database.of(settings).open(needs=ADD) as connection:
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)
         add_rows(

@@ -49,7 +49,7 @@ def demo(
     note("1. the database")
     database = Database.of(settings)
     url = database.url
-    migrated = migrate.upgrade(url, roles=settings.roles)
+    migrated = migrate.upgrade(url, roles=settings.roles, old_pgvector=settings.old_pgvector)
     print(f"database      {database}")
     print(f"schema        {migrated}")
     with database.connect() as connection:

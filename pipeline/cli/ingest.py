@@ -88,6 +88,7 @@ def _run(
     from pipeline.ingest.run import ingest as run_ingest
     from pipeline.postgres.database import Database
     from pipeline.postgres.reconnect import is_temporary
+    from pipeline.postgres.rights import EMBED
     from pipeline.settings import Settings
 
     settings = Settings.load()
@@ -96,7 +97,7 @@ def _run(
             database = Database.of(settings)
             if exclusive and not stack.enter_context(_exclusive_lock(database)):
                 return None
-            with database.open() as connection:
+            with database.open(needs=EMBED) as connection:
                 warn_of_demo_model(connection, note, space)
             report = run_ingest(
                 settings,

@@ -35,6 +35,7 @@ def migrate(
     settings = Settings.load(model=model)
     database = Database.of(settings)
     url = database.url
+    migrations.check(url, old_pgvector=settings.old_pgvector)
     before, head = migrations.current(url)
     if (
         revision not in {"head", head}
@@ -49,7 +50,9 @@ def migrate(
         undone = migrations.downgrade(url, revision).revisions
         print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
         return
-    migrated = migrations.upgrade(url, revision, roles=settings.roles)
+    migrated = migrations.upgrade(
+        url, revision, roles=settings.roles, old_pgvector=settings.old_pgvector
+    )
     at, _ = migrations.current(url)
     print(f"schema: {migrated} at revision {at}")
     if revision not in {"head", head} or not space:

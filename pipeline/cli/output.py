@@ -36,7 +36,9 @@ def refusal(exc: Exception) -> str | None:
         return None
     from pipeline.postgres.connections import explain
 
-    return f"the database refuses: {explain(exc)}"
+    roles = isinstance(exc, psycopg.errors.InsufficientPrivilege)
+    more = "; docs/security.md says which role may, and its owner can give the right" * roles
+    return f"the database refuses: {explain(exc)}{more}"
 
 
 def note(message: str) -> None:

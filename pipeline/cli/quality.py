@@ -52,11 +52,12 @@ def eval_recall(
     Example: pipeline eval recall -k 10 --sample 50
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import MEASURE
     from pipeline.quality import recall
     from pipeline.quality.comparison import CONDITIONS
     from pipeline.spaces import find_space
 
-    with Database.of(Settings.load()).open() as connection, progress_bar() as bar:
+    with Database.of(Settings.load()).open(needs=MEASURE) as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
         results = recall.measure(
             connection,
@@ -90,11 +91,12 @@ def eval_retrieval(
     Example: pipeline eval retrieval --pairs pair
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import MEASURE
     from pipeline.quality import retrieval
     from pipeline.spaces import find_space
 
     names: Sequence[str | None] = space or [None]
-    with Database.of(Settings.load()).open() as connection:
+    with Database.of(Settings.load()).open(needs=MEASURE) as connection:
         reports = []
         for name in names:
             found = find_space(connection, name)
@@ -124,6 +126,7 @@ def tune(
     Example: pipeline tune --target-recall 0.95
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import MEASURE
     from pipeline.quality import tune as tuning
     from pipeline.spaces import find_space
 
@@ -131,7 +134,7 @@ def tune(
         from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
 
         plots.check_target(plot, plots.CURVE_SUFFIXES)
-    with Database.of(Settings.load()).open() as connection, progress_bar() as bar:
+    with Database.of(Settings.load()).open(needs=MEASURE) as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
         results = tuning.tune(
             connection,

@@ -110,6 +110,7 @@ def retry(
     """
     from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import EMBED
     from pipeline.queue import failures
     from pipeline.settings import Settings
     from pipeline.spaces import find_space
@@ -118,7 +119,7 @@ def retry(
         raise ConfigurationError(
             f"there is no error code {code!r}; there are: {', '.join(sorted(ROW_ERROR_CODES))}"
         )
-    with Database.of(Settings.load()).open() as connection:
+    with Database.of(Settings.load()).open(needs=EMBED) as connection:
         found = find_space(connection, space)
         count = failures.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
     print(f"{count} {'row' if count == 1 else 'rows'} back in the queue")

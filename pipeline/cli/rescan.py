@@ -20,13 +20,14 @@ def rescan(
     """
     from pipeline.loaders import Loader, LoadOptions
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import EMBED
     from pipeline.settings import Settings
     from pipeline.sources.media_roots import media_roots
     from pipeline.sources.rescan import count_loaded
     from pipeline.sources.rescan import rescan as run_rescan
 
     settings = Settings.load()
-    with Database.of(settings).open() as connection, progress_bar() as bar:
+    with Database.of(settings).open(needs=EMBED) as connection, progress_bar() as bar:
         task = bar.add_task("asking", total=count_loaded(connection, source), rate="")
         with Loader(LoadOptions.of(settings), media_roots(connection)) as loader:
             report = run_rescan(

@@ -32,13 +32,14 @@ def serve(
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import SERVE
     from pipeline.search.serve import QueryServer, ServeOptions
     from pipeline.settings import Settings
     from pipeline.spaces.opening import open_model
 
     settings = Settings.load(query_cache_size=cache_size)
     database = Database.of(settings)
-    database.open("pipeline serve").close()
+    database.open("pipeline serve", needs=SERVE).close()
     if configure_loopback:
         _configure_loopback(database)
     server = QueryServer(

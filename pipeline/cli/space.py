@@ -61,12 +61,13 @@ def create(
     Example: pipeline space create new --model demo --precision float32
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import CHANGE
     from pipeline.spaces.opening import NewSpace, create_space
 
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
-    with Database.of(settings).open() as connection:
+    with Database.of(settings).open(needs=CHANGE) as connection:
         space = create_space(connection, NewSpace.of(settings, name), note)
     print(
         f"created {space.name}: {space.model}, {space.dimensions} dimensions, {space.precision}, "
@@ -109,9 +110,10 @@ def activate(
     """
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import CHANGE
     from pipeline.quality.gate import Gate, pass_gate
 
-    with Database.of(Settings.load()).open() as connection:
+    with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         space = spaces.get_space(connection, name)
         before = spaces.find_active(connection)
         if before is not None and before.id == space.id:
@@ -139,9 +141,10 @@ def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> 
     """Make the space active again that was active before. Example: pipeline space rollback"""
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import CHANGE
     from pipeline.queue import status
 
-    with Database.of(Settings.load()).open() as connection:
+    with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
         pending = status.counts(connection, space.id).pending
     print(f"{space.name} is active")
@@ -160,8 +163,9 @@ def drop(
     """
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import CHANGE
 
-    with Database.of(Settings.load()).open() as connection:
+    with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         space = spaces.get_space(connection, name)
         if space.state == "active":
             spaces.drop(connection, space)  # refuses, and says what to do

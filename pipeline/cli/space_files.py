@@ -51,10 +51,11 @@ def import_(
     """
     from pipeline import spaces, transfer
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import ADD
 
     database = Database.of(Settings.load())
     renamed = _columns(column or [])
-    with database.open() as connection, contextlib.ExitStack() as stack:
+    with database.open(needs=ADD) as connection, contextlib.ExitStack() as stack:
         space = spaces.get_space(connection, name)
         if table is not None and file is None:
             rows = _rows_of_table(stack, database, from_url, table, renamed)

@@ -77,15 +77,17 @@ def _summary(space: "Space", status: Sequence["IngestStatus"]) -> dict[str, Any]
 
 def _details(connection: "Connection", space: "Space") -> dict[str, Any]:
     from pipeline import spaces
+    from pipeline.postgres.rights import may
     from pipeline.quality import recall
     from pipeline.spaces import probes
     from pipeline.spaces.status import space_status
 
-    coverage = spaces.coverage(connection, space)
+    # Who may search need not be allowed to look at the queue.
+    seen = spaces.coverage(connection, space) if may(connection, "ingest_jobs", "SELECT") else None
     status = space_status(connection, space.name)
     return {
         "fingerprint": space.fingerprint,
-        "coverage": dataclasses.asdict(coverage) | {"share": round(coverage.share, 6)},
+        "coverage": dataclasses.asdict(seen) | {"share": round(seen.share, 6)} if seen else None,
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
         "index": {row.modality: _index(row.index_is_valid) for row in status},
         "probes": probes.count(connection, space),

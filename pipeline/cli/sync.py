@@ -18,11 +18,12 @@ def sync(
     logical replication. Example: pipeline sync --dry-run
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import EMBED
     from pipeline.settings import Settings
     from pipeline.sources.source_items import estimated_count
     from pipeline.sources.sync import sync as run_sync
 
-    with Database.of(Settings.load()).open() as connection, progress_bar() as bar:
+    with Database.of(Settings.load()).open(needs=EMBED) as connection, progress_bar() as bar:
         task = bar.add_task("comparing", total=estimated_count(connection), rate="")
         report = run_sync(
             connection,

@@ -51,11 +51,15 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
     with connection:
         results = [installation.server(connection)]
         if results[0].ok:
+            results.append(installation.reading(connection))
+        if results[-1].ok:
             results.append(installation.migrations(database.url))
         if results[-1].ok:
             results.append(installation.installed_sql(connection))
+        old = list(installation.pgvector(connection))
         if not results[-1].ok:
-            return results
+            return [*results, *old]
+        results += old
         results += settings_of_database(connection)
         results += rights(connection)
         active = spaces.find_active(connection)

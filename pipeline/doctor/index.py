@@ -18,7 +18,7 @@ def index(connection: Connection, space: Space) -> Iterator[Check]:
         if not valid:
             yield Check(name, False, "missing" if valid is None else "broken", build)
             continue
-        if spaces.is_empty(connection, space, modality):
+        if _is_empty(connection, space, modality):
             yield Check(name, True, "valid; no items yet")
             continue
         used = _is_used(connection, space, modality)
@@ -50,6 +50,13 @@ def index(connection: Connection, space: Space) -> Iterator[Check]:
             yield Check(name, True, shown + ", used")
 
 
+def _is_empty(connection: Connection, space: Space, modality: str) -> bool:
+    rows = space.rows(modality)
+    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {} AS i)").format(rows)
+    (empty,) = fetch_one(connection.execute(query))
+    return bool(empty)
+
+
 def _is_used(connection: Connection, space: Space, modality: str) -> bool:
     """Whether the planner can serve a search of the table that everybody queries with it."""
     with connection.transaction():
@@ -59,7 +66,7 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
         plan = connection.execute(
             sql.SQL(
                 "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} ORDER BY embedding "
-                "<=> (SELECT embedding FROM {} LIMIT 1) LIMIT 10"
-            ).format(sql.Literal(modality), space.table(modality))
+                "<=> (SELECT embedding FROM {} AS i LIMIT 1) LIMIT 10"
+            ).format(sql.Literal(modality), space.rows(modality))
         ).fetchall()
     return any(space.index_name(modality) in line for (line,) in plan)

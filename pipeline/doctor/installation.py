@@ -1,15 +1,18 @@
 """The server, the schema, and the SQL that is installed in it."""
 
+from collections.abc import Iterator
+
 from pipeline.doctor.check import Check
 from pipeline.errors import PipelineError
-from pipeline.postgres import migrate, schema
+from pipeline.postgres import migrate, rights, schema
 from pipeline.postgres.connections import Connection, fetch_one
-from pipeline.postgres.requirements import check_server
+from pipeline.postgres.database import is_migrated
+from pipeline.postgres.requirements import check_server, lossy_pgvector
 
 
 def server(connection: Connection) -> Check:
     try:
-        check_server(connection)
+        check_server(connection, old_pgvector=True)
     except PipelineError as exc:
         return Check("server", False, str(exc))
     row = fetch_one(
@@ -19,6 +22,31 @@ def server(connection: Connection) -> Check:
         )
     )
     return Check("server", True, f"PostgreSQL {row[0]}, pgvector {row[1] or 'not installed yet'}")
+
+
+def pgvector(connection: Connection) -> Iterator[Check]:
+    """Whether it is one that loses rows; nothing where it is not."""
+    found = lossy_pgvector(connection)
+    if found is not None:
+        version, cure = found
+        yield Check(
+            "pgvector",
+            False,
+            f"{version} LOSES ROWS: a vacuum may leave an HNSW index from which rows are missing, "
+            "and searches do not find them; none of it shows as an error",
+            f"{cure}, and REINDEX every HNSW index",
+        )
+
+
+def reading(connection: Connection) -> Check:
+    """Whether this login may look at what there is."""
+    if is_migrated(connection):
+        found = rights.lack(connection, rights.READ)
+    else:
+        found = rights.hidden(connection)
+    if found is not None:
+        return Check("rights", False, found.found, found.cure)
+    return Check("rights", True, "what there is may be read")
 
 
 def migrations(url: str) -> Check:

@@ -16,8 +16,8 @@ def norms(connection: Connection, space: Space) -> Iterator[Check]:
             connection.execute(
                 sql.SQL(
                     "SELECT count(*), count(*) FILTER (WHERE NOT {}) "
-                    "FROM (SELECT embedding FROM {} LIMIT 10000) AS sample"
-                ).format(space.is_unit_vector, space.table(modality))
+                    "FROM (SELECT embedding FROM {} AS i LIMIT 10000) AS sample"
+                ).format(space.is_unit_vector, space.rows(modality))
             )
         )
         has_check = connection.execute(

@@ -20,7 +20,7 @@ def statistics(connection: Connection, space: Space) -> Iterator[Check]:
     ).fetchall()
     for modality, known, has_mean, measured_at in rows:
         row = fetch_one(
-            connection.execute(sql.SQL("SELECT count(*) FROM {}").format(space.table(modality)))
+            connection.execute(sql.SQL("SELECT count(*) FROM {} AS i").format(space.rows(modality)))
         )
         items = int(row[0])
         stale = abs(items - known) > STALE * items or (items > 0 and not has_mean)

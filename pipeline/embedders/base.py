@@ -34,11 +34,21 @@ class Family(Protocol):
     def claims(self, spec: str) -> bool:
         """Whether a model asked for by this spec is one of the family's."""
 
-    def open(self, spec: str, *, device: str, precision: str, batch_size: int) -> Embedder:
+    def open(
+        self,
+        spec: str,
+        *,
+        device: str,
+        precision: str,
+        batch_size: int,
+        weights_sha256: str | None = None,
+    ) -> Embedder:
         """Load a model in just this precision (``auto``: what suits the device).
 
         Args:
             batch_size: inputs per forward pass; 0: what suits the device.
+            weights_sha256: what the weights' hash must be, where the model is known already:
+                looked at before anything of the model is read.
 
         Raises:
             ModelError: one line that says which file or name is wrong and what to do.

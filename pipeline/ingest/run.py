@@ -13,6 +13,7 @@ from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
 from pipeline.postgres.database import Database
+from pipeline.postgres.rights import EMBED
 from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
@@ -71,7 +72,7 @@ def ingest(
     listener = listener or IngestListener()
     database = database or Database.of(settings)
     first_rows = settings.load_first_rows
-    with database.open() as connection:
+    with database.open(needs=EMBED) as connection:
         space = find_space(connection, space_name)
         claims.sweep(connection, settings.max_attempts)
         due = status.counts(connection, space.id).due

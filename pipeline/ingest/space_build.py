@@ -18,6 +18,7 @@ from pipeline.ingest.run import IngestListener, ingest
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
+from pipeline.postgres.rights import CHANGE
 from pipeline.queue import claims, status
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
@@ -113,7 +114,7 @@ class SpaceBuild:
             PipelineError: no such space, a model that differs, a database that stays away.
             SpaceError: nothing was embedded, so there is nothing to index.
         """
-        with self._database.open() as connection:
+        with self._database.open(needs=CHANGE) as connection:
             space = spaces.get_space(connection, self._name)
             began = time.monotonic()
             if self._embed:

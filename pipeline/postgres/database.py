@@ -7,6 +7,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import APPLICATION, Connection, connect, fetch_one
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.requirements import check_server
+from pipeline.postgres.rights import READ, Need, hidden, require
 from pipeline.postgres.urls import shown_url
 from pipeline.settings import Settings
 
@@ -44,19 +45,26 @@ class Database:
         """
         return connect(self.url, role=purpose)
 
-    def open(self, purpose: str = APPLICATION) -> Connection:
+    def open(self, purpose: str = APPLICATION, *, needs: Need = READ) -> Connection:
         """A connection to a database that has our tables.
 
+        Args:
+            needs: what is to be done there, of ``rights.py``.
+
         Raises:
-            DatabaseError: it cannot be reached, lacks pgvector or is not migrated.
+            DatabaseError: it cannot be reached, lacks pgvector or is not migrated, or this login
+                may not do what is needed.
         """
         connection = self.connect(purpose)
         try:
             if not is_migrated(connection):
                 check_server(connection)
+                if closed := hidden(connection):
+                    raise DatabaseError(str(closed))
                 raise DatabaseError(
                     "the database has no tables of ours yet; run `pipeline migrate`"
                 )
+            require(connection, needs)
         except BaseException:
             connection.close()
             raise

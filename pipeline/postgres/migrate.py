@@ -13,8 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import connect, explain
+from pipeline.postgres.database import is_migrated
 from pipeline.postgres.engines import create_engine
-from pipeline.postgres.requirements import check_server
+from pipeline.postgres.requirements import check_may_install, check_server
+from pipeline.postgres.rights import CHANGE, require
 
 # Key of the advisory lock under which migrations/env.py works.
 MIGRATION_LOCK = 0x70697065
@@ -54,27 +56,43 @@ def _config() -> Config:
     return config
 
 
-def upgrade(url: str, revision: str = "head", *, roles: bool = True) -> Migrated:
+def upgrade(
+    url: str, revision: str = "head", *, roles: bool = True, old_pgvector: bool = False
+) -> Migrated:
     """Bring the schema to ``revision``; at the newest one install the files of ``sql/`` as well.
 
     Args:
         roles: whether the roles ``pipeline_*`` are wanted.
+        old_pgvector: whether a pgvector that loses rows will do.
 
     Raises:
         ConfigurationError: there is no such revision.
         DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
+    check(url, old_pgvector=old_pgvector)
     return _run(url, "upgrade", revision, roles=roles)
 
 
 def downgrade(url: str, revision: str) -> Migrated:
     """Take the schema back to ``revision`` (``base``: remove it)."""
+    check(url, old_pgvector=True)
     return _run(url, "downgrade", revision)
 
 
+def check(url: str, *, old_pgvector: bool = False) -> None:
+    """Refuse a server that is not fit, and a login that may not change the tables.
+
+    Raises:
+        DatabaseError: with what to do about it.
+    """
+    with connect(url) as connection:
+        check_server(connection, old_pgvector=old_pgvector)
+        if is_migrated(connection):
+            require(connection, CHANGE)
+        check_may_install(connection)
+
+
 def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:
-    with connect(url) as first:
-        check_server(first)
     config = _config()
     migrated = Migrated()
     with migration_engine(url).connect() as connection:

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from pipeline.errors import DatabaseError
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 
 # 0.8.4 is the first whose HNSW vacuum is right after a crash; the extension says so itself.
 LEAST_PGVECTOR = (0, 8, 4)
+# What distributions ship: has all that we use, and those faults; by choice only.
+OLDEST_PGVECTOR = (0, 8, 0)
+# Before it a parallel build of an HNSW index may overrun its memory (CVE-2026-3172).
+SAFE_PARALLEL_BUILD = (0, 8, 2)
 LEAST_POSTGRES = 150000
 
 
-def check_server(connection: Connection) -> None:
+def check_server(connection: Connection, *, old_pgvector: bool = False) -> None:
     """Refuse a server that lacks pgvector or has a version known to lose rows.
+
+    Args:
+        old_pgvector: whether one that loses rows will do, see the setting of that name.
 
     Raises:
         DatabaseError: naming the version found, the least one and how to get it.
@@ -36,14 +43,71 @@ def check_server(connection: Connection) -> None:
             "newer on the server (such as postgresql-18-pgvector) and try again"
         )
     available, installed = row
-    if _version(installed or available) < LEAST_PGVECTOR:
-        cure = (
-            "run ALTER EXTENSION vector UPDATE"
-            if _version(available) >= LEAST_PGVECTOR
-            else "install a newer package on the server, then run ALTER EXTENSION vector UPDATE"
-        )
+    found = _version(installed or available)
+    if found < (OLDEST_PGVECTOR if old_pgvector else LEAST_PGVECTOR):
+        choice = "; or set PIPELINE_OLD_PGVECTOR=on and live with rows that go missing"
         raise DatabaseError(
-            f"pgvector {installed or available} is too old, {least} or newer is needed; {cure}"
+            f"pgvector {installed or available} is too old, {least} or newer is needed; "
+            f"{_update(available)}{choice if found >= OLDEST_PGVECTOR else ''}"
+        )
+
+
+def lossy_pgvector(connection: Connection) -> tuple[str, str] | None:
+    """The version that is installed and what to do about it, where it is one that loses rows."""
+    row = connection.execute(
+        """
+        SELECT default_version, installed_version
+        FROM pg_available_extensions WHERE name = 'vector'
+        """
+    ).fetchone()
+    if row is None or row[1] is None or _version(row[1]) >= LEAST_PGVECTOR:
+        return None
+    return row[1], _update(row[0])
+
+
+def has_safe_parallel_build(connection: Connection) -> bool:
+    """Whether several processes may build one HNSW index."""
+    (version,) = fetch_one(
+        connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    )
+    return _version(version) >= SAFE_PARALLEL_BUILD
+
+
+def _update(available: str) -> str:
+    if _version(available) >= LEAST_PGVECTOR:
+        return "run ALTER EXTENSION vector UPDATE"
+    return "install a newer package on the server, then run ALTER EXTENSION vector UPDATE"
+
+
+def check_may_install(connection: Connection) -> None:
+    """Refuse a login that could not make the tables, before anything is done.
+
+    Raises:
+        DatabaseError: with the statement that an administrator runs.
+    """
+    login, schema, may_create, lacks_vector, database = fetch_one(
+        connection.execute(
+            """
+            SELECT quote_ident(current_user), quote_ident(coalesce(current_schema(), 'public')),
+                coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+                NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AND NOT EXISTS (
+                    SELECT FROM pg_available_extension_versions AS v, pg_roles AS r
+                    WHERE v.name = 'vector' AND r.rolname = current_user AND (r.rolsuper OR NOT
+                        v.superuser OR v.trusted
+                        AND has_database_privilege(current_database(), 'CREATE'))),
+                current_database()
+            """
+        )
+    )
+    if not may_create:
+        raise DatabaseError(
+            f"{login} may not make tables in the schema {schema}; an administrator runs: "
+            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {login}"
+        )
+    if lacks_vector:
+        raise DatabaseError(
+            f"pgvector is not installed in the database {database} and {login} may not install "
+            f"it; there an administrator runs: CREATE EXTENSION vector SCHEMA {schema}"
         )
 
 

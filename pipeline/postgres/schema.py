@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import Diagnostic
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
@@ -70,13 +71,15 @@ def install(connection: Connection, *, roles: bool) -> bool:
         return False
     if roles and not allowed:
         logger.warning(
-            "the migrating role may not create roles, so there are none; see docs/security.md"
+            "this login may not create the roles of docs/security.md, so nobody has their rights; "
+            "before the next migrate an administrator runs: %s",
+            "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     known = set(before.objects)
-    with _naming_in_full(connection, schemas):
+    with _naming_in_full(connection, schemas), _warnings_told(connection):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         for name, text in texts.items():
             _run(connection, name, text)
@@ -203,6 +206,14 @@ def _rights_are_lost(connection: Connection) -> bool:
     return bool(lost)
 
 
+def _missing_roles(connection: Connection) -> list[str]:
+    rows = connection.execute(
+        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (list(ROLES),)
+    )
+    there = {role for (role,) in rows}
+    return [role for role in ROLES if role not in there]
+
+
 def _paragraphs(text: str) -> tuple[str, ...]:
     """What stands between blank lines, but for mere comments."""
     return tuple(
@@ -222,6 +233,23 @@ def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
     connection.execute("SET LOCAL check_function_bodies = off")
     yield
     connection.execute("SELECT set_config('search_path', %s, true)", row)
+
+
+@contextmanager
+def _warnings_told(connection: Connection) -> Iterator[None]:
+    """What a file could not do is a WARNING, its hint what an administrator runs instead."""
+
+    def tell(warning: Diagnostic) -> None:
+        if warning.severity_nonlocalized == "WARNING":
+            hint = warning.message_hint
+            cure = f"; an administrator runs: {hint}" if hint else ""
+            logger.warning("%s%s", warning.message_primary, cure)
+
+    connection.add_notice_handler(tell)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(tell)
 
 
 def _run(connection: Connection, name: str, text: str) -> None:

@@ -50,9 +50,9 @@ def project(connection: Connection, space: Space, sample: int) -> Projection:
     for modality in space.modalities:
         found = connection.execute(
             sql.SQL(
-                "SELECT left(content_ref, 200), embedding FROM {} "
+                "SELECT left(content_ref, 200), embedding FROM {} AS i "
                 "ORDER BY hashint8(id), id LIMIT %s"
-            ).format(space.table(modality)),
+            ).format(space.rows(modality)),
             (sample,),
             binary=True,
         ).fetchall()

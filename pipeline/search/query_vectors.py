@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.modalities.text.cleaning import clean_text
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.vectors import Vectors, unit_rows
 
 # Nobody waits for a request any more that is older; text_embedding() opens it again.
@@ -29,6 +29,23 @@ def asked(text: str) -> str:
     except UnicodeEncodeError:  # half a surrogate pair
         return clean_text(text)
     return clean_text(text) if "\0" in text else text
+
+
+def is_open(connection: Connection) -> bool:
+    """Whether this session may use the cache: not an analyst's, nor one that only reads.
+
+    Who may not embeds for itself, and nobody learns from it what others searched for.
+    """
+    (open_,) = fetch_one(
+        connection.execute(
+            """
+            SELECT bool_and(has_table_privilege(to_regclass('query_embeddings'), p))
+                AND NOT current_setting('transaction_read_only')::boolean
+            FROM unnest('{SELECT,INSERT,UPDATE}'::text[]) AS p
+            """
+        )
+    )
+    return bool(open_)
 
 
 def read(connection: Connection, space_id: int, text: str) -> npt.NDArray[np.float32] | None:

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import probes
 from pipeline.spaces.activation import activate
 from pipeline.spaces.creation import check_may_create, create
-from pipeline.spaces.space import Space, check_model, find_active, list_spaces, name_for
+from pipeline.spaces.space import Space, check_model, check_row, find_active, list_spaces, name_for
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,15 @@ def load_model(space: Space, *, device: str = "auto", batch_size: int = 0) -> Em
         MissingExtra: what loads the model is not installed.
     """
     family = embedders.family_of(space.description)
+    stored = check_row(space)
     for name in space.modalities:
         modalities.get(name)
     embedder = family.open(
-        space.model, device=device, precision=space.precision, batch_size=batch_size
+        space.model,
+        device=device,
+        precision=space.precision,
+        batch_size=batch_size,
+        weights_sha256=stored.weights_sha256,
     )
     check_model(space, embedder.description)
     check_encoders(space, embedder)

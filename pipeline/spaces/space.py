@@ -53,6 +53,18 @@ class Space:
     def table(self, modality: str) -> sql.Identifier:
         return sql.Identifier(self.table_name(modality))
 
+    def rows(self, modality: str) -> sql.Composable:
+        """What to read the items of a modality from, after FROM and with an alias of one's own.
+
+        The active space's by way of ``multimodal_items``, where an analyst may and where row-level
+        security is; others' tables are for those who may embed.
+        """
+        if self.state != "active":
+            return self.table(modality)
+        return sql.SQL("(SELECT * FROM multimodal_items WHERE modality = {})").format(
+            sql.Literal(modality)
+        )
+
     def index_name(self, modality: str) -> str:
         """The name of a table's HNSW index."""
         return f"{self.table_name(modality)}_embedding"
@@ -138,6 +150,27 @@ def name_for(model: str) -> str:
     return slug if NAME.fullmatch(slug) else f"space_{slug}"[:40].rstrip("_")
 
 
+def check_row(space: Space) -> Description:
+    """What the space says of its model, if the row agrees with itself.
+
+    Looked at before anything that it names is opened: who may change a row of ``embedding_spaces``
+    is not who says which folders a worker reads.
+
+    Raises:
+        ModelError: model, description and fingerprint do not belong together, or the description
+            is of another release.
+    """
+    stored = _described(space)
+    if (stored.model, stored.fingerprint()) != (space.model, space.fingerprint):
+        raise ModelError(
+            f"the space {space.name!r} was changed by hand: its model {space.model!r}, its "
+            "description and its fingerprint do not agree, so nothing of the model is opened; put "
+            "embedding_spaces right (docs/spaces.md), or build a new space with "
+            "`pipeline space create`"
+        )
+    return stored
+
+
 def check_model(space: Space, description: Description) -> None:
     """Refuse a model that is not the one the space was created with.
 
@@ -146,15 +179,18 @@ def check_model(space: Space, description: Description) -> None:
     """
     if description.fingerprint() == space.fingerprint:
         return
+    differences = "; ".join(_described(space).differences(description)) or "the fingerprint"
+    raise ModelError(
+        f"this model is not the one of the space {space.name!r} ({differences}); use the space's "
+        "own model, or build a new space for this one with `pipeline space create`"
+    )
+
+
+def _described(space: Space) -> Description:
     try:
-        stored = embedders.described(space.description)
+        return embedders.described(space.description)
     except ModelError as exc:  # written by another version of the pipeline
         raise ModelError(
             f"the space {space.name!r} was described by another version of the pipeline ({exc}); "
             "upgrade this one, or build a new space with `pipeline space create`"
         ) from exc
-    differences = "; ".join(stored.differences(description)) or "the fingerprint"
-    raise ModelError(
-        f"this model is not the one of the space {space.name!r} ({differences}); use the space's "
-        "own model, or build a new space for this one with `pipeline space create`"
-    )

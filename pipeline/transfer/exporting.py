@@ -85,7 +85,8 @@ def claim_of(space: Space) -> dict[str, Any]:
 
 def _query(space: Space, *, vectors: bool) -> sql.Composed:
     items = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT * FROM {}").format(space.table(modality)) for modality in space.modalities
+        sql.SQL("SELECT * FROM {} AS own").format(space.rows(modality))
+        for modality in space.modalities
     )
     return sql.SQL(
         """

@@ -34,6 +34,12 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s FROM %s', given.object,
             CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
     END LOOP;
-EXCEPTION WHEN insufficient_privilege OR undefined_file OR feature_not_supported THEN
-    RAISE NOTICE 'dblink is not there (%); text_embedding() reads its cache only', SQLERRM;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'dblink is not there, so text_embedding() finds only what was asked for before'
+            USING HINT = format('CREATE SCHEMA pipeline_dblink; GRANT USAGE ON SCHEMA pipeline_dblink '
+                'TO %I; CREATE EXTENSION dblink SCHEMA pipeline_dblink', current_user);
+    WHEN undefined_file OR feature_not_supported THEN
+        RAISE WARNING 'this server has no dblink (%), so text_embedding() finds only what was asked '
+            'for before; CALL embed_query(''...'') asks', SQLERRM;
 END $$;

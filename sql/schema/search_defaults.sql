@@ -6,22 +6,22 @@
 
 DO $$
 DECLARE
-    setting record;
+    statements text;
 BEGIN
     PERFORM '[1]'::@vector@.vector;  -- loads the library: the names are known, values checked
-    FOR setting IN
-        SELECT d.name, d.value
-        FROM (VALUES ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', '100'))
-            AS d (name, value)
-        WHERE NOT EXISTS (
-            SELECT FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
-            WHERE s.setrole = 0 AND starts_with(c.entry, d.name || '=')
-              AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()))
-    LOOP
-        EXECUTE format('ALTER DATABASE %I SET %s = %L',
-            current_database(), setting.name, setting.value);
-    END LOOP;
+    SELECT string_agg(
+        format('ALTER DATABASE %I SET %s = %L', current_database(), d.name, d.value), '; ')
+    INTO statements
+    FROM (VALUES ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', '100'))
+        AS d (name, value)
+    WHERE NOT EXISTS (
+        SELECT FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
+        WHERE s.setrole = 0 AND starts_with(c.entry, d.name || '=')
+          AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()));
+    IF statements IS NOT NULL THEN
+        EXECUTE statements;
+    END IF;
 EXCEPTION WHEN insufficient_privilege THEN
-    RAISE WARNING 'only the owner of the database can set its defaults for HNSW; `pipeline doctor` '
-        'shows the statements';
+    RAISE WARNING 'this login does not own the database, so its defaults for HNSW are not set and '
+        'a filter may leave a LIMIT half full' USING HINT = statements;
 END $$;

@@ -1,5 +1,6 @@
 """The base alone: no model, no server, no Parquet. What needs more says so in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.command import Done
+from tests.helpers.descriptions import CLIP
 from tests.helpers.fakes import add_texts
 from tests.helpers.requirements import MODULES_OF_EXTRAS
 from tests.helpers.workers import work
@@ -90,7 +92,10 @@ def filled(connection: Connection, space: Space, settings: Settings, url: str) -
     """The URL of a database with a dozen items, made where there is a model."""
     add_texts(connection, [f"text number {n}" for n in range(12)])
     assert work(settings, space).done == 12
-    connection.execute("""UPDATE embedding_spaces SET description = '{"kind": "openclip"}'""")
+    connection.execute(
+        "UPDATE embedding_spaces SET model = %s, description = %s, fingerprint = %s",
+        (CLIP.model, json.dumps(CLIP.as_dict()), CLIP.fingerprint()),
+    )
     return url
 
 

@@ -1,4 +1,4 @@
-"""Databases and logins that tests make on one server."""
+"""Databases and logins that tests make on one server, and what the server has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,13 @@ from pipeline.postgres.connections import Connection, connect
 def database_url(url: str, name: str) -> str:
     """The same server, another database."""
     return url.replace("/pipeline?", f"/{name}?")
+
+
+def has_dblink(url: str) -> bool:
+    """Whether the server of this database has the extension, which comes with PostgreSQL."""
+    query = "SELECT FROM pg_available_extensions WHERE name = 'dblink'"
+    with connect(url) as connection:
+        return connection.execute(query).rowcount == 1
 
 
 def login_url(url: str, name: str) -> str:

@@ -142,7 +142,15 @@ class FakeFamily:
     def claims(self, spec: str) -> bool:
         return spec.partition(":")[0] == "fake"
 
-    def open(self, spec: str, *, device: str, precision: str, batch_size: int) -> FakeEmbedder:
+    def open(
+        self,
+        spec: str,
+        *,
+        device: str,
+        precision: str,
+        batch_size: int,
+        weights_sha256: str | None = None,
+    ) -> FakeEmbedder:
         if not self.claims(spec):
             raise ModelError(f"{spec} is no fake")
         embedder = self.make(int(spec.partition(":")[2] or FAKE_DIMENSIONS))

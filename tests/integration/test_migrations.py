@@ -230,6 +230,8 @@ def server_with_pgvector(
                     f"comment = 'vector data type'\ndefault_version = '{version}'\n"
                 )
             with connect(url) as connection:
+                if connection.info.server_version < 180000:
+                    pytest.skip("extension_control_path, which hides pgvector, came with 18")
                 connection.execute(
                     f"ALTER DATABASE {connection.info.dbname} "
                     f"SET extension_control_path = '{folder}'"

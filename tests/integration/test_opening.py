@@ -161,3 +161,41 @@ def test_a_space_of_a_kind_that_is_not_installed_is_refused_before_anything_is_l
     for opener in OPENERS.values():
         with pytest.raises(PipelineError, match="of the kind 'holograms'"):
             opener(settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "model = '/tmp/evil'",
+        "model = '/tmp/evil', description = jsonb_set(description, '{model}', '\"/tmp/evil\"'), "
+        "fingerprint = 'of another'",
+        "description = jsonb_set(description, '{weights_sha256}', '\"beef\"')",
+    ],
+)
+@pytest.mark.parametrize("opens", OPENERS.values(), ids=OPENERS)
+def test_a_row_that_was_changed_by_hand_opens_nothing(
+    connection: Connection,
+    settings: Settings,
+    probed: Space,
+    opens: Callable[[Settings], None],
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(FAKE_FAMILY, "open", lambda spec, **_: opened.append(spec))
+    connection.execute(f"UPDATE embedding_spaces SET {change}".encode())
+    with pytest.raises(ModelError, match="was changed by hand"):
+        opens(settings)
+    assert opened == []
+
+
+def test_the_family_is_told_which_weights_they_must_be(
+    settings: Settings, probed: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    real = FAKE_FAMILY.open
+    monkeypatch.setattr(
+        FAKE_FAMILY, "open", lambda spec, **given: told.append(given) or real(spec, **given)
+    )
+    run_worker(settings)
+    assert [given["weights_sha256"] for given in told] == [probed.description["weights_sha256"]]

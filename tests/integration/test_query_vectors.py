@@ -43,6 +43,7 @@ def test_what_the_index_embeds_is_found_by_text_embedding(
     assert row == (text, True)
 
 
+@pytest.mark.usefixtures("dblink")
 @pytest.mark.parametrize("text", ODD)
 def test_what_was_asked_for_in_sql_is_found_by_the_index(
     url: str, connection: Connection, settings: Settings, text: str

@@ -23,6 +23,8 @@ from pipeline.search.serve import QueryServer, ServeOptions
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
+pytestmark = pytest.mark.usefixtures("dblink")  # by which text_embedding() asks
+
 WITHIN = 30  # seconds, for a busy machine; nothing waits that long on a quiet one
 
 

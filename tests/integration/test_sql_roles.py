@@ -43,13 +43,15 @@ def acting_as(connection: Connection, role: str) -> Iterator[None]:
         ("pipeline_analyst", "SELECT text_embeddings_by_loopback(ARRAY['x'], '1 s')"),
         ("pipeline_analyst", "SELECT enqueue_source_items(ARRAY[1])"),
         ("pipeline_analyst", "SELECT * FROM refresh_space_statistics()"),
-        ("pipeline_analyst", "CALL configure_loopback('x')"),
         ("pipeline_ingest", "UPDATE embedding_spaces SET state = 'retired'"),
         ("pipeline_ingest", "DELETE FROM space_probes"),
         ("pipeline_ingest", "ALTER TABLE source_items ADD COLUMN x integer"),
         ("pipeline_ingest", "TRUNCATE multimodal_items"),
         ("pipeline_ingest", "SELECT text_embeddings_by_loopback(ARRAY['x'], '1 s')"),
         ("pipeline_owner", "DROP TABLE source_items"),
+        ("pipeline_owner", "UPDATE embedding_spaces SET model = '/tmp/evil'"),
+        ("pipeline_owner", "UPDATE embedding_spaces SET description = '{}'"),
+        ("pipeline_owner", "DELETE FROM embedding_spaces"),
         ("pipeline_owner", "SELECT loopback_connection()"),
     ],
 )  # fmt: skip
@@ -60,6 +62,15 @@ def test_what_a_role_may_not(connection: Connection, role: str, may_not: str) ->
         connection.transaction(),
     ):
         connection.execute(may_not.encode())
+
+
+@pytest.mark.usefixtures("dblink")
+def test_an_analyst_may_not_configure_the_loop_back(connection: Connection) -> None:
+    with (
+        acting_as(connection, "pipeline_analyst"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("CALL configure_loopback('x')")
 
 
 def test_an_analyst_reads_and_searches(

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -176,3 +177,39 @@ def test_a_command_says_it_once_on_stderr(folder: Path, log_format: str) -> None
         assert [line["nearest"] for line in found] == ["PIPELINE_MODEL", None]
     else:
         assert [line.split(" WARNING ")[1] for line in lines] == said
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "why"),
+    [
+        (0o646, None, "others may write it"),
+        (0o664, (0, 12345), "its group may write it"),
+        (0o644, (12345, 12345), "it belongs to another user"),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_that_others_can_write_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    owner: tuple[int, int] | None,
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "pipeline.toml"
+    file.write_text("model = 'evil'\n")
+    if owner is not None:
+        os.chown(file, *owner)
+    file.chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"pipeline\.toml .*{why}.*PIPELINE_CONFIG"):
+        Settings.load()
+    monkeypatch.setenv("PIPELINE_CONFIG", str(file))  # named by hand, so it is meant
+    assert Settings.load().model == "evil"
+
+
+def test_a_file_of_ones_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "pipeline.toml"
+    file.write_text("model = 'mine'\n")
+    file.chmod(0o664)  # as a umask of 002 makes it, with the group of one's own
+    assert Settings.load().model == "mine"

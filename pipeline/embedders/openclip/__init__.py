@@ -23,10 +23,24 @@ class OpenClip:
 
     # Each of these imports torch and OpenCLIP, which takes seconds: only when a model is wanted.
 
-    def open(self, spec: str, *, device: str, precision: str, batch_size: int) -> "Embedder":
+    def open(
+        self,
+        spec: str,
+        *,
+        device: str,
+        precision: str,
+        batch_size: int,
+        weights_sha256: str | None = None,
+    ) -> "Embedder":
         from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 
-        return MultimodalEmbedder(spec, device=device, precision=precision, batch_size=batch_size)
+        return MultimodalEmbedder(
+            spec,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            weights_sha256=weights_sha256,
+        )
 
     def open_new(self, spec: str, *, device: str, precision: str) -> "Embedder":
         from pipeline.embedders.openclip.embedder import embedder_of_new_space

@@ -5,7 +5,7 @@ The forms of a model spec:
     ViT-B-32/laion2b_s34b_b79k       architecture / pretrained tag, fetched by OpenCLIP
     hf-hub:org/name                  a repository of the model hub
     demo                             the small model that the package carries
-    /path/to/folder                  open_clip_config.json, the weights and (where the model needs
+    /path/to/folder, ./folder        open_clip_config.json, the weights and (where the model needs
                                      one) its tokenizer files
     ViT-B-32:/path/file.safetensors  an architecture of OpenCLIP with weights of your own
     ViT-L-14/openai:/path/file       the same, for weights whose preprocessing (and activation) is
@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from pipeline.embedders.openclip.executable import refuse_code, refuse_code_in
 from pipeline.errors import ModelError
 
 CONFIG_NAME = "open_clip_config.json"
@@ -30,6 +31,7 @@ WEIGHTS_NAMES = (  # in this order; those of OpenCLIP and of the hub
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin",
 )
+_PATHS = ("/", "./", "../", "~", "local-dir:")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
@@ -47,12 +49,18 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to build a model: its configuration and one file of weights."""
+    """Everything needed to build a model: its configuration and one file of weights.
+
+    Attributes:
+        weights_sha256: of the file's bytes, taken before anything of it was read.
+        tokenizer_folder: where tokenizer files lie, if the model brings them.
+    """
 
     model_config: dict[str, Any]
     preprocess_config: dict[str, Any]
     weights: Path
-    tokenizer_folder: Path | None = None  # where tokenizer files lie, if the model brings them
+    weights_sha256: str
+    tokenizer_folder: Path | None = None
 
 
 def parse_spec(model: str) -> ModelSpec:
@@ -67,7 +75,9 @@ def parse_spec(model: str) -> ModelSpec:
             raise ModelError(f"{model!r} is no hub model; write hf-hub:organisation/name")
         return ModelSpec(model, hub_id=hub_id)
     path = Path(model.removeprefix("local-dir:")).expanduser()
-    if path.is_dir():
+    # A bare name is never a folder: whoever makes one in the current folder would replace a tag.
+    is_path = model.startswith(_PATHS)
+    if is_path and path.is_dir():
         return ModelSpec(model, folder=path)
     architecture, colon, file = model.partition(":")
     if colon and not model.startswith("local-dir:"):
@@ -77,7 +87,7 @@ def parse_spec(model: str) -> ModelSpec:
             f"{model} is a file: put the architecture before it, for example ViT-B-32:{model}, "
             f"or name a folder with {CONFIG_NAME} and the weights"
         )
-    if model.startswith(("/", "./", "../", "~", "local-dir:")):
+    if is_path:
         raise ModelError(f"the model folder {path} does not exist; check the path")
     architecture, _, tag = model.rpartition("/")
     if not architecture:
@@ -92,8 +102,16 @@ def _spec_of_file(model: str, architecture: str, file: Path) -> ModelSpec:
     return ModelSpec(model, architecture=name, tag=tag or None, weights=file)
 
 
-def read_folder(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder. Raises ModelError naming the file that is missing or wrong."""
+def read_folder(folder: Path, expected: str | None = None) -> Checkpoint:
+    """The checkpoint in a folder.
+
+    Args:
+        expected: the hash that its weights must have; looked at first.
+
+    Raises:
+        ModelError: naming the file that is missing or wrong, or that asks for code to be run.
+    """
+    sha256 = None if expected is None else checked_sha256(_weights_in(folder), expected)
     config = folder / CONFIG_NAME
     if not config.is_file():
         raise ModelError(
@@ -101,13 +119,21 @@ def read_folder(folder: Path) -> Checkpoint:
             f"{WEIGHTS_NAMES[0]}"
         )
     model_config, preprocess_config = read_config(config)
-    return Checkpoint(model_config, preprocess_config, _weights_in(folder), folder)
+    refuse_code_in(folder)
+    weights = _weights_in(folder)
+    sha256 = sha256 or sha256_of(weights)
+    return Checkpoint(model_config, preprocess_config, weights, sha256, folder)
 
 
 def read_config(config: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``model_cfg`` and ``preprocess_cfg`` of an OpenCLIP configuration file."""
+    """``model_cfg`` and ``preprocess_cfg`` of an OpenCLIP configuration file.
+
+    Raises:
+        ModelError: it is none, or asks for code of the model's own to be run.
+    """
     try:
         loaded = json.loads(config.read_text(encoding="utf-8"))
+        refuse_code(config, loaded)
         model_config = dict(loaded["model_cfg"])
         preprocess_config = dict(loaded.get("preprocess_cfg") or {})
     except (OSError, ValueError, KeyError, TypeError) as exc:
@@ -139,6 +165,22 @@ def sha256_of(file: Path) -> str:
     """sha256 (hex) of a file's bytes, as ``sha256sum`` prints it."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checked_sha256(file: Path, expected: str | None) -> str:
+    """The hash of a file that must have the expected one, where one is known.
+
+    Raises:
+        ModelError: it has another.
+    """
+    found = sha256_of(file)
+    if expected not in (None, found):
+        raise ModelError(
+            f"{file} has the hash {found[:12]}... and not {expected[:12]}... of the model that is "
+            "expected there, so nothing of it is read; bring the old file back, or build a new "
+            "space for this one with `pipeline space create`"
+        )
+    return found
 
 
 def check_safetensors(file: Path) -> None:

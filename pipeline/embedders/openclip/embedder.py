@@ -23,7 +23,7 @@ except ImportError as exc:
     raise MissingExtra("embedding", "embed") from exc
 
 from pipeline.embedders.base import PRECISION_FLOOR
-from pipeline.embedders.openclip.checkpoints import Checkpoint, sha256_of
+from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.description import OpenClipDescription
 from pipeline.embedders.openclip.device import (
     DTYPES,
@@ -66,6 +66,8 @@ class MultimodalEmbedder:
             device runs out of memory. With 0, a CPU gets fewer images at once where each is of
             more patches than a ViT-B/32's.
 
+        weights_sha256: which weights it must have, where that is known.
+
     Attributes:
         description: what the vectors depend on.
         encoders: by modality; what the worker's stages call.
@@ -82,6 +84,7 @@ class MultimodalEmbedder:
         device: str = "auto",
         precision: str = "auto",
         batch_size: int = 0,
+        weights_sha256: str | None = None,
     ) -> None:
         if precision != "auto" and precision not in DTYPES:
             raise ConfigurationError(
@@ -93,7 +96,7 @@ class MultimodalEmbedder:
         if precision == "int8":
             check_int8(chosen)
         self.model = DeviceModel(chosen, batch_size or (256 if chosen.type == "cuda" else 32))
-        checkpoint = find_checkpoint(spec)
+        checkpoint = find_checkpoint(spec, weights_sha256)
         self.model.use(*_loaded(checkpoint, precision, spec))
         if chosen.type == "cpu" and not batch_size:
             self.model.images_at_once = images_at_once(self.model.module)
@@ -196,7 +199,7 @@ class MultimodalEmbedder:
             fill_color=self._preprocess.fill_color,
             tokenizer=self._texts.tokenizer.describe(),
             precision=precision,
-            weights_sha256=sha256_of(checkpoint.weights),
+            weights_sha256=checkpoint.weights_sha256,
             logit_scale=math.exp(float(self.model.module.logit_scale)),
             logit_bias=None if bias is None else float(bias),
         )

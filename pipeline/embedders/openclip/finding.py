@@ -14,34 +14,40 @@ from pipeline.embedders.openclip.checkpoints import (
     CONFIG_NAME,
     Checkpoint,
     ModelSpec,
+    checked_sha256,
     parse_spec,
     read_config,
     read_folder,
 )
+from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.hub import fetch_config, fetch_weights
 from pipeline.errors import ModelError
 
 _PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
-def find_checkpoint(model: str) -> Checkpoint:
+def find_checkpoint(model: str, expected: str | None = None) -> Checkpoint:
     """The checkpoint that a spec names, downloaded if it has to be.
+
+    Args:
+        expected: SHA-256 (hex) of its weights, where the model is known already; others are
+            refused before anything of the model is read.
 
     Raises:
         ModelError: one line that names what is missing or unknown and what to do.
     """
     spec = parse_spec(model)
     if spec.folder is not None:
-        return read_folder(spec.folder)
+        return read_folder(spec.folder, expected)
     if spec.hub_id is not None:
-        return _from_hub(spec.hub_id)
+        return _from_hub(spec.hub_id, expected)
     assert spec.architecture is not None
     config = open_clip.get_model_config(spec.architecture)
     if config is None:
         raise ModelError(
             f"{spec.architecture!r} is no architecture of OpenCLIP"
             f"{_close(spec.architecture, open_clip.list_models())}; "
-            "open_clip.list_models() lists them, and a local folder works too"
+            "open_clip.list_models() lists them, and a local folder works too" + _folder_here(spec)
         )
     if spec.weights is not None and spec.tag is None:
         preprocess = _common_preprocess(spec.architecture)
@@ -49,9 +55,18 @@ def find_checkpoint(model: str) -> Checkpoint:
         preprocess = _config_of_tag(spec)
     if preprocess.get("quick_gelu"):  # the tag was trained so: the weights are wrong without it
         config["quick_gelu"] = True
-    if spec.weights is not None:
-        return Checkpoint(config, preprocess, spec.weights, spec.weights.parent)
-    return Checkpoint(config, preprocess, _fetch_tag(preprocess, model))
+    # Architecture and preprocessing are OpenCLIP's own: of the model there is but this file.
+    weights = _fetch_tag(preprocess, model) if spec.weights is None else spec.weights
+    sha256 = checked_sha256(weights, expected)
+    if spec.weights is None:
+        return Checkpoint(config, preprocess, weights, sha256)
+    refuse_code_in(weights.parent)
+    return Checkpoint(config, preprocess, weights, sha256, weights.parent)
+
+
+def _folder_here(spec: ModelSpec) -> str:
+    """The end of a sentence for whoever means a folder in the current one."""
+    return f"; for the folder here write ./{spec.text}" if Path(spec.text).is_dir() else ""
 
 
 def _close(word: str, words: Sequence[str]) -> str:
@@ -72,7 +87,9 @@ def _config_of_tag(spec: ModelSpec) -> dict[str, Any]:
     config: dict[str, Any] = dict(open_clip.get_pretrained_cfg(spec.architecture, spec.tag))
     if not config:
         known = _close(spec.tag, tags) or (f" (there are: {', '.join(tags[:8])})" if tags else "")
-        raise ModelError(f"{spec.architecture} has no pretrained tag {spec.tag!r}{known}")
+        raise ModelError(
+            f"{spec.architecture} has no pretrained tag {spec.tag!r}{known}{_folder_here(spec)}"
+        )
     return config
 
 
@@ -102,9 +119,12 @@ def _fetch_tag(config: Mapping[str, Any], model: str) -> Path:
         ) from exc
 
 
-def _from_hub(hub_id: str) -> Checkpoint:
+def _from_hub(hub_id: str, expected: str | None) -> Checkpoint:
+    if expected is not None:
+        checked_sha256(fetch_weights(f"{hub_id}/"), expected)
     model_config, preprocess = read_config(fetch_config(hub_id))
-    return Checkpoint(model_config, preprocess, fetch_weights(f"{hub_id}/"))
+    weights = fetch_weights(f"{hub_id}/")
+    return Checkpoint(model_config, preprocess, weights, checked_sha256(weights, expected))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

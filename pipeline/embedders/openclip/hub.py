@@ -48,6 +48,11 @@ def fetch_config(hub_id: str) -> Path:
     return _first_of(hub_id, [CONFIG_NAME])
 
 
+def fetch_text_config(hub_id: str) -> Path:
+    """A folder with the configuration of a text tower of transformers'. Raises ModelError."""
+    return _first_of(hub_id, ["config.json"]).parent
+
+
 def fetch_tokenizer(hub_id: str) -> Path:
     """A folder with the tokenizer's files. Raises ModelError when there are none."""
     folder = _first_of(hub_id, ["tokenizer.json", "spiece.model", "vocab.txt"]).parent

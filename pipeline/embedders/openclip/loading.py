@@ -20,7 +20,9 @@ from safetensors.torch import load_file
 
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
 from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
+from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.finding import architecture_name
+from pipeline.embedders.openclip.hub import fetch_text_config
 from pipeline.errors import ModelError
 
 
@@ -59,6 +61,10 @@ def _build(config: Mapping[str, Any]) -> torch.nn.Module:
     text, vision = arguments["text_cfg"], arguments["vision_cfg"]
     if text.get("hf_model_name"):
         text["hf_model_pretrained"] = False  # every weight comes from the checkpoint
+        # By transformers, a folder of that name in the current one would be taken instead.
+        folder = fetch_text_config(text["hf_model_name"])
+        refuse_code_in(folder)
+        text["hf_model_name"] = str(folder)
     if vision.get("timm_model_name"):
         vision["timm_model_pretrained"] = False
     custom = arguments.pop("custom_text", False) or text.get("hf_model_name")

@@ -7,6 +7,7 @@ import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
 from pipeline.embedders.openclip.checkpoints import Checkpoint
+from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.hub import TOKENIZER_FILES, fetch_tokenizer
 from pipeline.embedders.openclip.tokens import Tokenizer
 from pipeline.errors import MissingExtra, ModelError
@@ -35,6 +36,8 @@ def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> T
                 "online once, or put its tokenizer.json and tokenizer_config.json into the "
                 "model's folder"
             ) from exc
+    refuse_code_in(folder)
+    options["trust_remote_code"] = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

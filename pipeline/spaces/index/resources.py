@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.requirements import has_safe_parallel_build
 from pipeline.spaces.space import Space
 
 # Of a node in the graph while it is built, beside its vector and its neighbours (pgvector 0.8's
@@ -31,9 +32,10 @@ class BuildResources:
 
 def build_resources(connection: Connection, space: Space, modality: str) -> BuildResources:
     """What building the index of that table should be given."""
+    alone = not has_safe_parallel_build(connection)
     machine = _machine(connection)
     if machine is None:
-        return BuildResources()
+        return BuildResources(workers=0 if alone else None)
     free, cores = machine
     wanted = int(MARGIN * _rows(connection, space, modality) * _bytes_per_row(space))
     (usual,) = fetch_one(
@@ -43,7 +45,7 @@ def build_resources(connection: Connection, space: Space, modality: str) -> Buil
     return BuildResources(
         maintenance_work_mem=f"{memory // 1024}kB" if memory > usual else None,
         # The process that asks for the index takes part.
-        workers=max(0, cores - 1),
+        workers=0 if alone else max(0, cores - 1),
     )
 
 
