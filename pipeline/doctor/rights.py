@@ -43,9 +43,11 @@ def _functions(connection: Connection) -> Check:
     functions = schema.installed_functions(connection)
     given = connection.execute(_CALLERS, {"name": "", "functions": functions}).fetchall()
     if not given:
-        return Check("rights", True, "only the pipeline's roles may call what acts for its owner")
+        return Check(
+            "functions", True, "only the pipeline's roles may call what acts for its owner"
+        )
     said = "; ".join(f"{who} may call {function}" for function, who in given)
-    return Check("rights", False, said, _revoked(connection, given))
+    return Check("functions", False, said, _revoked(connection, given))
 
 
 def _dblink(connection: Connection) -> Check:

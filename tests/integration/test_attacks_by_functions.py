@@ -290,13 +290,13 @@ def test_doctor_sees_what_migrate_would_refuse(connection: Connection, settings:
 def test_doctor_sees_who_may_call_what_runs_with_its_owners_rights(
     connection: Connection, settings: Settings
 ) -> None:
-    assert [c.ok for c in examine(settings) if c.name == "rights"] == [True]
+    assert [c.ok for c in examine(settings) if c.name == "functions"] == [True]
     with role(connection, "anon"):
         connection.execute("GRANT EXECUTE ON FUNCTION source_items_truncated() TO anon")
-        (check,) = [c for c in examine(settings) if c.name == "rights"]
+        (check,) = [c for c in examine(settings) if c.name == "functions"]
         assert (check.ok, check.found) == (False, "anon may call source_items_truncated()")
         connection.execute(check.fix.encode())
-        assert [c.ok for c in examine(settings) if c.name == "rights"] == [True]
+        assert [c.ok for c in examine(settings) if c.name == "functions"] == [True]
 
 
 def test_doctor_says_whose_dblink_it_is(empty_url: str, settings: Settings) -> None:

@@ -341,3 +341,18 @@ def test_what_is_kept_of_queries_has_an_end(connection: Connection, space: Space
         )
     assert query_vectors.forget(connection, space.id, keep=10, days=30) == 2
     assert connection.execute("SELECT query FROM query_embeddings").fetchall() == [("new",)]
+
+
+def test_who_holds_a_lock_holds_no_snapshot(url: str, connection: Connection) -> None:
+    """CREATE INDEX CONCURRENTLY would wait for it for ever, and VACUUM leave all dead rows."""
+    held = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' {}"
+    with (
+        connect(url) as other,
+        locks.exclusively(other, 8),
+        locks.reserved(other, 9, "ingest_jobs"),
+    ):
+        both, with_snapshot = (
+            connection.execute(held.format(more).encode()).fetchone()
+            for more in ("", "AND backend_xmin IS NOT NULL")
+        )
+        assert (both, with_snapshot) == ((2,), (0,))

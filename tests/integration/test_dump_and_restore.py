@@ -64,7 +64,7 @@ def assert_works(url: str, filled: Settings, expected: dict[str, int]) -> None:
         copy.execute("DELETE FROM source_items WHERE source = 'products'")
         assert counts(copy) == expected
         copy.execute("VACUUM ANALYZE")
-        ours = {"installed SQL", "schema", "rights", "dblink", "migrations"}
+        ours = {"installed SQL", "schema", "functions", "dblink", "migrations"}
         assert {c.name for c in examine(settings) if c.ok} >= ours
         indexes = copy.execute(
             "SELECT count(*) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid "
