@@ -62,7 +62,7 @@ def template(server: EmbeddedServer) -> str:
     with connect(server.url()) as admin:
         admin.execute("CREATE DATABASE template_migrated")
     url = database_url(server.url(), "template_migrated")
-    migrate.upgrade(url)
+    migrate.upgrade(url, old_pgvector=True)  # TEST_POSTGRES may have one
     with connect(url) as connection:
         space = spaces.create(connection, "fake", FakeEmbedder())
         spaces.activate(connection, space)
