@@ -49,7 +49,9 @@ def demo(
     note("1. the database")
     database = Database.of(settings)
     url = database.url
-    migrated = migrate.upgrade(url, roles=settings.roles, old_pgvector=settings.old_pgvector)
+    migrated = migrate.upgrade(
+        url, roles=settings.roles, old_pgvector=settings.old_pgvector, schema=database.schema
+    )
     print(f"database      {database}")
     print(f"schema        {migrated}")
     with database.connect() as connection:
