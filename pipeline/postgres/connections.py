@@ -97,6 +97,11 @@ def explain(exc: psycopg.Error) -> str:
     """What the server (or else the driver) says, with its hint, in one line."""
     said = exc.diag.message_primary or " ".join(str(exc).split()) or type(exc).__name__
     hint = exc.diag.message_hint
+    if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
+        hint = (
+            "what writes needs the primary server, and a role and a database without "
+            "default_transaction_read_only"
+        )
     return f"{said}; {hint.rstrip('.')}" if hint else said
 
 

@@ -21,6 +21,9 @@ NEEDED = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
     "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "array_nulls": "on",
+    "quote_all_identifiers": "off",
     "default_transaction_isolation": "read committed",
     "statement_timeout": "0",
     "transaction_timeout": "0",
@@ -110,13 +113,36 @@ def settle(connection: Connection, schema: str | None) -> None:
 
 
 def settle_transaction(connection: Connection, schema: str) -> None:
-    """The same until the end of the transaction that is open, by way of a pooler as well."""
-    _set(connection, _look(connection, schema), local=True)
+    """The same until the end of the transaction that is open, by way of a pooler as well.
+
+    But for ``lock_timeout``: a migration that waits for a table keeps the application from it.
+    """
+    _set(connection, _look(connection, schema), local=True, but="lock_timeout")
 
 
 def is_direct(connection: Connection) -> bool:
     """Whether the session is ours alone, not one that a pooler shares among its clients."""
     return _look(connection, None).is_direct
+
+
+def takes_no_writes(connection: Connection) -> bool:
+    """Whether this is a standby, or its role's or database's transactions only read by default."""
+    said = map(
+        connection.info.parameter_status, ("in_hot_standby", "default_transaction_read_only")
+    )
+    return "on" in said
+
+
+def is_unicode(connection: Connection) -> bool:
+    """Whether the database holds every text that Python does."""
+    return connection.info.parameter_status("server_encoding") == "UTF8"
+
+
+def held(connection: Connection, text: str) -> str:
+    """A text of ours as the database can hold it: in ASCII where its encoding is not UTF-8."""
+    if is_unicode(connection):
+        return text
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 def _look(connection: Connection, schema: str | None) -> _Session:
@@ -125,9 +151,13 @@ def _look(connection: Connection, schema: str | None) -> _Session:
     return _Session(*row)
 
 
-def _set(connection: Connection, session: _Session, *, local: bool) -> None:
+def _set(connection: Connection, session: _Session, *, local: bool, but: str | None = None) -> None:
     version = connection.info.server_version
-    needed = {name: value for name, value in NEEDED.items() if version >= _SINCE.get(name, 0)}
+    needed = {
+        name: value
+        for name, value in NEEDED.items()
+        if version >= _SINCE.get(name, 0) and name != but
+    }
     if session.schema is not None:
         needed["search_path"] = session.search_path
     connection.execute(_SET, (local, list(needed), list(needed.values())))

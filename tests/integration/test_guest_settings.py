@@ -149,3 +149,25 @@ def test_add_ingest_search_and_doctor_work(
     with connect(url) as connection:
         rows = connection.execute("SELECT content_ref FROM public.source_items")
         assert {ref for (ref,) in rows} == set(TEXTS)
+
+
+# what stands: a database that takes no writes
+
+
+def test_a_database_that_takes_no_writes_is_searched_and_examined(
+    url: str, command: Command
+) -> None:
+    assert command("add", "--text=a boat")[0] == 0
+    assert command("ingest", "--once")[0] == 0
+    set_for_database(url, {"default_transaction_read_only": "on"})
+    code, out, err = command("search", "a boat", "--json")
+    assert (code, json.loads(out)[0]["content_ref"]) == (0, "a boat")
+    assert "was embedded here, since the database takes no writes" in err
+    code, out, err = command("doctor")
+    assert code == 0, out + err
+    for arguments in (["add", "--text=another"], ["ingest", "--once"]):
+        code, out, err = command(*arguments)
+        assert (code != 0, out) == (True, "")
+        assert "read-only" in err
+        assert "default_transaction_read_only" in err
+        assert len(err.splitlines()) == 1
