@@ -44,8 +44,9 @@ def exclusively(
         DatabaseError: somebody else held it all that time; says who.
     """
     with _another(connection) as guard, guard.transaction():
+        is_held = take(guard, key, seconds=seconds, stop=stop)
         keep_open(guard)
-        yield take(guard, key, seconds=seconds, stop=stop)
+        yield is_held
 
 
 def take(
@@ -86,7 +87,6 @@ def reserved(connection: Connection, key: int, table: str) -> Iterator[bool]:
         without a reason, and is only warned of.
     """
     with connection.transaction():
-        keep_open(connection)
         (is_free,) = fetch_one(
             connection.execute("SELECT pg_try_advisory_xact_lock(%s::bigint)", (key,))
         )
@@ -98,11 +98,16 @@ def reserved(connection: Connection, key: int, table: str) -> Iterator[bool]:
                     "%s holds the lock of this command, and could not run it; going on",
                     _holder(connection, key),
                 )
+        keep_open(connection)
         yield bool(is_free)
 
 
 def keep_open(connection: Connection) -> None:
-    """Let the transaction last while nothing happens in it, whatever the role's settings say."""
+    """Let the transaction last while nothing happens in it, whatever the role's settings say.
+
+    As its last statement: one with parameters keeps its snapshot until the next, and an index that
+    is built CONCURRENTLY waits for whoever has one.
+    """
     connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     if connection.info.server_version >= 170000:
         connection.execute("SET LOCAL transaction_timeout = 0")
