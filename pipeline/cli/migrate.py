@@ -1,10 +1,14 @@
 """``pipeline migrate``: the schema, and the first space."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import note
+
+if TYPE_CHECKING:
+    from pipeline.postgres.database import Database
+    from pipeline.settings import Settings
 
 
 def migrate(
@@ -61,6 +65,10 @@ def migrate(
     print(f"schema: {migrated} at revision {at}")
     if revision not in {"head", head} or not space:
         return
+    _ensure_space(database, settings)
+
+
+def _ensure_space(database: "Database", settings: "Settings") -> None:
     from pipeline.spaces.opening import NewSpace, ensure_space
 
     with database.connect() as connection:

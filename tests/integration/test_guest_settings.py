@@ -13,7 +13,12 @@ from psycopg import sql
 
 from pipeline import spaces
 from pipeline.cli import main
+from pipeline.errors import DatabaseError
+from pipeline.postgres import migrate
 from pipeline.postgres.connections import connect, libpq_url
+from pipeline.postgres.database import Database
+from pipeline.postgres.reconnect import Outage, ReconnectingConnection
+from pipeline.postgres.session import NEEDED
 from pipeline.spaces import probes
 from tests.helpers.fakes import FAKE_FAMILY, FakeEmbedder
 
@@ -149,6 +154,41 @@ def test_add_ingest_search_and_doctor_work(
     with connect(url) as connection:
         rows = connection.execute("SELECT content_ref FROM public.source_items")
         assert {ref for (ref,) in rows} == set(TEXTS)
+
+
+def test_what_we_need_is_set_on_every_connection_of_ours(url: str) -> None:
+    """An index may take hours to build, on one of these."""
+    set_for_database(
+        url,
+        {name: "1h" for name in NEEDED if name.endswith("_timeout")}
+        | {"search_path": "app", "datestyle": "German", "intervalstyle": "iso_8601"},
+    )
+    database = Database(url)
+    lasting = ReconnectingConnection(url, "pipeline test", Outage(1, threading.Event()))
+    shown = "SELECT current_setting(name) FROM unnest(%s::text[]) AS name"
+    for connection in (database.connect(), database.open(), connect(url)):
+        with connection:
+            rows = connection.execute(shown, ([*NEEDED, "search_path"],)).fetchall()
+        assert [value for (value,) in rows] == [*WANTED, "public, pg_temp"]
+    rows = lasting.run(lambda c: c.execute(shown, (list(NEEDED),)).fetchall())
+    assert [value for (value,) in rows] == WANTED
+    lasting.close()
+    with connect(url, schema=None) as foreign:  # an import's: its search path is its user's
+        assert foreign.execute("SHOW search_path").fetchone() == ("app",)
+
+
+WANTED = ["ISO, DMY" if name == "DateStyle" else value for name, value in NEEDED.items()]
+
+
+def test_a_migration_waits_for_a_table_as_long_as_its_role_says(url: str) -> None:
+    """Whoever waits for the table behind it waits as long."""
+    migrate.downgrade(url, "pipeline_0006_installed_sql")
+    set_for_database(url, {"lock_timeout": "200ms"})
+    with psycopg.connect(libpq_url(url)) as application:
+        application.execute("SELECT FROM public.query_embeddings, public.source_items")
+        with pytest.raises(DatabaseError, match="due to lock timeout"):
+            migrate.upgrade(url)
+    assert migrate.upgrade(url).installed
 
 
 # what stands: a database that takes no writes
