@@ -4,29 +4,30 @@ One transaction holds all of a command: the revisions, and the files of sql/, wh
 when the database is at the newest revision and gone as long as it is at an older one.
 """
 
-import re
 from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.sql.schema import SchemaItem
 
 from pipeline.errors import PipelineError
+from pipeline.integrations.alembic import OF_A_SPACE
 from pipeline.models import Base
-from pipeline.postgres import schema
+from pipeline.postgres import revisions, schema
 from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
-from pipeline.settings import Settings
-
-# Tables and indexes that belong to one space are made by pipeline/spaces, not by migrations.
-OF_A_SPACE = re.compile(r"multimodal_items_([a-z][a-z0-9_]*_s\d+.*|embedding)")
+from pipeline.postgres.place import check_place, make_schema
+from pipeline.postgres.session import settle_transaction
+from pipeline.settings import DEFAULT_SCHEMA, Settings
 
 
 def ours(item: SchemaItem, name: str | None, kind: str, *_: object) -> bool:
     """What `alembic check` compares."""
+    if kind == "table" and name == revisions.TABLE:
+        return False
     return not (kind in {"table", "index"} and name and OF_A_SPACE.fullmatch(name))
 
 
@@ -39,45 +40,76 @@ def same_type(
     return None
 
 
-def run(connection: Connection, migrated: Migrated, *, roles: bool) -> None:
+def tables_in(place: str | None) -> MetaData:
+    """The models' tables as Alembic reflects them: with their schema, unless it is the default."""
+    metadata = MetaData()
+    for table in Base.metadata.sorted_tables:
+        table.to_metadata(metadata, schema=place)
+    return metadata
+
+
+def run(connection: Connection, migrated: Migrated, *, roles: bool, home: str) -> None:
     """What Alembic was asked for, and what belongs to it here; ``migrated`` is filled in."""
 
     def note(*, step: Any, **_: object) -> None:
         migrated.revisions.append(step.up_revision_id)
 
+    default = connection.dialect.default_schema_name
+    place = None if home == default else home
     with connection.begin():
+        driver = connection.connection.driver_connection
+        settle_transaction(driver, home)
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=tables_in(place),
+            include_schemas=True,
+            include_name=lambda name, kind, _: kind != "schema" or name == place,
             include_object=ours,
             compare_type=same_type,
             compare_server_default=False,
+            version_table=revisions.TABLE,
+            version_table_schema=home,
             on_version_apply=note,
         )
         asked = context.get_context().opts["fn"].__name__
-        driver = connection.connection.driver_connection
         moves = asked in {"upgrade", "downgrade"}  # `check` and `current`, say, change nothing
         if moves:
             # Any two may run at once (several containers start together): one waits for the other.
             take(driver, MIGRATION_LOCK)
-            migrated.adopted = adopt(driver)
+            check_place(driver, home)
+            make_schema(driver, home)
+            migrated.adopted = adopt(driver, home)
+            revisions.make_table(driver, home)
         if asked == "downgrade":
             schema.uninstall(driver)
         with context.begin_transaction():
             context.run_migrations()
-        if moves and set(context.get_context().get_current_heads()) == set(
-            context.script.get_heads()
-        ):
+        heads = set(context.get_context().get_current_heads())
+        if moves and heads == set(context.script.get_heads()):
             migrated.installed = schema.install(driver, roles=roles)
+        if moves and not heads:
+            revisions.drop_table(driver, home)
 
 
+if context.is_offline_mode():
+    raise CommandError(
+        "there is no script: what is to be installed depends on what the database has (pgvector's "
+        "schema, roles, functions of an older release); run `pipeline migrate` in an empty "
+        "database and take `pg_dump --schema-only` of it"
+    )
 given = context.config.attributes
 if "connection" in given:
-    run(given["connection"], given.get("migrated", Migrated()), roles=given.get("roles", True))
+    run(
+        given["connection"],
+        given.get("migrated", Migrated()),
+        roles=given.get("roles", True),
+        home=given.get("schema", DEFAULT_SCHEMA),
+    )
 else:
     try:
         settings = Settings.load()
-        with migration_engine(Database.of(settings).url).connect() as own:
-            run(own, Migrated(), roles=settings.roles)
+        database = Database.of(settings)
+        with migration_engine(database.url).connect() as own:
+            run(own, Migrated(), roles=settings.roles, home=database.schema)
     except PipelineError as exc:
         raise CommandError(str(exc)) from exc

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.modalities.names import ModalityType
     from pipeline.models import MultimodalItem, SourceItem
+    from pipeline.search.functions import text_embedding
     from pipeline.search.results import MultimodalDocument
     from pipeline.search.select import nearest_to, similar_to
     from pipeline.unified_index import UnifiedIndex, build_unified_index, retrieve_cross_modal
@@ -28,6 +29,7 @@ _HOMES = {
     "nearest_to": "pipeline.search.select",
     "retrieve_cross_modal": "pipeline.unified_index",
     "similar_to": "pipeline.search.select",
+    "text_embedding": "pipeline.search.functions",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "nearest_to",
     "retrieve_cross_modal",
     "similar_to",
+    "text_embedding",
 ]
 
 

@@ -47,6 +47,7 @@ _INJECTED = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|U
 _LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, and means none of ours
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
+DEFAULT_SCHEMA = "public"
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("PIPELINE_DATABASE_URL", "DATABASE_URL", "database_url"),
         description="PostgreSQL to use; none: the embedded one",
+    )
+    database_schema: str = Field(
+        DEFAULT_SCHEMA,
+        validation_alias=AliasChoices("PIPELINE_SCHEMA", "schema", "database_schema"),
+        description="where all that is ours is; fixed at the first migrate",
     )
     home: Path | None = Field(None, description="folder of the embedded PostgreSQL's data")
 
@@ -134,6 +140,15 @@ class Settings(BaseSettings):
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(64, ge=1, description="windows (parts) per text")
 
+    @field_validator("database_schema")
+    @classmethod
+    def _can_be_a_schema(cls, value: str) -> str:
+        if not value or not value.isprintable() or len(value.encode()) > 63:
+            raise ValueError("the name of a schema has 1 to 63 bytes, all of them printable")
+        if value.startswith("pg_") or value == "information_schema":
+            raise ValueError("that schema is PostgreSQL's own")
+        return value
+
     @field_validator("heartbeat_seconds")
     @classmethod
     def _shorter_than_the_lease(cls, value: float, info: ValidationInfo) -> float:
@@ -198,6 +213,12 @@ class Settings(BaseSettings):
             raise ConfigurationError(f"pipeline.toml cannot be read: {exc}") from exc
 
 
+def names() -> list[str]:
+    """Of the settings: as in the file, and in upper case behind ``PIPELINE_``."""
+    renamed = {"database_schema": "schema"}
+    return [renamed.get(name, name) for name in Settings.model_fields]
+
+
 def _read(file: Path) -> dict[str, Any]:
     """The settings in a TOML file, none where there is no file; warns of keys that are none."""
     if not file.is_file():
@@ -211,10 +232,10 @@ def _read(file: Path) -> dict[str, Any]:
                 "PIPELINE_CONFIG to its path if it is meant"
             )
         values = tomllib.load(opened)
-    known = {*Settings.model_fields, "DATABASE_URL", "PIPELINE_DATABASE_URL"}
+    known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
     for key in [key for key in values if key not in known]:
         del values[key]
-        nearest = _nearest(key.upper().removeprefix(PREFIX), Settings.model_fields)
+        nearest = _nearest(key.upper().removeprefix(PREFIX), names())
         _warn_once(f"{file}: {key!r}", nearest)
     return values
 
@@ -240,7 +261,7 @@ def _group_of(user: int) -> int:
 
 def _warn_of_misspelt_variables() -> None:
     """Of those that are near to one of ours; others may be anybody's."""
-    known = [*Settings.model_fields, *OTHERS]
+    known = [*names(), *OTHERS]
     for variable in os.environ:
         prefix, name = variable[: len(PREFIX)].upper(), variable[len(PREFIX) :].upper()
         if prefix != PREFIX or name in map(str.upper, known) or _INJECTED.fullmatch(name):

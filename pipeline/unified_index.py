@@ -20,6 +20,7 @@ from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import IMAGE, TEXT, Decoded, ReadOptions
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
+from pipeline.postgres.session import takes_no_writes
 from pipeline.queue.failures import failed_rows
 from pipeline.references import is_data, is_elsewhere, redact, scheme_of
 from pipeline.search import query_vectors, retrieve
@@ -142,7 +143,9 @@ class UnifiedIndex:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
         space = self.space
         decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
-        is_cached = query_vectors.is_open(self._connection)
+        is_cached = query_vectors.is_open(self._connection) and query_vectors.can_hold(
+            self._connection, text
+        )
         cached = query_vectors.read(self._connection, space.id, text) if is_cached else None
         if cached is not None:
             return cached
@@ -150,6 +153,11 @@ class UnifiedIndex:
         if is_cached:
             query_vectors.store(self._connection, space.id, text, vector)
         return vector
+
+    @property
+    def takes_no_writes(self) -> bool:
+        """Whether the database only reads, so that no query's vector is kept: a standby, say."""
+        return takes_no_writes(self._connection)
 
     @property
     def embedder(self) -> Embedder:

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -129,20 +130,31 @@ def space(connection: Connection) -> Space:
 
 
 @pytest.fixture
-def settings(url: str, tmp_path: Path) -> Settings:
-    """Settings that point at the test's database; quick back-offs and polls."""
-    return Settings.load(
-        database_url=url,
-        home=tmp_path / "home",
-        media_roots=(tmp_path,),
-        backoff_seconds=0.05,
-        backoff_max_seconds=0.2,
-        poll_seconds=0.2,
-        sweep_seconds=0.2,
-        batch_size=16,
-        claim_size=64,
-        load_workers=4,
-    )
+def settings_of(tmp_path: Path) -> Callable[..., Settings]:
+    """Makes settings that point at a database; quick back-offs and polls."""
+
+    def make(url: str, **others: Any) -> Settings:
+        return Settings.load(
+            database_url=url,
+            home=tmp_path / "home",
+            media_roots=(tmp_path,),
+            backoff_seconds=0.05,
+            backoff_max_seconds=0.2,
+            poll_seconds=0.2,
+            sweep_seconds=0.2,
+            batch_size=16,
+            claim_size=64,
+            load_workers=4,
+            **others,
+        )
+
+    return make
+
+
+@pytest.fixture
+def settings(url: str, settings_of: Callable[..., Settings]) -> Settings:
+    """Settings that point at the test's database."""
+    return settings_of(url)
 
 
 def pytest_report_header() -> str:

@@ -36,7 +36,6 @@ def demo(
     from pipeline.demo.notice import warn_of_demo_model
     from pipeline.demo.progress import progress
     from pipeline.demo.tour import take_tour
-    from pipeline.postgres import migrate
     from pipeline.postgres.database import Database
     from pipeline.postgres.embedded import EmbeddedServer
     from pipeline.settings import Settings
@@ -48,10 +47,7 @@ def demo(
     settings = Settings.load(model=MODEL)
     note("1. the database")
     database = Database.of(settings)
-    url = database.url
-    migrated = migrate.upgrade(url, roles=settings.roles, old_pgvector=settings.old_pgvector)
-    print(f"database      {database}")
-    print(f"schema        {migrated}")
+    _migrate(database, settings)
     with database.connect() as connection:
         space = _ensure_demo_space(connection, settings)
         note("2. the sample data")
@@ -77,7 +73,20 @@ def demo(
     written = write(sheet, answers, space)
     print(f"\ncontact sheet: {written}")
     home = EmbeddedServer(settings.home).home if settings.database_url is None else None
-    print(next_steps(_command(), url, home))
+    print(next_steps(_command(), database.url, home))
+
+
+def _migrate(database: "Database", settings: "Settings") -> None:
+    from pipeline.postgres import migrate
+
+    migrated = migrate.upgrade(
+        database.url,
+        roles=settings.roles,
+        old_pgvector=settings.old_pgvector,
+        schema=database.schema,
+    )
+    print(f"database      {database}")
+    print(f"schema        {migrated}")
 
 
 def _ensure_demo_space(connection: "Connection", settings: "Settings") -> "Space":

@@ -1,10 +1,14 @@
 """``pipeline migrate``: the schema, and the first space."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import note
+
+if TYPE_CHECKING:
+    from pipeline.postgres.database import Database
+    from pipeline.settings import Settings
 
 
 def migrate(
@@ -34,9 +38,9 @@ def migrate(
 
     settings = Settings.load(model=model)
     database = Database.of(settings)
-    url = database.url
-    migrations.check(url, old_pgvector=settings.old_pgvector)
-    before, head = migrations.current(url)
+    url, schema = database.url, database.schema
+    migrations.check(url, old_pgvector=settings.old_pgvector, schema=schema)
+    before, head = migrations.current(url, schema=schema)
     if (
         revision not in {"head", head}
         and before is not None
@@ -47,16 +51,24 @@ def migrate(
                 f"going back from {before} to {revision} deletes what the newer revisions hold; "
                 "add --yes if that is meant"
             )
-        undone = migrations.downgrade(url, revision).revisions
+        undone = migrations.downgrade(url, revision, schema=schema).revisions
         print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
         return
     migrated = migrations.upgrade(
-        url, revision, roles=settings.roles, old_pgvector=settings.old_pgvector
+        url,
+        revision,
+        roles=settings.roles,
+        old_pgvector=settings.old_pgvector,
+        schema=schema,
     )
-    at, _ = migrations.current(url)
+    at, _ = migrations.current(url, schema=schema)
     print(f"schema: {migrated} at revision {at}")
     if revision not in {"head", head} or not space:
         return
+    _ensure_space(database, settings)
+
+
+def _ensure_space(database: "Database", settings: "Settings") -> None:
     from pipeline.spaces.opening import NewSpace, ensure_space
 
     with database.connect() as connection:

@@ -47,6 +47,8 @@ def search(
     assert chosen is not None
     with UnifiedIndex() as index:
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
+        if query is not None and index.takes_no_writes:
+            note("the text was embedded here, since the database takes no writes; nothing is kept")
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:

@@ -51,6 +51,7 @@ def serve(
             asker_limit=settings.query_queue_per_login,
             queue_limit=settings.query_queue,
             outage_seconds=settings.outage_seconds,
+            schema=database.schema,
         ),
     )
     StopSignals(server)

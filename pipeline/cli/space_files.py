@@ -104,7 +104,8 @@ def _rows_of_table(
     from pipeline import transfer
     from pipeline.postgres.connections import connect
 
-    other = stack.enter_context(connect(url or database.url, role="pipeline import"))
+    # The table is the user's, found as they find it.
+    other = stack.enter_context(connect(url or database.url, schema=None, role="pipeline import"))
     return transfer.from_table(other, table, renamed)
 
 

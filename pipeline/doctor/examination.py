@@ -51,9 +51,9 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
     with connection:
         results = [installation.server(connection)]
         if results[0].ok:
-            results.append(installation.reading(connection))
+            results.append(installation.reading(connection, database))
         if results[-1].ok:
-            results.append(installation.migrations(database.url))
+            results.append(installation.migrations(connection, database))
         if results[-1].ok:
             results.append(installation.installed_sql(connection))
         old = list(installation.pgvector(connection))

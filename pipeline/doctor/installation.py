@@ -6,7 +6,8 @@ from pipeline.doctor.check import Check
 from pipeline.errors import PipelineError
 from pipeline.postgres import migrate, rights, schema
 from pipeline.postgres.connections import Connection, fetch_one
-from pipeline.postgres.database import is_migrated
+from pipeline.postgres.database import Database
+from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_server, lossy_pgvector
 
 
@@ -38,9 +39,9 @@ def pgvector(connection: Connection) -> Iterator[Check]:
         )
 
 
-def reading(connection: Connection) -> Check:
+def reading(connection: Connection, database: Database) -> Check:
     """Whether this login may look at what there is."""
-    if is_migrated(connection):
+    if is_migrated(connection, database.schema):
         found = rights.lack(connection, rights.READ)
     else:
         found = rights.hidden(connection)
@@ -49,8 +50,12 @@ def reading(connection: Connection) -> Check:
     return Check("rights", True, "what there is may be read")
 
 
-def migrations(url: str) -> Check:
-    at, head = migrate.current(url)
+def migrations(connection: Connection, database: Database) -> Check:
+    try:
+        check_place(connection, database.schema)
+    except PipelineError as exc:
+        return Check("migrations", False, str(exc))
+    at, head = migrate.current(database.url, schema=database.schema)
     if at == head:
         return Check("migrations", True, f"at {head}")
     return Check("migrations", False, f"at {at or 'none'}, newest is {head}", "pipeline migrate")

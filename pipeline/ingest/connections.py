@@ -21,7 +21,12 @@ class Connections:
 
     def open(self, purpose: str) -> ReconnectingConnection:
         """One for one thread; nothing is connected before it is used."""
-        connection = ReconnectingConnection(self._database.url, f"pipeline {purpose}", self._outage)
+        connection = ReconnectingConnection(
+            self._database.url,
+            f"pipeline {purpose}",
+            self._outage,
+            schema=self._database.schema,
+        )
         self._all.append(connection)
         return connection
 

@@ -16,8 +16,9 @@ import psycopg
 
 from pipeline import spaces
 from pipeline.errors import PipelineError
-from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
+from pipeline.postgres.session import is_direct
 from pipeline.queue import status
 from pipeline.spaces import Space
 
@@ -101,14 +102,13 @@ def _is_time(connection: Connection, space: Space, first_rows: int) -> bool:
 
 def _may_build(connection: Connection, *, warn: bool = False) -> bool:
     """Building needs the tables' owner, and a session: locks and settings that last."""
-    (backend,) = fetch_one(connection.execute("SELECT pg_backend_pid()"))
-    is_direct = backend == connection.info.backend_pid
-    if is_direct and spaces.owns_tables(connection):
+    direct = is_direct(connection)
+    if direct and spaces.owns_tables(connection):
         return True
     if warn:
         logger.warning(
             "multimodal_items has no HNSW index and this %s build it; run `pipeline space build "
             "--no-embed` as the owner of the tables, directly",
-            "role cannot" if is_direct else "connection, by way of a bouncer, cannot",
+            "role cannot" if direct else "connection, by way of a bouncer, cannot",
         )
     return False

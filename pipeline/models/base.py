@@ -6,15 +6,22 @@ from typing import Any
 from sqlalchemy import (
     DateTime,
     LargeBinary,
+    MetaData,
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
+# Where the tables are, unless PIPELINE_SCHEMA says otherwise: then an application translates it by
+# ``execution_options(schema_translate_map={SCHEMA: ...})``. Named, so that they are found whatever
+# the application's search path is.
+SCHEMA = "public"
+
 
 class Base(DeclarativeBase):
     """Every table of the pipeline; ``Base.metadata`` is what ``alembic check`` compares."""
 
+    metadata = MetaData(schema=SCHEMA)
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
         str: Text,
         datetime: DateTime(timezone=True),

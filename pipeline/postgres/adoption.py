@@ -1,7 +1,8 @@
 """Databases from before the migrations were folded: one at 0013, the last of them, is taken over.
 
 Its catalogue is compared with what 0013 made; then it is changed into what the folded migrations
-make, and called by their name. Both texts are frozen, in ``migrations/from_0013/``.
+make, and called by their name. Both texts are frozen, in ``migrations/from_0013/``. Its revision
+stood in Alembic's usual table, where an application's may stand as well; see ``revisions.py``.
 """
 
 import hashlib
@@ -10,25 +11,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import DatabaseError
+from pipeline.postgres import revisions
 from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import Connection
 
-EARLIER = tuple(f"{number:04d}" for number in range(1, 14))
-LAST = EARLIER[-1]
+LAST = max(revisions.EARLIER)
 BASELINE = "pipeline_0006_installed_sql"
 
 
-def adopt(connection: Connection) -> bool:
-    """Make a database at 0013 one at :data:`BASELINE`; whether it was one. Others stay as they are.
+def adopt(connection: Connection, schema: str) -> bool:
+    """Take over what Alembic's usual table says of ours, if anything; whether it did.
 
-    In the caller's transaction.
+    A database at 0013 becomes one at :data:`BASELINE`, which costs a look into its catalogue. In
+    the caller's transaction.
 
     Raises:
         DatabaseError: it is at an earlier revision, or not what 0013 made.
     """
-    found = _revisions(connection) & set(EARLIER)
+    found = revisions.in_shared_table(connection, schema)
     if not found:
         return False
+    if not found & revisions.EARLIER:
+        revisions.move(connection, schema, found, found)
+        return True
     if LAST not in found:
         raise DatabaseError(
             f"the database is at revision {min(found)}, from before the migrations were folded; "
@@ -44,9 +49,7 @@ def adopt(connection: Connection) -> bool:
         )
     connection.execute((folder / "to_baseline.sql").read_bytes())
     convert_descriptions(connection)
-    connection.execute(
-        "UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (BASELINE, LAST)
-    )
+    revisions.move(connection, schema, {LAST}, {BASELINE})
     return True
 
 
@@ -122,11 +125,3 @@ FROM relations AS r WHERE r.relkind = 'p'
 def catalog(connection: Connection) -> list[str]:
     """What the schema is made of, a line each: columns, constraints, indexes, sequences."""
     return [line for (line,) in connection.execute(_CATALOG).fetchall()]
-
-
-def _revisions(connection: Connection) -> set[str]:
-    row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-    if row and row[0]:
-        rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-        return {revision for (revision,) in rows}
-    return set()

@@ -14,7 +14,9 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.session import settle
 from pipeline.postgres.urls import libpq_url, shown_url
+from pipeline.settings import DEFAULT_SCHEMA
 
 Row = TypeVar("Row")
 
@@ -32,11 +34,18 @@ KEEPALIVE: dict[str, Any] = {
 }
 
 
-def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Connection:
-    """A psycopg connection.
+def connect(
+    url: str,
+    *,
+    schema: str | None = DEFAULT_SCHEMA,
+    autocommit: bool = True,
+    role: str = APPLICATION,
+) -> Connection:
+    """A psycopg connection, with the settings that our statements need; see ``session.py``.
 
     Args:
         url: any form that people write.
+        schema: that of our tables; None: a database that need not have them.
         autocommit: whether every statement is its own transaction; use ``conn.transaction()``
             for more. The default keeps no transaction open between statements.
         role: shown in ``pg_stat_activity.application_name``.
@@ -44,16 +53,23 @@ def connect(url: str, *, autocommit: bool = True, role: str = APPLICATION) -> Co
     Raises:
         DatabaseError: one line that names the reason and what to do.
     """
-    try:
-        return psycopg.connect(
-            libpq_url(url),
-            autocommit=autocommit,
-            application_name=role,
-            prepare_threshold=None,  # prepared statements do not survive PgBouncer
-            **KEEPALIVE,
-        )
-    except (psycopg.Error, UnicodeError) as exc:  # a host name may be none that IDNA encodes
-        raise DatabaseError(explain_connection_failure(url, exc)) from exc
+    with contextlib.ExitStack() as on_failure:
+        try:
+            connection = psycopg.connect(
+                libpq_url(url),
+                autocommit=True,
+                application_name=role,
+                client_encoding="UTF8",
+                prepare_threshold=None,  # prepared statements do not survive PgBouncer
+                **KEEPALIVE,
+            )
+            on_failure.callback(connection.close)
+            settle(connection, schema)
+        except (psycopg.Error, UnicodeError) as exc:  # a host name may be none that IDNA encodes
+            raise DatabaseError(explain_connection_failure(url, exc)) from exc
+        connection.autocommit = autocommit
+        on_failure.pop_all()
+        return connection
 
 
 def explain_connection_failure(url: str, exc: Exception) -> str:
@@ -81,6 +97,11 @@ def explain(exc: psycopg.Error) -> str:
     """What the server (or else the driver) says, with its hint, in one line."""
     said = exc.diag.message_primary or " ".join(str(exc).split()) or type(exc).__name__
     hint = exc.diag.message_hint
+    if isinstance(exc, psycopg.errors.ReadOnlySqlTransaction):
+        hint = (
+            "what writes needs the primary server, and a role and a database without "
+            "default_transaction_read_only"
+        )
     return f"{said}; {hint.rstrip('.')}" if hint else said
 
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pipeline.errors import DatabaseError
-from pipeline.postgres.connections import APPLICATION, Connection, connect, fetch_one
+from pipeline.postgres.connections import APPLICATION, Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_server
 from pipeline.postgres.rights import READ, Need, hidden, require
 from pipeline.postgres.urls import shown_url
-from pipeline.settings import Settings
+from pipeline.settings import DEFAULT_SCHEMA, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +19,19 @@ class Database:
 
     Attributes:
         url: any form that people write; it may hold a password, so it is not in the ``repr()``.
+        schema: where all that is ours is.
     """
 
     url: str = field(repr=False)
+    schema: str = DEFAULT_SCHEMA
 
     @classmethod
     def of(cls, settings: Settings, *, start: bool = True) -> Self:
         """The configured one, else the embedded server's, which is started if need be."""
         if settings.database_url is not None:
-            return cls(settings.database_url.get_secret_value())
+            return cls(settings.database_url.get_secret_value(), settings.database_schema)
         server = EmbeddedServer(settings.home)
-        return cls(server.start() if start else server.url())
+        return cls(server.start() if start else server.url(), settings.database_schema)
 
     def __str__(self) -> str:
         """As it may appear in a log: without its passwords."""
@@ -43,7 +46,7 @@ class Database:
         Raises:
             DatabaseError: with the next step in its text.
         """
-        return connect(self.url, role=purpose)
+        return connect(self.url, schema=self.schema, role=purpose)
 
     def open(self, purpose: str = APPLICATION, *, needs: Need = READ) -> Connection:
         """A connection to a database that has our tables.
@@ -54,13 +57,15 @@ class Database:
         Raises:
             DatabaseError: it cannot be reached, lacks pgvector or is not migrated, or this login
                 may not do what is needed.
+            ConfigurationError: our tables are in another schema.
         """
         connection = self.connect(purpose)
         try:
-            if not is_migrated(connection):
+            if not is_migrated(connection, self.schema):
                 check_server(connection)
                 if closed := hidden(connection):
                     raise DatabaseError(str(closed))
+                check_place(connection, self.schema)
                 raise DatabaseError(
                     "the database has no tables of ours yet; run `pipeline migrate`"
                 )
@@ -69,9 +74,3 @@ class Database:
             connection.close()
             raise
         return connection
-
-
-def is_migrated(connection: Connection) -> bool:
-    """Whether our tables are there."""
-    (found,) = fetch_one(connection.execute("SELECT to_regclass('embedding_spaces') IS NOT NULL"))
-    return bool(found)

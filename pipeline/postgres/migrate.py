@@ -11,12 +11,15 @@ from sqlalchemy import Engine, pool
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres import revisions
 from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import connect, explain
-from pipeline.postgres.database import is_migrated
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_may_install, check_server
 from pipeline.postgres.rights import CHANGE, require
+from pipeline.postgres.session import settle_transaction
+from pipeline.settings import DEFAULT_SCHEMA
 
 # Key of the advisory lock under which migrations/env.py works.
 MIGRATION_LOCK = 0x70697065
@@ -29,7 +32,8 @@ class Migrated:
     Attributes:
         revisions: those that were applied, or undone, in that order.
         installed: whether functions, triggers and views were installed, see ``schema.py``.
-        adopted: whether the database was one from before the migrations were folded.
+        adopted: whether the revision was taken over from Alembic's usual table, see
+            ``adoption.py``.
     """
 
     revisions: list[str] = field(default_factory=list)
@@ -57,46 +61,57 @@ def _config() -> Config:
 
 
 def upgrade(
-    url: str, revision: str = "head", *, roles: bool = True, old_pgvector: bool = False
+    url: str,
+    revision: str = "head",
+    *,
+    roles: bool = True,
+    old_pgvector: bool = False,
+    schema: str = DEFAULT_SCHEMA,
 ) -> Migrated:
     """Bring the schema to ``revision``; at the newest one install the files of ``sql/`` as well.
 
     Args:
         roles: whether the roles ``pipeline_*`` are wanted.
         old_pgvector: whether a pgvector that loses rows will do.
+        schema: for all that is ours; made where it is not there.
 
     Raises:
-        ConfigurationError: there is no such revision.
+        ConfigurationError: there is no such revision, or our tables are in another schema.
         DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
-    check(url, old_pgvector=old_pgvector)
-    return _run(url, "upgrade", revision, roles=roles)
+    check(url, old_pgvector=old_pgvector, schema=schema)
+    return _run(url, "upgrade", revision, roles=roles, schema=schema)
 
 
-def downgrade(url: str, revision: str) -> Migrated:
+def downgrade(url: str, revision: str, *, schema: str = DEFAULT_SCHEMA) -> Migrated:
     """Take the schema back to ``revision`` (``base``: remove it)."""
-    check(url, old_pgvector=True)
-    return _run(url, "downgrade", revision)
+    check(url, old_pgvector=True, schema=schema)
+    return _run(url, "downgrade", revision, schema=schema)
 
 
-def check(url: str, *, old_pgvector: bool = False) -> None:
+def check(url: str, *, old_pgvector: bool = False, schema: str = DEFAULT_SCHEMA) -> None:
     """Refuse a server that is not fit, and a login that may not change the tables.
 
     Raises:
+        ConfigurationError: our tables are in another schema.
         DatabaseError: with what to do about it.
     """
-    with connect(url) as connection:
+    with connect(url, schema=None) as connection, connection.transaction():
+        settle_transaction(connection, schema)
         check_server(connection, old_pgvector=old_pgvector)
-        if is_migrated(connection):
+        check_place(connection, schema)
+        if is_migrated(connection, schema):
             require(connection, CHANGE)
-        check_may_install(connection)
+        check_may_install(connection, schema)
 
 
-def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migrated:
+def _run(url: str, direction: str, revision: str, *, schema: str, roles: bool = True) -> Migrated:
     config = _config()
     migrated = Migrated()
     with migration_engine(url).connect() as connection:
-        config.attributes.update(connection=connection, migrated=migrated, roles=roles)
+        config.attributes.update(
+            connection=connection, migrated=migrated, roles=roles, schema=schema
+        )
         try:
             getattr(command, direction)(config, revision)
         except CommandError as exc:
@@ -112,20 +127,16 @@ def _run(url: str, direction: str, revision: str, *, roles: bool = True) -> Migr
 def _known() -> str:
     """For messages; an older installation than the database's schema needs an upgrade itself."""
     script = ScriptDirectory.from_config(_config())
-    revisions = sorted(revision.revision for revision in script.walk_revisions())
-    return f"this installation knows base, {revisions[0]} to {revisions[-1]}, and head"
+    known = sorted(step.revision for step in script.walk_revisions())
+    return f"this installation knows base, {known[0]} to {known[-1]}, and head"
 
 
-def current(url: str) -> tuple[str | None, str]:
+def current(url: str, *, schema: str = DEFAULT_SCHEMA) -> tuple[str | None, str]:
     """The schema's revision and the newest this installation knows.
 
     Raises:
         DatabaseError: the server is unreachable.
     """
     head = ScriptDirectory.from_config(_config()).get_current_head() or ""
-    with connect(url) as connection:
-        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
-        if row and row[0]:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            return (row[0] if row else None), head
-    return None, head
+    with connect(url, schema=None) as connection:
+        return max(revisions.of_ours(connection, schema), default=None), head

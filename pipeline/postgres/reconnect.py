@@ -15,6 +15,7 @@ import psycopg
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.faults import is_away, is_conflict
+from pipeline.settings import DEFAULT_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,11 @@ class ReconnectingConnection:
     finish that was committed but not acknowledged finds no job the second time.
     """
 
-    def __init__(self, url: str, role: str, outage: Outage) -> None:
+    def __init__(
+        self, url: str, role: str, outage: Outage, *, schema: str = DEFAULT_SCHEMA
+    ) -> None:
         self._url = url
+        self._schema = schema
         self._role = role
         self._outage = outage
         self._connection: Connection | None = None
@@ -145,7 +149,7 @@ class ReconnectingConnection:
         if self._closed:
             raise Stopped
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, role=self._role)
+            self._connection = connect(self._url, schema=self._schema, role=self._role)
             self._connected_at = time.monotonic()
         self._busy_since = time.monotonic()
         try:
@@ -185,7 +189,7 @@ class ReconnectingConnection:
 
     def _is_at_work(self, backend: int) -> bool:
         try:
-            with connect(self._url, role="pipeline probe") as probe:
+            with connect(self._url, schema=None, role="pipeline probe") as probe:
                 row = probe.execute(
                     "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s", (backend,)
                 ).fetchone()

@@ -79,35 +79,43 @@ def _update(available: str) -> str:
     return "install a newer package on the server, then run ALTER EXTENSION vector UPDATE"
 
 
-def check_may_install(connection: Connection) -> None:
-    """Refuse a login that could not make the tables, before anything is done.
+def check_may_install(connection: Connection, schema: str) -> None:
+    """Refuse a login that could not make the tables in that schema, before anything is done.
 
     Raises:
         DatabaseError: with the statement that an administrator runs.
     """
-    login, schema, may_create, lacks_vector, database = fetch_one(
+    login, named, is_there, may_create, lacks_vector, database = fetch_one(
         connection.execute(
             """
-            SELECT quote_ident(current_user), quote_ident(coalesce(current_schema(), 'public')),
-                coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+            SELECT quote_ident(current_user), quote_ident(%(schema)s),
+                EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s),
+                coalesce(
+                    (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace
+                     WHERE nspname = %(schema)s),
+                    has_database_privilege(current_database(), 'CREATE')),
                 NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') AND NOT EXISTS (
                     SELECT FROM pg_available_extension_versions AS v, pg_roles AS r
                     WHERE v.name = 'vector' AND r.rolname = current_user AND (r.rolsuper OR NOT
                         v.superuser OR v.trusted
                         AND has_database_privilege(current_database(), 'CREATE'))),
                 current_database()
-            """
+            """,
+            {"schema": schema},
         )
     )
     if not may_create:
+        given = f"GRANT USAGE, CREATE ON SCHEMA {named} TO {login}"
+        made = f"CREATE SCHEMA {named} AUTHORIZATION {login}"
         raise DatabaseError(
-            f"{login} may not make tables in the schema {schema}; an administrator runs: "
-            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {login}"
+            f"{login} may not make tables in the schema {named}; an administrator runs: "
+            f"{given if is_there else made}"
         )
     if lacks_vector:
+        place = f" SCHEMA {named}" if is_there else ""
         raise DatabaseError(
             f"pgvector is not installed in the database {database} and {login} may not install "
-            f"it; there an administrator runs: CREATE EXTENSION vector SCHEMA {schema}"
+            f"it; there an administrator runs: CREATE EXTENSION vector{place}"
         )
 
 

@@ -24,6 +24,7 @@ from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.session import held
 from pipeline.queue.backoff import Backoff
 
 CHANNEL = "ingest_jobs"
@@ -220,7 +221,7 @@ def fail(
             "versions": [job.version for job, _ in failures],
             "attempts": [job.attempts for job, _ in failures],
             "codes": [error.code for _, error in failures],
-            "errors": [storable(error.message) for _, error in failures],
+            "errors": [held(connection, storable(error.message)) for _, error in failures],
             "permanent": [error.permanent for _, error in failures],
             "delays": [
                 max(backoff.delay(job.attempts), getattr(error, "retry_after", None) or 0.0)

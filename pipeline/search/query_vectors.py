@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 
 from pipeline.modalities.text.cleaning import clean_text
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.session import is_unicode
 from pipeline.vectors import Vectors, unit_rows
 
 # Nobody waits for a request any more that is older; text_embedding() opens it again.
@@ -46,6 +48,17 @@ def is_open(connection: Connection) -> bool:
         )
     )
     return bool(open_)
+
+
+def can_hold(connection: Connection, text: str) -> bool:
+    """Whether the database's encoding has every character of a text."""
+    if is_unicode(connection):
+        return True
+    try:
+        connection.execute("SELECT %s::text", (asked(text),))
+    except psycopg.errors.UntranslatableCharacter:
+        return False
+    return True
 
 
 def read(connection: Connection, space_id: int, text: str) -> npt.NDArray[np.float32] | None:

@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import ColumnElement, Double, Select, bindparam, cast, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import aliased
 
 from pipeline import modalities
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
+from pipeline.search.functions import item_distance
 
 Modality = ModalityType | str
-Vector = Sequence[float] | npt.NDArray[np.floating[Any]]
+Vector = Sequence[float] | npt.NDArray[np.floating[Any]] | ColumnElement[Any]
 
 
 def check_modality(modality: Modality | None) -> str | None:
@@ -32,16 +33,20 @@ def check_modality(modality: Modality | None) -> str | None:
 
 
 def distance_to(vector: Vector) -> ColumnElement[float]:
-    """Cosine distance (0 to 2) of each item to a vector (D,); what HNSW can order by."""
+    """Cosine distance (0 to 2) of each item to a vector (D,); what HNSW can order by.
+
+    The vector may be an expression, such as ``text_embedding("a red bicycle")``.
+    """
+    if isinstance(vector, ColumnElement):
+        # Once per statement, where a bare call is one per row that is compared.
+        return item_distance(MultimodalItem.embedding, select(vector).scalar_subquery())
     values = np.asarray(vector, dtype=np.float32)
     if values.ndim != 1 or not np.isfinite(values).all() or not values.any():
         raise ConfigurationError(
             f"a query vector is one row of finite numbers, not all zero; "
             f"this one has shape {values.shape}"
         )
-    key = cast(bindparam(None, values, type_=HALFVEC()), HALFVEC())
-    distance: ColumnElement[float] = MultimodalItem.embedding.cosine_distance(key)
-    return distance
+    return item_distance(MultimodalItem.embedding, bindparam(None, values, type_=HALFVEC()))
 
 
 def nearest_to(
@@ -72,7 +77,7 @@ def similar_to(
     own_source = (
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
-    distance: ColumnElement[float] = MultimodalItem.embedding.op("<=>", return_type=Double())(key)
+    distance = item_distance(MultimodalItem.embedding, key)
     query = (
         select(MultimodalItem, (1 - distance).label("similarity"))
         .where(MultimodalItem.source_id != own_source)

@@ -23,6 +23,7 @@ from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.search import query_vectors
 from pipeline.search.announcement import announce
 from pipeline.search.query_encoding import embed_query_texts
+from pipeline.settings import DEFAULT_SCHEMA
 from pipeline.spaces import Space
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class ServeOptions:
         queue_limit: how many may wait in all.
         poll_seconds: how long to wait for a notification before looking anyway.
         outage_seconds: how long to wait for a database that is away.
+        schema: that of our tables.
     """
 
     batch_size: int = 64
@@ -53,6 +55,7 @@ class ServeOptions:
     queue_limit: int = 20_000
     poll_seconds: float = 0.5
     outage_seconds: float = 300.0
+    schema: str = DEFAULT_SCHEMA
 
 
 @dataclass
@@ -82,7 +85,10 @@ class QueryServer:
         self._options = options or ServeOptions()
         self._stop = threading.Event()
         self._connection = ReconnectingConnection(
-            url, "pipeline serve", Outage(self._options.outage_seconds, self._stop)
+            url,
+            "pipeline serve",
+            Outage(self._options.outage_seconds, self._stop),
+            schema=self._options.schema,
         )
         self._model: tuple[Space, Embedder] | None = None
         self._announced: tuple[Connection, int] | None = None

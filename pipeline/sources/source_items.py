@@ -3,11 +3,13 @@ nothing."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import TEXT
@@ -76,26 +78,55 @@ SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FR
 
 
 def add(connection: Connection, rows: Iterable[NewSource], report: AddReport) -> AddReport:
-    """Add rows, in batches; idempotent by (source, source_key): equal rows are not touched."""
+    """Add rows, in batches; idempotent by (source, source_key): equal rows are not touched.
+
+    Raises:
+        ConfigurationError: the database's encoding lacks a character of a row; none of its batch
+            was added.
+    """
     remaining = iter(rows)
     while batch := list(islice(remaining, BATCH)):
-        distinct = {(row.source, row.source_key): row for row in batch}.values()
-        added, changed = fetch_one(
-            connection.execute(
-                _UPSERT,
-                (
-                    [row.source for row in distinct],
-                    [row.source_key for row in distinct],
-                    [row.modality for row in distinct],
-                    [row.content_ref for row in distinct],
-                    [json.dumps(row.metadata, default=str) for row in distinct],
-                ),
-            )
-        )
+        distinct = list({(row.source, row.source_key): row for row in batch}.values())
+        try:
+            added, changed = fetch_one(connection.execute(_UPSERT, _columns(distinct)))
+        except psycopg.errors.UntranslatableCharacter as exc:
+            raise ConfigurationError(_why_not_held(connection, distinct)) from exc
         report.added += added
         report.changed += changed
         report.unchanged += len(batch) - added - changed
     return report
+
+
+def _columns(rows: Sequence[NewSource]) -> tuple[list[str], ...]:
+    return (
+        [row.source for row in rows],
+        [row.source_key for row in rows],
+        [row.modality for row in rows],
+        [row.content_ref for row in rows],
+        [json.dumps(row.metadata, default=str) for row in rows],
+    )
+
+
+def _why_not_held(connection: Connection, rows: Sequence[NewSource]) -> str:
+    """Which of the rows has a character that the database's encoding lacks, and what to do."""
+    encoding = connection.info.parameter_status("server_encoding")
+    where = "a row"
+    for row in rows:
+        try:
+            connection.execute(
+                "SELECT unnest(%s::text[]), %s::jsonb",
+                (
+                    [row.source, row.source_key, row.content_ref],
+                    json.dumps(row.metadata, default=str),
+                ),
+            )
+        except psycopg.Error:
+            where = f"the row {row.source_key!r} of {row.source!r}"
+            break
+    return (
+        f"{where} has a character that the database's encoding, {encoding}, lacks; leave it out, "
+        "or use a database with ENCODING 'UTF8'"
+    )
 
 
 def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) -> NewSource:

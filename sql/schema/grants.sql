@@ -47,7 +47,8 @@ GRANT SELECT ON @schema@.query_servers TO pipeline_analyst, pipeline_ingest, pip
 GRANT INSERT, DELETE ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
 
 -- Which revision the tables are at, for `pipeline doctor`.
-GRANT SELECT ON @schema@.alembic_version TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+GRANT SELECT ON @schema@.pipeline_alembic_version
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 -- Which model a space has, and so what a worker opens, is for the role that made it.
 REVOKE INSERT, UPDATE, DELETE ON @schema@.embedding_spaces FROM pipeline_owner;

@@ -7,7 +7,8 @@ _EVERYTHING = """
 WITH relations AS (
     SELECT c.* FROM pg_class AS c
     WHERE c.relnamespace = quote_ident(current_schema())::regnamespace
-      AND c.relkind IN ('r', 'p', 'v', 'S', 'c') AND c.relname <> 'alembic_version' AND NOT EXISTS (
+      AND c.relkind IN ('r', 'p', 'v', 'S', 'c') AND c.relname <> 'pipeline_alembic_version'
+      AND NOT EXISTS (
         SELECT FROM pg_depend AS d WHERE d.objid IN (c.oid, c.reltype) AND d.deptype = 'e')
 ), routines AS (
     SELECT p.* FROM pg_proc AS p

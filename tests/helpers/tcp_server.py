@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.embedded import EmbeddedServer
 
 PASSWORD = "a password with %/@: in it"
@@ -30,6 +31,18 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _first_connection(server: "subprocess.Popen[bytes]", port: int) -> Connection:
+    """The superuser's, as soon as the server that was started takes one."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return psycopg.connect(tcp_url(port, "admin", "postgres"), autocommit=True)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -62,21 +75,43 @@ def tcp_server(embedded: EmbeddedServer) -> Iterator[int]:
         **run,
     )
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                admin = psycopg.connect(tcp_url(port, "admin", "postgres"), autocommit=True)
-                break
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline or server.poll() is not None:
-                    raise
-                time.sleep(0.05)
-        with admin:
+        with _first_connection(server, port) as admin:
             admin.execute(f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'")
             admin.execute("CREATE DATABASE app OWNER app")
         with psycopg.connect(tcp_url(port, "admin", "app"), autocommit=True) as inside:
             inside.execute("CREATE EXTENSION vector")  # as the administrator of a managed server
         yield port
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def standby_of(embedded: EmbeddedServer, port: int) -> Iterator[int]:
+    """A hot standby of the server at that port, with all that it has now; gives its own port."""
+    home = Path(tempfile.mkdtemp(prefix="pipeline-standby-"))
+    who: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+    if who:
+        shutil.chown(home, "nobody", "nogroup")
+    data, own_port = home / "data", _free_port()
+    environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "PGPASSWORD": PASSWORD}
+    run: dict[str, Any] = {**who, "cwd": "/", "env": environment}
+    backup = [
+        embedded.binary("pg_basebackup"), "-D", data, "-h", "127.0.0.1", "-p", str(port),
+        "-U", "admin", "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+    ]  # fmt: skip
+    subprocess.run(backup, check=True, capture_output=True, **run)
+    options = ["-p", str(own_port), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]
+    server = subprocess.Popen(
+        [embedded.binary("postgres"), "-D", data, *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **run,
+    )
+    try:
+        _first_connection(server, own_port).close()
+        yield own_port
     finally:
         server.terminate()
         server.wait(30)

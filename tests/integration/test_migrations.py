@@ -150,7 +150,6 @@ def test_everything_has_a_comment(connection: Connection) -> None:
         SELECT c.relname, a.attname FROM pg_class AS c
         LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v')
-          AND c.relname <> 'alembic_version'
           AND (obj_description(c.oid, 'pg_class') IS NULL
                OR col_description(c.oid, a.attnum) IS NULL)
         UNION ALL

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.connections import Connection, connect, fetch_one
 from pipeline.postgres.migrate import Migrated
 from pipeline.postgres.schema import is_current
 from tests.helpers.catalog import everything
@@ -90,49 +90,41 @@ def test_another_schema_than_public_works_and_so_does_an_odd_name(
     with connect(empty_url) as connection:
         connection.execute('CREATE SCHEMA "My Shop"; CREATE SCHEMA ext')
         connection.execute("CREATE EXTENSION vector SCHEMA ext")
-        connection.execute(
-            sql.SQL('ALTER DATABASE {} SET search_path = "My Shop", ext').format(
-                sql.Identifier(connection.info.dbname)
-            )
-        )
-    migrate.upgrade(empty_url)
-    with connect(empty_url) as connection:
+    migrate.upgrade(empty_url, schema="My Shop")
+    with connect(empty_url, schema="My Shop") as connection:
+        (path,) = fetch_one(connection.execute("SHOW search_path"))
         connection.execute("SET search_path = nowhere")
         for view in ("ingest_status", "space_status", "unsupported_source_items", "item_catalog"):
             row = connection.execute(f'SELECT count(*) FROM "My Shop".{view}').fetchone()
             assert row == (0,)
         with pytest.raises(Exception, match="no embedding space is active"):
             connection.execute("""SELECT "My Shop".search_items('x')""")
-        connection.execute("RESET search_path")
+        connection.execute("SELECT set_config('search_path', %s, false)", (path,))
         insert = "INSERT INTO source_items (source, source_key, modality, content_ref) VALUES "
         connection.execute(insert + "('a', 'b', 'text', 'c')")
         connection.execute("DELETE FROM source_items")
-    migrate.downgrade(empty_url, "base")
-    with connect(empty_url) as connection:
+    migrate.downgrade(empty_url, "base", schema="My Shop")
+    with connect(empty_url, schema="My Shop") as connection:
         assert everything(connection) == []
 
 
 @pytest.mark.parametrize("name", ["a'b", 'a"b', "a$b", "a%b", "a\\b"])
 def test_a_schema_whose_name_would_end_a_quote_is_refused(empty_url: str, name: str) -> None:
     with connect(empty_url) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
         connection.execute("CREATE EXTENSION vector")
-        connection.execute(
-            sql.SQL("ALTER DATABASE {} SET search_path = {}, public").format(
-                sql.Identifier(connection.info.dbname), sql.Identifier(name)
-            )
-        )
     with pytest.raises(ConfigurationError, match="use another schema"):
-        migrate.upgrade(empty_url)
+        migrate.upgrade(empty_url, schema=name)
 
 
 def test_a_schema_that_was_renamed_is_named_anew(url: str, connection: Connection) -> None:
     with connect(url) as other:
         other.execute("ALTER SCHEMA public RENAME TO shop")
-        database = sql.Identifier(other.info.dbname)
-        other.execute(sql.SQL("ALTER DATABASE {} SET search_path = shop").format(database))
-    assert migrate.upgrade(url) == AGAIN
-    with connect(url) as other:
+    with pytest.raises(
+        ConfigurationError, match="are in the schema shop; set PIPELINE_SCHEMA=shop"
+    ):
+        migrate.upgrade(url)
+    assert migrate.upgrade(url, schema="shop") == AGAIN
+    with connect(url, schema="shop") as other:
         other.execute("SELECT * FROM ingest_status")
         other.execute(
             "INSERT INTO source_items (source, source_key, modality, content_ref) "

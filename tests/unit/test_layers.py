@@ -19,7 +19,7 @@ LEVELS = (
     ("spaces",),
     ("search", "quality", "transfer"),
     ("ingest", "doctor"),
-    ("unified_index",),
+    ("unified_index", "integrations"),
     ("demo",),
     ("cli",),
 )

@@ -16,7 +16,7 @@ PUBLIC = Schemas("public", "public")
 MADE = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE|VIEW) @schema@\.(\w+)")
 OURS = (
     {name for file in INSTALLED for name in MADE.findall(file.read_text())}
-    | set(Base.metadata.tables)
+    | {table.name for table in Base.metadata.tables.values()}
     | {"item_match", "hybrid_match", "multimodal_items_id_seq", "ingest_job_versions"}
 )
 PGVECTORS = {"halfvec", "vector", "l2_normalize", "l2_norm", "vector_norm", "vector_dims"}

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import pq, sql
 
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.session import is_direct
 from pipeline.spaces.index.parent import adopt_indexes
 from pipeline.spaces.index.resources import build_resources
 from pipeline.spaces.space import Space, get_space
@@ -84,6 +85,12 @@ def build_indexes(
 @contextlib.contextmanager
 def _session_settings(connection: Connection, settings: dict[str, Any]) -> Iterator[None]:
     """These settings, as far as they are not None, for the session and as long as it is needed."""
+    if not is_direct(connection):
+        logger.warning(
+            "by way of a pooler an index is built with the server's own settings, and cancelled by "
+            "a statement_timeout of the role; connect directly to build a large one"
+        )
+        settings = {}
     given = {name: str(value) for name, value in settings.items() if value is not None}
     try:
         for name, value in given.items():
@@ -120,9 +127,8 @@ def _build(connection: Connection, space: Space, modality: str) -> None:
         # A container's /dev/shm of 64 MB: parallel workers share the graph there.
         logger.warning("no shared memory for parallel workers; building with one process")
         connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
-        connection.execute("SET max_parallel_maintenance_workers = 0")
-        connection.execute(statement)
-        connection.execute("RESET max_parallel_maintenance_workers")
+        with _session_settings(connection, {"max_parallel_maintenance_workers": 0}):
+            connection.execute(statement)
     connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
 
 

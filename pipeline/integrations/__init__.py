@@ -1,0 +1,1 @@
+"""For programs that live in the same database or the same process."""

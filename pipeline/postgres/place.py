@@ -1,0 +1,57 @@
+"""Where our tables are: in one schema of the database, chosen at the first migrate."""
+
+from psycopg import sql
+
+from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
+
+# Tables that no other program has all of.
+_OURS = ["embedding_spaces", "ingest_jobs", "multimodal_items", "source_items"]
+
+
+def is_migrated(connection: Connection, schema: str) -> bool:
+    """Whether our tables are in that schema, and this login may see them."""
+    found = connection.execute(
+        """
+        SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = 'embedding_spaces'
+          AND has_schema_privilege(n.oid, 'USAGE')
+        """,
+        (schema,),
+    )
+    return found.rowcount > 0
+
+
+def schemas_of_ours(connection: Connection) -> list[str]:
+    """Every schema of the database that has our tables."""
+    rows = connection.execute(
+        """
+        SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
+        GROUP BY n.nspname HAVING count(*) = %s ORDER BY n.nspname
+        """,
+        (_OURS, len(_OURS)),
+    ).fetchall()
+    return [name for (name,) in rows]
+
+
+def check_place(connection: Connection, schema: str) -> None:
+    """Refuse to look, or to migrate, in one schema while our tables are in another.
+
+    Raises:
+        ConfigurationError: naming both, and what to set.
+    """
+    found = schemas_of_ours(connection)
+    if found and schema not in found:
+        raise ConfigurationError(
+            f"PIPELINE_SCHEMA is {schema}, but the pipeline's tables of this database are in the "
+            f"schema {found[0]}; set PIPELINE_SCHEMA={found[0]}"
+        )
+
+
+def make_schema(connection: Connection, schema: str) -> None:
+    """The schema, where there is none of that name."""
+    # IF NOT EXISTS asks for the right to create one even where it is there.
+    row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+    if row is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))

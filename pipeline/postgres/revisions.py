@@ -1,0 +1,106 @@
+"""At which revision our schema is: in a version table of our own.
+
+Alembic's usual one, ``alembic_version``, is the application's. Ours was kept there once; what is
+ours of it moves, and what is the application's stays. Revisions are ours by their names, or, of
+those from before the migrations were folded, by our tables: an application may be at 0013 as well.
+"""
+
+import re
+from collections.abc import Set
+
+from psycopg import sql
+
+from pipeline.postgres.connections import Connection, fetch_one
+
+TABLE = "pipeline_alembic_version"
+SHARED = "alembic_version"
+EARLIER = frozenset(f"{number:04d}" for number in range(1, 14))
+_NAME = re.compile(r"pipeline_\d{4}_\w+")
+# Columns that the table of source items has had since its first revision.
+_COLUMNS = ["source", "source_key", "modality", "content_ref", "metadata"]
+
+
+def of_ours(connection: Connection, schema: str) -> set[str]:
+    """Our revisions in that schema, wherever they are kept; at most one, unless by somebody's hand.
+
+    Names of ``EARLIER`` are those from before the folding.
+    """
+    return _in(connection, schema, TABLE) or in_shared_table(connection, schema)
+
+
+def in_shared_table(connection: Connection, schema: str) -> set[str]:
+    """Our revisions that are in the application's version table still."""
+    if _is_there(connection, schema, TABLE):
+        return set()
+    found = _in(connection, schema, SHARED)
+    named = {revision for revision in found if _NAME.fullmatch(revision)}
+    if named or not found & EARLIER or not _has_source_items(connection, schema):
+        return named
+    return found & EARLIER
+
+
+def move(connection: Connection, schema: str, found: Set[str], becomes: Set[str]) -> None:
+    """From the shared table into ours; the shared one goes where it held nothing else."""
+    make_table(connection, schema)
+    own, shared = sql.Identifier(schema, TABLE), sql.Identifier(schema, SHARED)
+    connection.execute(
+        sql.SQL("INSERT INTO {} (version_num) SELECT unnest(%s::text[])").format(own),
+        (sorted(becomes),),
+    )
+    connection.execute(
+        sql.SQL("DELETE FROM {} WHERE version_num = ANY (%s)").format(shared), (sorted(found),)
+    )
+    if not _in(connection, schema, SHARED):
+        connection.execute(sql.SQL("DROP TABLE {}").format(shared))
+
+
+def make_table(connection: Connection, schema: str) -> None:
+    """Our version table, as Alembic makes it, where there is none."""
+    if _is_there(connection, schema, TABLE):
+        return
+    table = sql.Identifier(schema, TABLE)
+    connection.execute(
+        sql.SQL("CREATE TABLE {} (version_num varchar(32) PRIMARY KEY)").format(table)
+    )
+    connection.execute(
+        sql.SQL("COMMENT ON TABLE {} IS 'The last migration of the pipeline.'").format(table)
+    )
+    connection.execute(sql.SQL("COMMENT ON COLUMN {}.version_num IS 'Its name.'").format(table))
+
+
+def drop_table(connection: Connection, schema: str) -> None:
+    """Nothing of ours is left, so no table says where it is."""
+    connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(schema, TABLE)))
+
+
+def _in(connection: Connection, schema: str, table: str) -> set[str]:
+    if not _is_there(connection, schema, table):
+        return set()
+    rows = connection.execute(
+        sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(schema, table))
+    ).fetchall()
+    return {revision for (revision,) in rows}
+
+
+def _is_there(connection: Connection, schema: str, table: str) -> bool:
+    (found,) = fetch_one(
+        connection.execute(
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
+            (schema, table),
+        )
+    )
+    return bool(found)
+
+
+def _has_source_items(connection: Connection, schema: str) -> bool:
+    (found,) = fetch_one(
+        connection.execute(
+            """
+            SELECT count(*) = %s FROM pg_attribute
+            WHERE attrelid = to_regclass(format('%%I.source_items', %s::text))
+              AND attname = ANY (%s)
+            """,
+            (len(_COLUMNS), schema, _COLUMNS),
+        )
+    )
+    return bool(found)

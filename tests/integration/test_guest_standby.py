@@ -1,0 +1,60 @@
+"""A hot standby, which takes no writes: searched and examined, and what writes is told so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import spaces
+from pipeline.cli import main
+from pipeline.ingest.run import ingest
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import connect
+from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.settings import Settings
+from pipeline.spaces import probes
+from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.tcp_server import standby_of, tcp_server, tcp_url
+
+
+def fill(url: str) -> None:
+    migrate.upgrade(url)
+    with connect(url) as connection:
+        space = spaces.create(connection, "fake", FakeEmbedder())
+        probes.store(connection, space, FakeEmbedder())
+        spaces.activate(connection, space)
+        add_texts(connection, ["a boat", "a red bicycle"])
+    assert ingest(Settings.load(database_url=url)).done == 2
+
+
+def test_a_standby_is_searched_and_examined(
+    server: EmbeddedServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_DEVICE", "cpu")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    with tcp_server(server) as primary:
+        fill(tcp_url(primary, "admin", "app"))
+        with standby_of(server, primary) as standby:
+            monkeypatch.setenv("DATABASE_URL", tcp_url(standby, "admin", "app"))
+            code, out, err = run("search", "a red bicycle", "--json")
+            assert (code, json.loads(out)[0]["content_ref"]) == (0, "a red bicycle"), err
+            assert "was embedded here, since the database takes no writes" in err
+            code, out, err = run("search", "--item", "1", "--json")
+            assert (code, len(json.loads(out)), err) == (0, 1, "")
+            code, out, err = run("doctor")
+            assert "Traceback" not in err
+            assert [line for line in out.splitlines() if line.startswith("FAIL")] == []
+            for arguments in (["add", "--text=x"], ["ingest", "--once"]):
+                code, out, err = run(*arguments)
+                assert (code != 0, len(err.splitlines())) == (True, 1), err
+                assert "what writes needs the primary server" in err
