@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from pipeline.errors import DatabaseError
+from pipeline.postgres import revisions
 from pipeline.postgres.connections import APPLICATION, Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.place import check_place, is_migrated
@@ -55,8 +56,8 @@ class Database:
             needs: what is to be done there, of ``rights.py``.
 
         Raises:
-            DatabaseError: it cannot be reached, lacks pgvector or is not migrated, or this login
-                may not do what is needed.
+            DatabaseError: it cannot be reached, lacks pgvector or is not migrated to this release,
+                or this login may not do what is needed.
             ConfigurationError: our tables are in another schema.
         """
         connection = self.connect(purpose)
@@ -70,6 +71,7 @@ class Database:
                     "the database has no tables of ours yet; run `pipeline migrate`"
                 )
             require(connection, needs)
+            revisions.check(connection, self.schema)
         except BaseException:
             connection.close()
             raise

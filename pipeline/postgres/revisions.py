@@ -10,6 +10,8 @@ from collections.abc import Set
 
 from psycopg import sql
 
+from pipeline.errors import DatabaseError
+from pipeline.postgres.carried import carried
 from pipeline.postgres.connections import Connection, fetch_one
 
 TABLE = "pipeline_alembic_version"
@@ -26,6 +28,29 @@ def of_ours(connection: Connection, schema: str) -> set[str]:
     Names of ``EARLIER`` are those from before the folding.
     """
     return _in(connection, schema, TABLE) or in_shared_table(connection, schema)
+
+
+def newest() -> str:
+    """Of the migrations that this release has."""
+    versions = carried("migrations") / "versions"
+    return max(path.stem for path in versions.glob("pipeline_*.py"))
+
+
+def check(connection: Connection, schema: str) -> None:
+    """Refuse a schema that this release's statements would not find their tables in.
+
+    One of a later release is not refused: what a release adds, the statements of the one before do
+    without, and where it cannot be so their errors end the command.
+
+    Raises:
+        DatabaseError: it is older than this release.
+    """
+    found = max(of_ours(connection, schema), default="none")
+    if found != "none" and found < newest():
+        raise DatabaseError(
+            f"the database is at revision {found}, and this release needs {newest()}; "
+            "run `pipeline migrate`"
+        )
 
 
 def in_shared_table(connection: Connection, schema: str) -> set[str]:
