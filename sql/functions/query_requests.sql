@@ -16,6 +16,18 @@ AS $$
           AND l.objsubid = 2 AND l.granted AND l.pid = s.pid
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
+    UNION ALL
+    -- One of the release before, which runs on while the schema is upgraded: it has no row, and the
+    -- space for its number. Only of a login that could serve.
+    SELECT s.id, l.pid, s.id, 5000, 20000, a.backend_start
+    FROM pg_locks AS l
+    JOIN pg_stat_activity AS a ON a.pid = l.pid
+    JOIN @schema@.embedding_spaces AS s ON s.id::oid = l.objid
+    WHERE l.locktype = 'advisory' AND l.classid = 1886483065 AND l.objsubid = 2 AND l.granted
+      AND a.datname = current_database()
+      AND has_table_privilege(a.usesysid, '@schema@.query_embeddings', 'UPDATE')
+      AND NOT EXISTS (SELECT FROM @schema@.query_servers AS q
+                      WHERE (q.pid, q.lock_key) = (l.pid, s.id))
 $$;
 COMMENT ON FUNCTION @schema@.live_query_servers() IS 'The rows of those `pipeline serve` that run.';
 

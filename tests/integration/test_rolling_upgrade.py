@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pipeline import spaces
@@ -14,6 +15,7 @@ from pipeline.doctor.examination import examine
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect, libpq_url
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.search.announcement import LOCK_CLASS
 from pipeline.settings import Settings
 from tests.helpers.catalog import everything
 from tests.helpers.command import pipeline
@@ -95,3 +97,16 @@ def test_a_schema_of_a_later_release_is_not_refused(url: str, tmp_path: Path) ->
             "UPDATE pipeline_alembic_version SET version_num = 'pipeline_9999_later'"
         )
     assert pipeline(tmp_path, "status", DATABASE_URL=url).returncode == 0
+
+
+def test_a_server_of_the_release_before_goes_on(
+    url: str, connection: Connection, space: spaces.Space
+) -> None:
+    """It holds a lock by the space's number, and has no row of query_servers."""
+    served = f"SELECT is_served({space.id})"
+    assert rows(connection, served) == [(False,)]
+    with connect(url) as older:
+        older.execute("SELECT pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, space.id))
+        assert rows(connection, served) == [(True,)]
+        with pytest.raises(psycopg.Error, match="no vector for the query within"):
+            embedding(connection, "new", timeout="0 s")  # it was asked
