@@ -10,12 +10,15 @@ from psycopg import sql
 
 from pipeline import spaces
 from pipeline.cli import main
+from pipeline.errors import PermanentRowError
 from pipeline.postgres import migrate
-from pipeline.postgres.connections import connect
+from pipeline.postgres.connections import connect, fetch_one
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.queue import claims
+from pipeline.queue.backoff import Backoff
 from pipeline.spaces import probes
 from tests.helpers.databases import database_url
-from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.fakes import FakeEmbedder, add_texts
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -100,6 +103,23 @@ def test_a_latin_database_holds_what_it_can_and_refuses_the_rest_with_a_line(
     with connect(url) as connection:
         rows = connection.execute("SELECT content_ref FROM source_items ORDER BY id").fetchall()
         assert rows[:2] == [("Zürich bei Nacht",), ("s3://closed/köln.png",)]
+
+
+def test_a_failure_is_told_in_what_the_database_can_hold(encoded: Callable[[str], str]) -> None:
+    """Its words may come from a web server, and what is shortened ends with an ellipsis."""
+    url = encoded("LATIN1")
+    make_space(url)
+    with connect(url) as connection:
+        add_texts(connection, ["a text"])
+        (job,) = claims.claim(connection, 1, "me", 1, 60)
+        error = PermanentRowError("http_error", "404 東京の夜 " * 100)
+        failed = claims.fail(
+            connection, 1, "me", [(job, error)], max_attempts=5, backoff=Backoff(1, 1)
+        )
+        assert failed == {job.source_id: "failed"}
+        (told,) = fetch_one(connection.execute("SELECT error FROM ingest_jobs"))
+        assert told.startswith(r"404 \u6771\u4eac\u306e\u591c 404")
+        assert told.endswith(r"\u2026")
 
 
 def test_a_database_of_no_encoding_is_refused_with_a_line(
