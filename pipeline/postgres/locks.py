@@ -14,6 +14,7 @@ import psycopg
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import KEEPALIVE, Connection, explain, fetch_one
+from pipeline.postgres.session import settle
 
 logger = logging.getLogger(__name__)
 
@@ -128,9 +129,9 @@ def _holder(connection: Connection, key: int) -> str:
 
 
 def _another(connection: Connection) -> Connection:
-    """A second connection to where the first one goes."""
+    """A second connection to where the first one goes, and as ours are."""
     try:
-        return psycopg.connect(
+        another = psycopg.connect(
             connection.info.dsn,
             password=connection.info.password or None,
             autocommit=True,
@@ -139,3 +140,5 @@ def _another(connection: Connection) -> Connection:
         )
     except psycopg.Error as exc:
         raise DatabaseError(f"a second connection is refused: {explain(exc)}") from exc
+    settle(another, None)
+    return another

@@ -345,6 +345,11 @@ def test_what_is_kept_of_queries_has_an_end(connection: Connection, space: Space
 
 def test_who_holds_a_lock_holds_no_snapshot(url: str, connection: Connection) -> None:
     """CREATE INDEX CONCURRENTLY would wait for it for ever, and VACUUM leave all dead rows."""
+    # Whatever a role or a database has set.
+    connection.execute(
+        f"ALTER DATABASE {connection.info.dbname} "
+        "SET default_transaction_isolation = 'repeatable read'".encode()
+    )
     held = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' {}"
     with (
         connect(url) as other,
