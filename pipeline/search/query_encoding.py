@@ -7,7 +7,15 @@ from pipeline.embedders import Embedder
 from pipeline.embedders.isolation import Result, embed_isolating
 from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError, PermanentRowError, RowError
-from pipeline.modalities import TEXT, Decoded, Encoder, Modality, Part, ReadOptions
+from pipeline.modalities import (
+    TEXT,
+    Decoded,
+    Encoder,
+    Modality,
+    Part,
+    ReadOptions,
+    at_least_one,
+)
 from pipeline.vectors import Vectors
 
 Key = TypeVar("Key")
@@ -24,7 +32,7 @@ def embed_query(embedder: Embedder, modality: Modality, decoded: Decoded) -> Vec
         RowError: the query cannot be cut or prepared.
     """
     encoder = _encoder(embedder, modality)
-    parts = modality.parts(decoded, encoder, _OPTIONS)
+    parts = at_least_one(modality.parts(decoded, encoder, _OPTIONS))
     (result,) = embed_isolating(lambda some: embed_whole(encoder, some, "query"), [parts])
     if isinstance(result, RowError):
         raise result
@@ -62,7 +70,7 @@ def embed_query_texts(
 def text_parts(text: str, encoder: Encoder) -> list[Part]:
     """A text, cleaned, in windows that each fit into the encoder's context. Raises RowError."""
     data = text.encode("utf-8", "surrogatepass")
-    return TEXT.parts(TEXT.decode(data, _OPTIONS), encoder, _OPTIONS)
+    return at_least_one(TEXT.parts(TEXT.decode(data, _OPTIONS), encoder, _OPTIONS))
 
 
 def _encoder(embedder: Embedder, modality: Modality) -> Encoder:
