@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.output import note, print_json
-from pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -110,13 +109,15 @@ def _add(
     with Database.of(settings).open(needs=ADD) as connection:
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)
-        add_rows(
-            connection,
-            (row for file in files for row in rows_of(file, source, columns, common, report)),
-            report,
+        rows = (
+            row
+            for file in files
+            for row in rows_of(file, source, columns, common, report, max_bytes=settings.max_bytes)
         )
+        add_rows(connection, rows, report)
         allowed = register_roots(connection, dict.fromkeys(report.roots))
-        warn_of_demo_model(connection, note)
+        if report.added or report.changed:
+            warn_of_demo_model(connection, note)
     _note_closed_buckets(elsewhere, settings)
     return report, allowed
 
@@ -149,10 +150,13 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
 def _metadata(given: str) -> dict[str, Any]:
     try:
         common = json.loads(given)
-    except ValueError as exc:
-        raise ConfigurationError(f"--metadata is no JSON: {exc}") from exc
+        json.dumps(common, allow_nan=False)
+    except (ValueError, RecursionError) as exc:
+        raise typer.BadParameter(f"this is no JSON: {exc}", param_hint="--metadata") from exc
     if not isinstance(common, dict):
-        raise ConfigurationError('--metadata is a JSON object, such as {"set": "holidays"}')
+        raise typer.BadParameter(
+            'a JSON object is expected, such as {"set": "holidays"}', param_hint="--metadata"
+        )
     return common
 
 
@@ -161,11 +165,17 @@ def _more_columns(pairs: list[str]) -> dict[str, str | None]:
     from pipeline import modalities
 
     found: dict[str, str | None] = {}
+    hint = "--column"
     for pair in pairs:
         name, equals, column = pair.partition("=")
         if not (name and equals and column):
-            raise ConfigurationError(f"--column takes MODALITY=COLUMN, not {pair!r}")
-        found[modalities.get(name).name] = column
+            raise typer.BadParameter(f"MODALITY=COLUMN is expected, not {pair!r}", param_hint=hint)
+        if modalities.find(name) is None:
+            known = ", ".join(modality.name for modality in modalities.registered())
+            raise typer.BadParameter(
+                f"{name!r} cannot be decoded here, only {known}", param_hint=hint
+            )
+        found[name] = column
     return found
 
 

@@ -31,7 +31,7 @@ def embed_query(embedder: Embedder, modality: Modality, decoded: Decoded) -> Vec
         ModelError: the model has no encoder for the modality, or gives the query no direction.
         RowError: the query cannot be cut or prepared.
     """
-    encoder = _encoder(embedder, modality)
+    encoder = encoder_for(embedder, modality)
     parts = at_least_one(modality.parts(decoded, encoder, _OPTIONS))
     (result,) = embed_isolating(lambda some: embed_whole(encoder, some, "query"), [parts])
     if isinstance(result, RowError):
@@ -47,7 +47,7 @@ def embed_query_texts(
     Raises:
         ModelError: the model has no encoder for texts, or is broken.
     """
-    encoder = _encoder(embedder, TEXT)
+    encoder = encoder_for(embedder, TEXT)
     contents: dict[Key, Sequence[Part]] = {}
     errors: dict[Key, RowError] = {}
     for key, text in texts.items():
@@ -73,7 +73,12 @@ def text_parts(text: str, encoder: Encoder) -> list[Part]:
     return at_least_one(TEXT.parts(TEXT.decode(data, _OPTIONS), encoder, _OPTIONS))
 
 
-def _encoder(embedder: Embedder, modality: Modality) -> Encoder:
+def encoder_for(embedder: Embedder, modality: Modality) -> Encoder:
+    """The model's encoder for queries of a modality.
+
+    Raises:
+        ModelError: it has none.
+    """
     if modality.name not in embedder.encoders:
         raise ModelError(
             f"the model {embedder.description.model} has no encoder for {modality.name} queries; "
