@@ -57,6 +57,7 @@ _LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, an
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 DEFAULT_SCHEMA = "public"
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+VectorType = Literal["halfvec", "vector"]
 
 
 class Settings(BaseSettings):
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, hf-hub:..., a local folder, or 'demo'")
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    vector_type: Literal["halfvec", "vector"] = Field("halfvec", description="of a new space")
+    vector_type: VectorType = Field("halfvec", description="of a new space")
     hnsw_m: int = Field(16, ge=2, le=100)
     hnsw_ef_construction: int = Field(64, ge=4, le=1000)
 

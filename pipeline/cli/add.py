@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, print_json
+from pipeline.cli.output import note, print_json, wrong
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -67,11 +67,11 @@ def add(
     from pipeline.sources.records import Columns
 
     if not paths and not text:
-        raise typer.BadParameter("name files or folders, or give a --text", param_hint="PATHS")
+        wrong("PATHS", "name files or folders, or give a --text")
     if any(not t.strip() for t in text or []):
-        raise typer.BadParameter("the text is empty", param_hint="--text")
+        wrong("--text", "the text is empty")
     if source is not None and not source.strip():
-        raise typer.BadParameter("the name is empty", param_hint="--source")
+        wrong("--source", "the name is empty")
     common = _metadata(metadata)
     content = {TEXT.name: text_column, IMAGE.name: image_column} | _more_columns(column or [])
     columns = Columns(
@@ -152,11 +152,9 @@ def _metadata(given: str) -> dict[str, Any]:
         common = json.loads(given)
         json.dumps(common, allow_nan=False)
     except (ValueError, RecursionError) as exc:
-        raise typer.BadParameter(f"this is no JSON: {exc}", param_hint="--metadata") from exc
+        wrong("--metadata", f"this is no JSON: {exc}")
     if not isinstance(common, dict):
-        raise typer.BadParameter(
-            'a JSON object is expected, such as {"set": "holidays"}', param_hint="--metadata"
-        )
+        wrong("--metadata", 'a JSON object is expected, such as {"set": "holidays"}')
     return common
 
 
@@ -165,16 +163,13 @@ def _more_columns(pairs: list[str]) -> dict[str, str | None]:
     from pipeline import modalities
 
     found: dict[str, str | None] = {}
-    hint = "--column"
     for pair in pairs:
         name, equals, column = pair.partition("=")
         if not (name and equals and column):
-            raise typer.BadParameter(f"MODALITY=COLUMN is expected, not {pair!r}", param_hint=hint)
+            wrong("--column", f"MODALITY=COLUMN is expected, not {pair!r}")
         if modalities.find(name) is None:
             known = ", ".join(modality.name for modality in modalities.registered())
-            raise typer.BadParameter(
-                f"{name!r} cannot be decoded here, only {known}", param_hint=hint
-            )
+            wrong("--column", f"{name!r} cannot be decoded here, only {known}")
         found[name] = column
     return found
 
