@@ -5,6 +5,7 @@ of a store, ``s3://``, ``gs://`` or ``az://``. Whoever may write ``source_items`
 so nothing here trusts one; what may be loaded is decided in ``pipeline/loaders``.
 """
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,7 +42,36 @@ def from_folder(reference: str, folder: Path) -> str:
     """The reference, where it is a relative path as one of ``folder``, absolute."""
     if is_elsewhere(reference) or is_data(reference):
         return reference
-    return str((folder / reference).absolute())
+    return str(local_path(folder / reference))
+
+
+def expanded(name: str | Path) -> Path:
+    """A path with ``~`` as its user's home; of a user who is not there the name itself.
+
+    So do shells: ``~$draft.jpg`` is a file.
+    """
+    path = Path(name)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
+def local_path(name: str | Path) -> Path:
+    """The path, absolute and without ``..``: each file under one name, which may be loaded.
+
+    Links stay as they are named, except one that is left by ``..``, which is where it leads.
+    """
+    path = Path.cwd() / name
+    found = Path(path.anchor)
+    for part in path.parts[1:]:
+        if part == "..":
+            if os.path.islink(found):  # noqa: PTH114 (a path with a NUL is no link)
+                found = found.resolve()
+            found = found.parent
+        else:
+            found /= part
+    return found
 
 
 def suffix_of(reference: str) -> str:

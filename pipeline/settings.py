@@ -15,9 +15,9 @@ import pwd
 import re
 import stat
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -30,12 +30,20 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from pipeline.errors import ConfigurationError
+from pipeline.setting_values import (
+    Device,
+    Duration,
+    FolderIfAny,
+    Folders,
+    Networks,
+    Places,
+    no_boolean,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +57,7 @@ _LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, an
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 DEFAULT_SCHEMA = "public"
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+VectorType = Literal["halfvec", "vector"]
 
 
 class Settings(BaseSettings):
@@ -69,13 +78,13 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("PIPELINE_SCHEMA", "schema", "database_schema"),
         description="where all that is ours is; fixed at the first migrate",
     )
-    home: Path | None = Field(None, description="folder of the embedded PostgreSQL's data")
+    home: FolderIfAny = Field(None, description="folder of the embedded PostgreSQL's data")
 
     # the model of a new space; an existing space keeps the model it was created with
     model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, hf-hub:..., a local folder, or 'demo'")
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    vector_type: Literal["halfvec", "vector"] = Field("halfvec", description="of a new space")
+    device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    vector_type: VectorType = Field("halfvec", description="of a new space")
     hnsw_m: int = Field(16, ge=2, le=100)
     hnsw_ef_construction: int = Field(64, ge=4, le=1000)
 
@@ -86,7 +95,10 @@ class Settings(BaseSettings):
     )
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
-        90.0, gt=0, description="after which `serve` forgets a query text that nobody asks for"
+        90.0,
+        gt=0,
+        le=36_500,
+        description="after which `serve` forgets a query text that nobody asks for",
     )
     query_queue: int = Field(
         20_000, ge=1, description="query texts that may wait for `serve` in all"
@@ -106,35 +118,35 @@ class Settings(BaseSettings):
     load_first_rows: int = Field(
         20_000, ge=0, description="due for an empty space: its index is built after them; 0: never"
     )
-    lease_seconds: float = Field(60.0, gt=0, description="how long a claim holds by itself")
-    heartbeat_seconds: float = Field(
+    lease_seconds: Duration = Field(60.0, gt=0, description="how long a claim holds by itself")
+    heartbeat_seconds: Duration = Field(
         0.0, ge=0, description="how often a claim is prolonged; 0: every third of the lease"
     )
     max_attempts: int = Field(5, ge=1)
-    backoff_seconds: float = Field(2.0, ge=0, description="first back-off; doubles, with jitter")
-    backoff_max_seconds: float = Field(600.0, ge=0)
-    poll_seconds: float = Field(2.0, gt=0, description="how often an idle worker looks for jobs")
-    sweep_seconds: float = Field(10.0, gt=0, description="how often expired leases are returned")
-    grace_seconds: float = Field(30.0, gt=0, description="to finish what is claimed on SIGTERM")
-    outage_seconds: float = Field(300.0, ge=0, description="how long to wait for a lost database")
+    backoff_seconds: Duration = Field(2.0, ge=0, description="first back-off; doubles, with jitter")
+    backoff_max_seconds: Duration = Field(600.0, ge=0)
+    poll_seconds: Duration = Field(2.0, gt=0, description="how often an idle worker looks for jobs")
+    sweep_seconds: Duration = Field(10.0, gt=0, description="how often expired leases are returned")
+    grace_seconds: Duration = Field(30.0, gt=0, description="to finish what is claimed on SIGTERM")
+    outage_seconds: Duration = Field(300.0, ge=0, description="to wait for a lost database")
 
     # the intake
-    media_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+    media_roots: Folders = Field(
         (), description="folders that file references may point into (path separator between)"
     )
-    http_allow_private: Annotated[tuple[str, ...], NoDecode] = Field(
+    http_allow_private: Networks = Field(
         (), description="private networks (CIDR) that http references may reach, comma between"
     )
-    buckets: Annotated[tuple[str, ...], NoDecode] = Field(
+    buckets: Places = Field(
         (), description="allowed s3://bucket/prefix, gs://..., az://..., comma between"
     )
     load_workers: int = Field(8, ge=1, le=256, description="references loaded at the same time")
-    load_timeout_seconds: float = Field(30.0, gt=0, description="for one reference in all")
-    connect_timeout_seconds: float = Field(5.0, gt=0)
+    load_timeout_seconds: Duration = Field(30.0, gt=0, description="for one reference in all")
+    connect_timeout_seconds: Duration = Field(5.0, gt=0)
     max_bytes: int = Field(64 * 2**20, ge=1, description="per file")
     max_pixels: int = Field(50_000_000, ge=1)
     max_side: int = Field(30_000, ge=1, description="pixels")
-    decode_timeout_seconds: float = Field(20.0, gt=0)
+    decode_timeout_seconds: Duration = Field(20.0, gt=0)
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
@@ -148,6 +160,12 @@ class Settings(BaseSettings):
         if value.startswith("pg_") or value == "information_schema":
             raise ValueError("that schema is PostgreSQL's own")
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        return value if field.annotation is bool else no_boolean(value)
 
     @field_validator("heartbeat_seconds")
     @classmethod
@@ -163,20 +181,6 @@ class Settings(BaseSettings):
         """Seconds from one heartbeat to the next."""
         return self.heartbeat_seconds or self.lease_seconds / 3
 
-    @field_validator("media_roots", mode="before")
-    @classmethod
-    def _split_paths(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
-        return value
-
-    @field_validator("http_allow_private", "buckets", mode="before")
-    @classmethod
-    def _split_commas(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -186,8 +190,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = Path(os.environ.get("PIPELINE_CONFIG", "pipeline.toml"))
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _read(file))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read(_file()))
 
     @classmethod
     def load(cls, **flags: Any) -> "Settings":
@@ -196,21 +199,36 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: naming the setting, what is wrong and where it was set.
         """
-        config = os.environ.get("PIPELINE_CONFIG")
-        if config and not Path(config).is_file():
-            raise ConfigurationError(f"PIPELINE_CONFIG names {config}, which is not a file")
+        if os.environ.get("PIPELINE_CONFIG") and not _file().is_file():
+            raise ConfigurationError(f"PIPELINE_CONFIG names {_file()}, which is not a file")
         _warn_of_misspelt_variables()
+        given = {name: value for name, value in flags.items() if value is not None}
         try:
-            return cls(**{name: value for name, value in flags.items() if value is not None})
+            return cls(**given)
         except ValidationError as exc:
             first = exc.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "settings"
-            shown = name if name.isupper() else f"PIPELINE_{name.upper()}"
             raise ConfigurationError(
-                f"{shown}: {first['msg']}; set it to a valid value or unset it"
+                f"{_where(name, given)}: {first['msg']}; set it to a valid value or unset it"
             ) from exc
-        except ValueError as exc:  # a pipeline.toml that is no TOML
-            raise ConfigurationError(f"pipeline.toml cannot be read: {exc}") from exc
+
+
+def _file() -> Path:
+    return Path(os.environ.get("PIPELINE_CONFIG") or "pipeline.toml")
+
+
+def _where(name: str, flags: Mapping[str, Any]) -> str:
+    """Where the setting got its value: the one that wins."""
+    plain = name.lower().removeprefix(PREFIX.lower())
+    asked = [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
+    if plain not in flags:
+        set_there = {variable.upper(): variable for variable in os.environ}
+        in_file = _read(_file())
+        places = [set_there[variable] for variable in asked if variable in set_there]
+        places += [f"{_file()}: {key}" for key in (name, plain, *asked) if key in in_file]
+        if places:
+            return places[0]
+    return asked[0]
 
 
 def names() -> list[str]:
@@ -220,18 +238,25 @@ def names() -> list[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file, none where there is no file; warns of keys that are none."""
+    """The settings in a TOML file, none where there is no file; warns of keys that are none.
+
+    Raises:
+        ConfigurationError: it is no TOML.
+    """
     if not file.is_file():
         return {}
     with file.open("rb") as opened:
-        is_named = "PIPELINE_CONFIG" in os.environ  # by hand, so it is meant
+        is_named = bool(os.environ.get("PIPELINE_CONFIG"))  # by hand, so it is meant
         reason = None if is_named else _not_ones_own(os.fstat(opened.fileno()))
         if reason is not None:
             raise ConfigurationError(
                 f"{file.absolute()} is not read, since {reason}; take that right away, or set "
                 "PIPELINE_CONFIG to its path if it is meant"
             )
-        values = tomllib.load(opened)
+        try:
+            values = tomllib.loads(opened.read().decode("utf-8-sig"))  # as Windows' editors save
+        except ValueError as exc:
+            raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
     known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
     for key in [key for key in values if key not in known]:
         del values[key]

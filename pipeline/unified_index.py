@@ -22,15 +22,16 @@ from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
 from pipeline.postgres.session import takes_no_writes
 from pipeline.queue.failures import failed_rows
-from pipeline.references import is_data, is_elsewhere, redact, scheme_of
+from pipeline.references import expanded, redact, scheme_of
 from pipeline.search import query_vectors, retrieve
-from pipeline.search.query_encoding import embed_query
+from pipeline.search.query_encoding import embed_query, encoder_for
 from pipeline.search.results import Neighbour
-from pipeline.search.select import Modality, check_modality
+from pipeline.search.select import Modality, check_modality, check_number
 from pipeline.settings import Settings
 from pipeline.sources import source_items
+from pipeline.sources.documents import image_rows, text_rows
 from pipeline.sources.media_roots import register_roots
-from pipeline.sources.source_items import AddReport, NewSource
+from pipeline.sources.source_items import AddReport
 from pipeline.spaces import Space
 from pipeline.spaces.opening import open_model
 from pipeline.vectors import Vectors, unit_rows
@@ -87,15 +88,16 @@ class UnifiedIndex:
             RowError: the image or the text of the query cannot be embedded.
         """
         wanted = retrieve.Wanted(
-            k=top_k,
+            k=check_number("top_k", top_k),
             modality=check_modality(filter_modality),
             metadata=filter_metadata or {},
             min_similarity=min_similarity,
             ranking=ranking,
             with_embeddings=with_embeddings,
         )
-        if isinstance(query, int):
-            return retrieve.like_item(self._connection, query, wanted)
+        if isinstance(query, (int, np.integer, np.bool_)):
+            item = check_number("the number of an item", query)
+            return retrieve.like_item(self._connection, item, wanted)
         vector, of_modality = self._vector(query)
         return retrieve.like_vector(self._connection, vector, of_modality, wanted)
 
@@ -111,7 +113,13 @@ class UnifiedIndex:
         accepting = modalities.accepting(query)
         if accepting is not None:
             return embed_query(self.embedder, accepting, Decoded(query)), accepting.name
-        vector = unit_rows(np.asarray(query, dtype=np.float32).reshape(1, -1))[0]
+        try:
+            vector = unit_rows(np.asarray(query, dtype=np.float32).reshape(1, -1))[0]
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(
+                "a query is a text, an image, a Path, a vector of numbers or the number of an "
+                f"item, not a {type(query).__name__}: {exc}"
+            ) from exc
         if not np.isfinite(vector).all() or len(vector) != self.space.dimensions:
             raise ConfigurationError(
                 f"a query vector has {self.space.dimensions} finite numbers, not all zero; "
@@ -125,14 +133,14 @@ class UnifiedIndex:
         Raises:
             ConfigurationError: naming the file and what is wrong with it.
         """
-        path = path.expanduser().absolute().resolve()
+        path = expanded(path).resolve()
         options = LoadOptions.of(self.settings)
         try:
             # The person at the keyboard names the file, so its folder is allowed for this once.
             with Loader(options, [path.parent]) as loader:
                 data = loader.load(str(path)).data
             modality = modalities.sniffed(data, self.space.modalities) or IMAGE
-            encoder = self.embedder.encoders[modality.name]
+            encoder = encoder_for(self.embedder, modality)
             with modality.reader(encoder, ReadOptions.of(self.settings)) as reader:
                 return modality, reader.decode(data)
         except RowError as exc:
@@ -200,22 +208,22 @@ def build_unified_index(
 
     Returns:
         The index; ``index.failures`` names the rows that could not be embedded, and why.
+
+    Raises:
+        ConfigurationError: naming the argument that is no text or no path, as ``text_docs[3]``, or
+            holds what a database cannot.
     """
     settings = settings or Settings.load()
     database = Database.of(settings)
     with database.open() as connection:
         report = AddReport()
-        source_items.add(connection, _text_rows(text_docs, source), report)
-        references = [
-            given
-            if is_elsewhere(given) or is_data(given)
-            else str(Path(given).expanduser().absolute())
-            for given in map(str, image_paths)
-        ]
-        files = [Path(reference) for reference in references if scheme_of(reference) is None]
+        images = list(image_rows(image_paths, source))
+        source_items.add(connection, text_rows(text_docs, source), report)
+        files = [Path(i.content_ref) for i in images if scheme_of(i.content_ref) is None]
         register_roots(connection, {file.parent for file in files})
-        rows = (NewSource(source, r, IMAGE.name, r) for r in references)
-        source_items.add(connection, rows, report)
+        source_items.add(connection, images, report)
+    if report.errors:
+        raise ConfigurationError(report.errors[0])
     ingest(settings, database=database)
     index = UnifiedIndex(settings)
     with database.open() as connection:
@@ -225,19 +233,6 @@ def build_unified_index(
             if row.source == source
         ]
     return index
-
-
-def _text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterable[NewSource]:
-    for doc in docs:
-        if isinstance(doc, str):
-            yield source_items.text_row(doc, source)
-            continue
-        if not isinstance(doc.get("text"), str):
-            raise ConfigurationError(f"a text document needs a 'text'; this one has {list(doc)}")
-        row = source_items.text_row(doc["text"], source)
-        metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}
-        key = str(doc.get("id", row.source_key))
-        yield NewSource(source, key, row.modality, row.content_ref, metadata)
 
 
 def retrieve_cross_modal(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, print_json
-from pipeline.errors import ConfigurationError
+from pipeline.cli.output import note, print_json, wrong
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -68,11 +67,11 @@ def add(
     from pipeline.sources.records import Columns
 
     if not paths and not text:
-        raise typer.BadParameter("name files or folders, or give a --text", param_hint="PATHS")
+        wrong("PATHS", "name files or folders, or give a --text")
     if any(not t.strip() for t in text or []):
-        raise typer.BadParameter("the text is empty", param_hint="--text")
+        wrong("--text", "the text is empty")
     if source is not None and not source.strip():
-        raise typer.BadParameter("the name is empty", param_hint="--source")
+        wrong("--source", "the name is empty")
     common = _metadata(metadata)
     content = {TEXT.name: text_column, IMAGE.name: image_column} | _more_columns(column or [])
     columns = Columns(
@@ -110,13 +109,15 @@ def _add(
     with Database.of(settings).open(needs=ADD) as connection:
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)
-        add_rows(
-            connection,
-            (row for file in files for row in rows_of(file, source, columns, common, report)),
-            report,
+        rows = (
+            row
+            for file in files
+            for row in rows_of(file, source, columns, common, report, max_bytes=settings.max_bytes)
         )
+        add_rows(connection, rows, report)
         allowed = register_roots(connection, dict.fromkeys(report.roots))
-        warn_of_demo_model(connection, note)
+        if report.added or report.changed:
+            warn_of_demo_model(connection, note)
     _note_closed_buckets(elsewhere, settings)
     return report, allowed
 
@@ -149,10 +150,11 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
 def _metadata(given: str) -> dict[str, Any]:
     try:
         common = json.loads(given)
-    except ValueError as exc:
-        raise ConfigurationError(f"--metadata is no JSON: {exc}") from exc
+        json.dumps(common, allow_nan=False)
+    except (ValueError, RecursionError) as exc:
+        wrong("--metadata", f"this is no JSON: {exc}")
     if not isinstance(common, dict):
-        raise ConfigurationError('--metadata is a JSON object, such as {"set": "holidays"}')
+        wrong("--metadata", 'a JSON object is expected, such as {"set": "holidays"}')
     return common
 
 
@@ -164,8 +166,11 @@ def _more_columns(pairs: list[str]) -> dict[str, str | None]:
     for pair in pairs:
         name, equals, column = pair.partition("=")
         if not (name and equals and column):
-            raise ConfigurationError(f"--column takes MODALITY=COLUMN, not {pair!r}")
-        found[modalities.get(name).name] = column
+            wrong("--column", f"MODALITY=COLUMN is expected, not {pair!r}")
+        if modalities.find(name) is None:
+            known = ", ".join(modality.name for modality in modalities.registered())
+            wrong("--column", f"{name!r} cannot be decoded here, only {known}")
+        found[name] = column
     return found
 
 

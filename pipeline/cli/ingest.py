@@ -18,6 +18,7 @@ from pipeline.cli.output import (
     print_table,
     progress_bar,
     show_indexing,
+    wrong,
 )
 from pipeline.cli.signals import STOPPING, StoppedEarly, StopSignals
 
@@ -37,8 +38,9 @@ EXCLUSIVE_LOCK = 0x70697067
 
 
 def ingest(
-    watch: Annotated[
-        bool, typer.Option("--watch/--once", help="Wait for more rows, or end when none is due.")
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for more rows.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when none is due, as without --watch.")
     ] = False,
     space: Annotated[
         str | None, typer.Option(help="Fill this space instead of the active one.")
@@ -56,6 +58,8 @@ def ingest(
 
     Example: pipeline ingest --once --limit 1000
     """
+    if once and watch:
+        wrong("--once", "it cannot be with --watch")
     stop = StopSignals(saying=STOPPING)
     try:
         report = _run(stop, once=not watch, space=space, limit=limit, exclusive=exclusive)

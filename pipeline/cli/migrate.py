@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note
+from pipeline.cli.output import note, wrong
 
 if TYPE_CHECKING:
     from pipeline.postgres.database import Database
@@ -36,6 +36,8 @@ def migrate(
     from pipeline.postgres.database import Database
     from pipeline.settings import Settings
 
+    if problem := migrations.unknown(revision):
+        wrong("REVISION", problem)
     settings = Settings.load(model=model)
     database = Database.of(settings)
     url, schema = database.url, database.schema

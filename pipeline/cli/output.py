@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline.errors import ConfigurationError
+import typer
+
+from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pipeline.spaces import IndexProgress
 
 EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("text", "json")
 
 logger = logging.getLogger("pipeline")
 
@@ -27,18 +31,53 @@ def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoR
     sys.exit(code)
 
 
+def exit_code(exc: Exception) -> int:
+    """75 where the database is merely out of reach, so that a scheduler tries again; else 1."""
+    psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
+    if psycopg is None or not isinstance(exc, (psycopg.Error, DatabaseError)):
+        return 1
+    from pipeline.postgres.reconnect import is_temporary
+
+    return EX_TEMPFAIL if is_temporary(exc) else 1
+
+
 def refusal(exc: Exception) -> str | None:
     """Why the database or the system refused, in its words; None for any other error, a bug."""
     if isinstance(exc, OSError):
         return f"{exc.filename or 'the system refuses'}: {exc.strerror or exc}"
-    psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
+    psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(exc, psycopg.Error):
         return None
     from pipeline.postgres.connections import explain
 
     roles = isinstance(exc, psycopg.errors.InsufficientPrivilege)
     more = "; docs/security.md says which role may, and its owner can give the right" * roles
-    return f"the database refuses: {explain(exc)}{more}"
+    return older_schema(exc) or f"the database refuses: {explain(exc)}{more}"
+
+
+def older_schema(exc: Exception) -> str | None:
+    """A sentence where the database lacks something by name; None: it does not."""
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is None:
+        return None
+    from pipeline.postgres.connections import explain
+
+    errors = psycopg.errors
+    lacking = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
+    cause: BaseException | None = exc
+    while cause is not None:
+        if isinstance(cause, lacking):
+            return (
+                f"the database refuses: {explain(cause)}; if its schema is of an older release, "
+                "run `pipeline migrate`"
+            )
+        cause = cause.__cause__
+    return None
+
+
+def wrong(option: str, problem: str) -> NoReturn:
+    """End with wrong usage, exit code 2, naming the option or argument."""
+    raise typer.BadParameter(problem, param_hint=option)
 
 
 def note(message: str) -> None:
@@ -133,16 +172,11 @@ def show_indexing(bar: "Progress", task: "TaskID", progress: "IndexProgress") ->
 
 
 def setup_logging(log_format: str, level: str) -> None:
-    """Logs are configured here and nowhere else.
-
-    Raises:
-        ConfigurationError: an unknown format or level.
-    """
-    known = {"debug", "info", "warning", "error"}
-    if level.lower() not in known or log_format not in {"text", "json"}:
-        raise ConfigurationError(
-            f"--log-level is one of {', '.join(sorted(known))} and --log-format is text or json"
-        )
+    """Logs are configured here and nowhere else; an unknown format or level is wrong usage."""
+    if level.lower() not in LEVELS:
+        wrong("--log-level", f"{level!r} is not one of {', '.join(LEVELS)}")
+    if log_format not in FORMATS:
+        wrong("--log-format", f"{log_format!r} is not one of {', '.join(FORMATS)}")
     handler = logging.StreamHandler()
     handler.setFormatter(
         _JsonFormatter()

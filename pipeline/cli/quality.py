@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, progress_bar
+from pipeline.cli.output import note, print_json, print_table, progress_bar, wrong
 from pipeline.cli.summaries import WholeSummaries
-from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
@@ -96,6 +95,8 @@ def eval_retrieval(
     from pipeline.spaces import find_space
 
     names: Sequence[str | None] = space or [None]
+    if len(set(names)) < len(names):
+        wrong("--space", "name two different spaces to compare")
     with Database.of(Settings.load()).open(needs=MEASURE) as connection:
         reports = []
         for name in names:
@@ -263,8 +264,6 @@ def _print_retrieval(reports: "Sequence[RetrievalReport]") -> None:
         for name, cell in cells.items():
             columns.setdefault(name, []).append(cell)
     names = tuple(report.space for report in reports)
-    if len(set(names)) < len(names):
-        raise ConfigurationError("name two different spaces to compare")
     print_table(
         f"pairs by {reports[0].pairs_by}",
         ("", *names),

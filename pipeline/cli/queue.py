@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, shortened
+from pipeline.cli.output import note, print_json, print_table, shortened, wrong
 
 
 def status(
@@ -108,7 +108,7 @@ def retry(
 
     Example: pipeline retry --code timeout
     """
-    from pipeline.errors import ROW_ERROR_CODES, ConfigurationError
+    from pipeline.errors import ROW_ERROR_CODES
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import EMBED
     from pipeline.queue import failures
@@ -116,9 +116,7 @@ def retry(
     from pipeline.spaces import find_space
 
     if code is not None and code not in ROW_ERROR_CODES:
-        raise ConfigurationError(
-            f"there is no error code {code!r}; there are: {', '.join(sorted(ROW_ERROR_CODES))}"
-        )
+        wrong("--code", f"there is no {code!r}; there are: {', '.join(sorted(ROW_ERROR_CODES))}")
     with Database.of(Settings.load()).open(needs=EMBED) as connection:
         found = find_space(connection, space)
         count = failures.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, shortened
+from pipeline.cli.output import note, print_json, print_table, shortened, wrong
 from pipeline.search.results import Ranking
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def search(
     Example: pipeline search "a red bicycle" --modality image -k 5
     """
     if sum(given is not None for given in (query, file, item)) != 1:
-        raise typer.BadParameter("give a text, or --image FILE, or --item ID", param_hint="QUERY")
+        wrong("QUERY", "give a text, or --image FILE, or --item ID")
     from pipeline import modalities
     from pipeline.unified_index import UnifiedIndex
 
     if modality is not None and modality not in modalities.known_names():
         known = ", ".join(modalities.known_names())
-        raise typer.BadParameter(f"{modality!r} is not one of {known}", param_hint="--modality")
+        wrong("--modality", f"{modality!r} is not one of {known}")
 
     chosen: str | Path | int | None = query if query is not None else file or item
     assert chosen is not None

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note
+from pipeline.cli.output import note, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
 from pipeline.cli.space_show import list_spaces, show_space
 from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Settings
+from pipeline.settings import Precision, Settings, VectorType
 
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
@@ -45,11 +45,11 @@ def create(
         typer.Option(help="ARCH/TAG, hf-hub:..., a local folder, or demo.", show_default=False),
     ] = None,
     precision: Annotated[
-        str | None,
-        typer.Option(help="auto, float32, bfloat16, float16, int8.", show_default=False),
+        Precision | None,
+        typer.Option(help="Of the weights; auto measures the CPU.", show_default=False),
     ] = None,
     vector_type: Annotated[
-        str | None, typer.Option(help="halfvec or vector.", show_default=False)
+        VectorType | None, typer.Option(help="Of the column.", show_default=False)
     ] = None,
     hnsw: Annotated[
         str | None,
@@ -193,6 +193,6 @@ def _hnsw(text: str | None) -> dict[str, Any]:
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in known or not value.isdigit():
-            raise ConfigurationError(f"--hnsw takes m=16,ef_construction=64, not {text!r}")
+            wrong("--hnsw", f"m=16,ef_construction=64 is expected, not {text!r}")
         values[known[name]] = int(value)
     return values

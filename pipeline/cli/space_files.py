@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import print_json
-from pipeline.errors import ConfigurationError
+from pipeline.cli.output import print_json, wrong
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,16 +52,19 @@ def import_(
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import ADD
 
-    database = Database.of(Settings.load())
+    if (file is None) == (table is None):
+        wrong("FILE", "give a .parquet or .npy file, or --table NAME")
+    if file is not None:
+        _check_file(file, ids)
     renamed = _columns(column or [])
+    database = Database.of(Settings.load())
     with database.open(needs=ADD) as connection, contextlib.ExitStack() as stack:
         space = spaces.get_space(connection, name)
-        if table is not None and file is None:
+        if table is not None:
             rows = _rows_of_table(stack, database, from_url, table, renamed)
-        elif file is not None and table is None:
-            rows = _rows_of_file(stack, database, space, file, ids, source, renamed)
         else:
-            raise ConfigurationError("give a .parquet or .npy file, or --table NAME")
+            assert file is not None
+            rows = _rows_of_file(stack, database, space, file, ids, source, renamed)
         report = transfer.import_items(connection, space, source, rows)
     if as_json:
         print_json(
@@ -87,7 +89,7 @@ def export(
     from pipeline.postgres.database import Database
 
     if file.suffix.lower() != ".parquet":
-        raise ConfigurationError(f"{file}: the file's name must end with .parquet")
+        wrong("FILE", f"{file}: the file's name must end with .parquet")
     with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         count = transfer.export_parquet(connection, space, file, vectors=vectors)
@@ -124,12 +126,17 @@ def _rows_of_file(
     if suffix == ".parquet":
         transfer.check_claim(space, transfer.parquet_claim(file))
         return transfer.from_parquet(file, renamed)
-    if suffix != ".npy":
-        raise ConfigurationError(f"{file}: .parquet and .npy can be imported")
-    if ids is None:
-        raise ConfigurationError("a .npy file has no keys: give them with --ids keys.txt")
+    assert ids is not None
     other = stack.enter_context(database.open("pipeline import"))
     return transfer.from_npy(file, ids, other, source)
+
+
+def _check_file(file: Path, ids: Path | None) -> None:
+    suffix = file.suffix.lower()
+    if suffix not in {".parquet", ".npy"}:
+        wrong("FILE", f"{file}: .parquet and .npy can be imported")
+    if suffix == ".npy" and ids is None:
+        wrong("--ids", "a .npy file has no keys: give them with --ids keys.txt")
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:
@@ -137,6 +144,6 @@ def _columns(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         field, equals, column = pair.partition("=")
         if not (field and equals and column):
-            raise ConfigurationError(f"--column takes FIELD=COLUMN, not {pair!r}")
+            wrong("--column", f"FIELD=COLUMN is expected, not {pair!r}")
         renamed[field] = column
     return renamed

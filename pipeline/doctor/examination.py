@@ -23,6 +23,7 @@ from pipeline.doctor.unsupported import unsupported
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
+from pipeline.postgres.reconnect import is_temporary
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 
@@ -42,11 +43,16 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
 
     Args:
         model: whether to load the active space's model and check what it computes here, too.
+
+    Raises:
+        DatabaseError: it is out of reach for now.
     """
     database = Database.of(settings)
     try:
         connection = database.connect("pipeline doctor")
     except DatabaseError as exc:
+        if is_temporary(exc):
+            raise
         return [Check("server", False, str(exc))]
     with connection:
         results = [installation.server(connection)]

@@ -14,11 +14,48 @@ from pipeline.errors import (
     RowError,
     TransientRowError,
 )
+from pipeline.modalities import Encoder
 from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
 Result = npt.NDArray[np.float32] | RowError
+
+# The tables' CHECK allows 1 %, halfvec's rounding included.
+LENGTH_TOLERANCE = 0.005
+
+
+def most_inputs(encoder: Encoder) -> int:
+    """How many inputs the encoder takes in one call.
+
+    Raises:
+        ModelError: none, so that no input would ever be embedded.
+    """
+    most = encoder.most_inputs
+    if most < 1:
+        raise ModelError(f"an encoder's most_inputs is at least 1; that of this model is {most}")
+    return most
+
+
+def check_count(vectors: Vectors, inputs: int) -> None:
+    """Refuse vectors that are not one row per input, since none can be told from the next one's.
+
+    Raises:
+        ModelError: naming the shape.
+    """
+    shape = np.shape(vectors)
+    if len(shape) != 2 or shape[0] != inputs:
+        raise ModelError(
+            f"the model returned {shape} for {inputs} inputs; nothing of it is used, since no "
+            "vector can be told from its neighbour's"
+        )
+
+
+def lengths(vectors: Vectors) -> npt.NDArray[np.float64]:
+    """Each row's length (L2), shape (n,); NaN where the model gave the row no direction."""
+    with np.errstate(over="ignore"):
+        found = np.linalg.norm(np.asarray(vectors, dtype=np.float64), axis=1)
+    return np.where(np.isfinite(found) & (found > 0), found, np.nan)
 
 
 def embed_isolating(
@@ -52,20 +89,20 @@ def embed_isolating(
             text = f"the model cannot embed this row: {type(exc).__name__}: {exc}"
             return [TransientRowError("embed_failed", text)]
     else:
-        if vectors.ndim != 2 or len(vectors) != len(inputs):
-            raise ModelError(
-                f"the model returned {vectors.shape} for {len(inputs)} inputs; nothing of it is "
-                "written, since no vector can be told from its neighbour's"
-            )
-        # The tables' CHECK allows 1 %, halfvec's rounding included; NaN fails the comparison too.
-        is_unit = np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < 0.005
+        check_count(vectors, len(inputs))
         return [
-            vector
-            if good
-            else PermanentRowError(
-                "bad_vector", "the model gave no direction for this row (zero or NaN output)"
-            )
-            for vector, good in zip(vectors, is_unit, strict=True)
+            _checked(vector, length)
+            for vector, length in zip(vectors, lengths(vectors), strict=True)
         ]
     middle = len(inputs) // 2
     return embed_isolating(embed, inputs[:middle]) + embed_isolating(embed, inputs[middle:])
+
+
+def _checked(vector: npt.NDArray[np.float32], length: float) -> Result:
+    if abs(length - 1.0) < LENGTH_TOLERANCE:
+        return vector
+    if np.isnan(length):
+        wrong = "no direction for this row (zero or NaN output)"
+    else:
+        wrong = f"this row a vector of length {length:.4}, where an encoder gives unit rows"
+    return PermanentRowError("bad_vector", f"the model gave {wrong}")

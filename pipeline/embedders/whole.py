@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.embedders.isolation import LENGTH_TOLERANCE, check_count, lengths
+from pipeline.errors import ModelError
 from pipeline.modalities import Encoder, Part, Role
 from pipeline.vectors import Vectors, unit_rows
 
@@ -15,7 +17,21 @@ def embed_whole(encoder: Encoder, contents: Sequence[Sequence[Part]], role: Role
 
     Raises:
         RowError: a part cannot be prepared.
+        ModelError: the encoder returns other than one unit row per part.
     """
-    rows = encoder.embed(encoder.prepare([p.content for parts in contents for p in parts]), role)
+    parts = [part.content for parts in contents for part in parts]
+    rows = encoder.embed(encoder.prepare(parts), role)
+    check_count(rows, len(parts))
+    _check_lengths(rows)
     pieces = np.split(rows, np.cumsum([len(parts) for parts in contents])[:-1])
     return unit_rows(np.stack([piece.mean(axis=0) for piece in pieces])) if len(rows) else rows
+
+
+def _check_lengths(rows: Vectors) -> None:
+    found = lengths(rows)
+    wrong = found[np.abs(found - 1.0) >= LENGTH_TOLERANCE]  # NaN is a row's own fault
+    if len(wrong):
+        raise ModelError(
+            f"an encoder of the model gives vectors of length {wrong[0]:.4}, where it should give "
+            "unit rows; let it end with pipeline.vectors.unit_rows()"
+        )

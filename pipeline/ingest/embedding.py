@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from pipeline.embedders.isolation import embed_isolating
+from pipeline.embedders.isolation import embed_isolating, most_inputs
 from pipeline.ingest.in_flight import WaitingInput
 from pipeline.ingest.parts import Outcome, PreparedPart, Result
 from pipeline.ingest.pipes import Pipes
@@ -76,7 +76,8 @@ class Embedding:
         results: list[Result] = []
         with self._timed("embed"):
             while len(results) < len(inputs):
-                some = inputs[len(results) : len(results) + encoder.most_inputs]
+                most = most_inputs(encoder)  # each time: less fits after a lack of memory
+                some = inputs[len(results) : len(results) + most]
                 results += embed_isolating(encoder.embed, some)
         self._input.drop(parts)
         self._pipes.to_write.put(Outcome(embedded=list(zip(parts, results, strict=True))))

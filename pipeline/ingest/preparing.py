@@ -9,7 +9,7 @@ from pipeline.errors import PermanentRowError, RowError
 from pipeline.ingest.known_vectors import LookUp
 from pipeline.ingest.parts import Failure, PreparedPart
 from pipeline.jobs import ClaimedJob
-from pipeline.modalities import Reader
+from pipeline.modalities import Reader, at_least_one
 from pipeline.references import pointer
 
 
@@ -126,7 +126,7 @@ class Preparer:
         notes: Mapping[str, Any] | None = None,
     ) -> list[PreparedPart]:
         """The parts of decoded content, each with its content as input. Raises RowError."""
-        parts = reader.parts(reader.decode(data))
+        parts = at_least_one(reader.parts(reader.decode(data)))
         prepared = []
         for number, part in enumerate(parts):
             if part.sha256 is None:

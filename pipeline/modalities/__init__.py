@@ -18,6 +18,7 @@ from pipeline.modalities.base import (
     Reader,
     ReadOptions,
     Role,
+    at_least_one,
 )
 from pipeline.modalities.image import IMAGE
 from pipeline.modalities.names import ModalityType, allow
@@ -37,6 +38,7 @@ __all__ = [
     "Reader",
     "Role",
     "accepting",
+    "at_least_one",
     "check_name",
     "find",
     "get",

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
+from pipeline.errors import PermanentRowError
+
 # For types alone: a decoder process imports this module, and so does a run with nothing to do.
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,12 +71,23 @@ class Part:
     sha256: bytes | None = None
 
 
+def at_least_one(parts: list[Part]) -> list[Part]:
+    """The same parts. What has none is never embedded, so nobody would ever say that it is done.
+
+    Raises:
+        PermanentRowError: ``empty_file``: there is none.
+    """
+    if not parts:
+        raise PermanentRowError("empty_file", "there is nothing in it that could be embedded")
+    return parts
+
+
 class Encoder(Protocol):
     """One modality of one model.
 
     Attributes:
         batch_size: so many inputs are worth a call.
-        most_inputs: more than this many are better handed over in several calls.
+        most_inputs: more than this many are better handed over in several calls; at least 1.
     """
 
     @property

@@ -124,6 +124,14 @@ def _run(url: str, direction: str, revision: str, *, schema: str, roles: bool = 
     return migrated
 
 
+def unknown(revision: str) -> str | None:
+    """A sentence about a revision that there is not; None: there is."""
+    script = ScriptDirectory.from_config(_config())
+    if revision in {"base", "head", *(known.revision for known in script.walk_revisions())}:
+        return None
+    return f"there is no revision {revision!r}; {_known()}"
+
+
 def _known() -> str:
     """For messages; an older installation than the database's schema needs an upgrade itself."""
     script = ScriptDirectory.from_config(_config())

@@ -213,11 +213,13 @@ class ReconnectingConnection:
             connection.close()
 
 
-def is_temporary(exc: DatabaseError) -> bool:
+def is_temporary(exc: Exception) -> bool:
     """Whether the database was merely out of reach, so that trying again later may help."""
     cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, psycopg.OperationalError):
         if is_away(cause):
             return True
         cause = cause.__cause__
-    return cause is not None and not any(words in str(cause) for words in _FINAL)
+    if cause is None or (cause.sqlstate or "").startswith("54"):  # too large or deep: for good
+        return False
+    return not any(words in str(cause) for words in _FINAL)

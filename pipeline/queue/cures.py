@@ -6,7 +6,8 @@ CURES = {
         "put the file where one of these reaches it, or install what the message names"
     ),
     "forbidden_path": (
-        "add its folder to `PIPELINE_MEDIA_ROOTS`, or use `pipeline add`, which registers it"
+        "write the path without `..`; add its folder to `PIPELINE_MEDIA_ROOTS`, or use "
+        "`pipeline add`, which does both"
     ),
     "forbidden_address": "if that network is meant, list it in `PIPELINE_HTTP_ALLOW_PRIVATE`",
     "forbidden_bucket": "add it to `PIPELINE_BUCKETS`",

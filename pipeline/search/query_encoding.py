@@ -7,7 +7,15 @@ from pipeline.embedders import Embedder
 from pipeline.embedders.isolation import Result, embed_isolating
 from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError, PermanentRowError, RowError
-from pipeline.modalities import TEXT, Decoded, Encoder, Modality, Part, ReadOptions
+from pipeline.modalities import (
+    TEXT,
+    Decoded,
+    Encoder,
+    Modality,
+    Part,
+    ReadOptions,
+    at_least_one,
+)
 from pipeline.vectors import Vectors
 
 Key = TypeVar("Key")
@@ -23,8 +31,8 @@ def embed_query(embedder: Embedder, modality: Modality, decoded: Decoded) -> Vec
         ModelError: the model has no encoder for the modality, or gives the query no direction.
         RowError: the query cannot be cut or prepared.
     """
-    encoder = _encoder(embedder, modality)
-    parts = modality.parts(decoded, encoder, _OPTIONS)
+    encoder = encoder_for(embedder, modality)
+    parts = at_least_one(modality.parts(decoded, encoder, _OPTIONS))
     (result,) = embed_isolating(lambda some: embed_whole(encoder, some, "query"), [parts])
     if isinstance(result, RowError):
         raise result
@@ -39,7 +47,7 @@ def embed_query_texts(
     Raises:
         ModelError: the model has no encoder for texts, or is broken.
     """
-    encoder = _encoder(embedder, TEXT)
+    encoder = encoder_for(embedder, TEXT)
     contents: dict[Key, Sequence[Part]] = {}
     errors: dict[Key, RowError] = {}
     for key, text in texts.items():
@@ -62,10 +70,15 @@ def embed_query_texts(
 def text_parts(text: str, encoder: Encoder) -> list[Part]:
     """A text, cleaned, in windows that each fit into the encoder's context. Raises RowError."""
     data = text.encode("utf-8", "surrogatepass")
-    return TEXT.parts(TEXT.decode(data, _OPTIONS), encoder, _OPTIONS)
+    return at_least_one(TEXT.parts(TEXT.decode(data, _OPTIONS), encoder, _OPTIONS))
 
 
-def _encoder(embedder: Embedder, modality: Modality) -> Encoder:
+def encoder_for(embedder: Embedder, modality: Modality) -> Encoder:
+    """The model's encoder for queries of a modality.
+
+    Raises:
+        ModelError: it has none.
+    """
     if modality.name not in embedder.encoders:
         raise ModelError(
             f"the model {embedder.description.model} has no encoder for {modality.name} queries; "

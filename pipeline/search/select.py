@@ -8,6 +8,7 @@ No torch here: a web process passes vectors (or the number of an item) and gets 
     )
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,20 @@ Vector = Sequence[float] | npt.NDArray[np.floating[Any]] | ColumnElement[Any]
 def check_modality(modality: Modality | None) -> str | None:
     """The modality's name, or an error that lists the known ones."""
     return None if modality is None else modalities.check_name(str(modality))
+
+
+def check_number(name: str, value: object) -> int:
+    """A whole number of any integer type, NumPy's too.
+
+    Raises:
+        ConfigurationError: it is none; a boolean is none.
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # which is what is asked
+    except TypeError:
+        raise ConfigurationError(f"{name} is a whole number, not {value!r}") from None
 
 
 def distance_to(vector: Vector) -> ColumnElement[float]:
@@ -71,7 +86,7 @@ def similar_to(
 
     ``modality`` may be another one: the texts of an image, the images of a text.
     """
-    item_id = item if isinstance(item, int) else item.id
+    item_id = item.id if isinstance(item, MultimodalItem) else check_number("an item", item)
     query_item = aliased(MultimodalItem)
     key = select(query_item.embedding).where(query_item.id == item_id).limit(1).scalar_subquery()
     own_source = (

@@ -1,16 +1,17 @@
 """What ``pipeline add`` takes: files, folders, lines, tables and references become rows."""
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import modalities
 from pipeline.modalities import TEXT
-from pipeline.references import REMOTE, redact, scheme_of, suffix_of
-from pipeline.sources.records import TABLE_SUFFIXES, Columns
-from pipeline.sources.source_items import SOURCE, AddReport, NewSource
-from pipeline.sources.table_rows import table_rows, unusable
+from pipeline.references import REMOTE, expanded, local_path, redact, scheme_of, suffix_of
+from pipeline.sources.records import MAX_BYTES, TABLE_SUFFIXES, Columns
+from pipeline.sources.source_items import SOURCE, AddReport, NewSource, unusable
+from pipeline.sources.table_rows import table_rows
 
 # A file of texts, one a line.
 LINES = ".txt"
@@ -35,8 +36,10 @@ def reference_rows(
 def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
     """Files, from files, folders and globs; what is missing goes into the report."""
     for argument in arguments:
-        path = Path(argument).expanduser()
-        if path.is_dir():
+        path = expanded(argument)
+        if not argument:
+            report.errors.append("an empty path names no file or folder")
+        elif path.is_dir():
             report.roots.append(path)
             for file in sorted(path.rglob("*")):
                 suffix = file.suffix.lower()
@@ -53,7 +56,7 @@ def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
         ):
             yield from (Path(name) for name in found if Path(name).is_file())
         else:
-            report.errors.append(f"{argument}: there is no such file or folder")
+            report.errors.append(f"{printable(argument)}: there is no such file or folder")
 
 
 def rows_of(
@@ -62,14 +65,20 @@ def rows_of(
     columns: Columns,
     metadata: Mapping[str, Any],
     report: AddReport,
+    *,
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[NewSource]:
     """The rows that one file gives; a file that cannot be read goes into the report.
 
     Args:
         source: None: the default one, in which a table's own keys hold within the table only.
+        max_bytes: that a field of a table may have.
     """
     suffix = file.suffix.lower()
-    path = file.absolute()
+    path = local_path(file)
+    if unusable(str(path)):
+        report.errors.append(f"{printable(str(path))}: the name is not UTF-8; rename it")
+        return
     try:
         if (modality := modalities.of_suffix(suffix)) is not None:
             report.roots.append(path.parent)
@@ -77,7 +86,7 @@ def rows_of(
         elif suffix == LINES:
             yield from _lines(path, source or SOURCE, metadata, report)
         elif suffix in TABLE_SUFFIXES:
-            yield from table_rows(path, source, columns, metadata, report)
+            yield from table_rows(path, source, columns, metadata, report, max_bytes)
         else:
             report.errors.append(
                 f"{file}: no known kind of file; give images, .txt, .jsonl, .csv or .parquet"
@@ -100,3 +109,8 @@ def _lines(
                 report.errors.append(f"{path}:{number}: {problem}")
                 continue
             yield NewSource(source, f"{path}:{number}", TEXT.name, text, metadata)
+
+
+def printable(name: str) -> str:
+    """A file's name for a message: bytes that are no UTF-8 as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

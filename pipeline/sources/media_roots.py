@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.postgres.connections import Connection
+from pipeline.sources.source_items import unusable
 
 
 def register_roots(connection: Connection, folders: Iterable[Path]) -> list[Path]:
@@ -11,6 +12,8 @@ def register_roots(connection: Connection, folders: Iterable[Path]) -> list[Path
     new = []
     for folder in folders:
         resolved = folder.resolve()
+        if unusable(str(resolved)):  # no reference can name what is in it
+            continue
         covered = connection.execute(
             "SELECT 1 FROM media_roots WHERE %s = path OR starts_with(%s, rtrim(path, '/') || '/')",
             (str(resolved), str(resolved)),

@@ -3,6 +3,7 @@ nothing."""
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -14,8 +15,16 @@ import psycopg
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import TEXT
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.references import redact
 
 BATCH = 2_000
+# What the database refuses for a value in a row; anything else it would refuse of every row.
+_OF_A_ROW = (
+    psycopg.DataError,
+    psycopg.errors.ProgramLimitExceeded,
+    psycopg.errors.StatementTooComplex,
+)
+_NUL_IN_JSON = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 # Where rows come from unless somebody says otherwise. The keys of its rows begin with the path of
 # their file, so that two tables may count from 1 both.
 SOURCE = "files"
@@ -23,13 +32,22 @@ SOURCE = "files"
 
 @dataclass(frozen=True, slots=True)
 class NewSource:
-    """A row for ``source_items``."""
+    """A row for ``source_items``.
+
+    Attributes:
+        origin: where it was read, such as ``file:line``, for messages; empty: its key says it.
+    """
 
     source: str
     source_key: str
     modality: str
     content_ref: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+    def name(self) -> str:
+        """For messages."""
+        return self.origin or redact(self.source_key)
 
 
 @dataclass
@@ -80,53 +98,100 @@ SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FR
 def add(connection: Connection, rows: Iterable[NewSource], report: AddReport) -> AddReport:
     """Add rows, in batches; idempotent by (source, source_key): equal rows are not touched.
 
-    Raises:
-        ConfigurationError: the database's encoding lacks a character of a row; none of its batch
-            was added.
+    A row that the database cannot hold goes into the report, and costs no other row.
     """
     remaining = iter(rows)
     while batch := list(islice(remaining, BATCH)):
-        distinct = list({(row.source, row.source_key): row for row in batch}.values())
-        try:
-            added, changed = fetch_one(connection.execute(_UPSERT, _columns(distinct)))
-        except psycopg.errors.UntranslatableCharacter as exc:
-            raise ConfigurationError(_why_not_held(connection, distinct)) from exc
+        usable: list[tuple[NewSource, str]] = []
+        for row in batch:
+            try:
+                usable.append((row, _stored_metadata(row)))
+            except ValueError as exc:
+                report.errors.append(f"{row.name()}: {exc}")
+        distinct = {(row.source, row.source_key): (row, m) for row, m in usable}
+        refused, added, changed = _write(connection, list(distinct.values()), report)
         report.added += added
         report.changed += changed
-        report.unchanged += len(batch) - added - changed
+        report.unchanged += len(usable) - refused - added - changed
     return report
 
 
-def _columns(rows: Sequence[NewSource]) -> tuple[list[str], ...]:
-    return (
-        [row.source for row in rows],
-        [row.source_key for row in rows],
-        [row.modality for row in rows],
-        [row.content_ref for row in rows],
-        [json.dumps(row.metadata, default=str) for row in rows],
-    )
+def _write(
+    connection: Connection, rows: Sequence[tuple[NewSource, str]], report: AddReport
+) -> tuple[int, int, int]:
+    """Write these rows; how many were refused, added and changed.
 
-
-def _why_not_held(connection: Connection, rows: Sequence[NewSource]) -> str:
-    """Which of the rows has a character that the database's encoding lacks, and what to do."""
-    encoding = connection.info.parameter_status("server_encoding")
-    where = "a row"
-    for row in rows:
-        try:
-            connection.execute(
-                "SELECT unnest(%s::text[]), %s::jsonb",
-                (
-                    [row.source, row.source_key, row.content_ref],
-                    json.dumps(row.metadata, default=str),
-                ),
+    A statement that the database refuses for what is in it is halved, down to the row to blame.
+    """
+    try:
+        with connection.transaction():
+            added, changed = fetch_one(
+                connection.execute(
+                    _UPSERT,
+                    (
+                        [row.source for row, _ in rows],
+                        [row.source_key for row, _ in rows],
+                        [row.modality for row, _ in rows],
+                        [row.content_ref for row, _ in rows],
+                        [metadata for _, metadata in rows],
+                    ),
+                )
             )
-        except psycopg.Error:
-            where = f"the row {row.source_key!r} of {row.source!r}"
-            break
-    return (
-        f"{where} has a character that the database's encoding, {encoding}, lacks; leave it out, "
-        "or use a database with ENCODING 'UTF8'"
-    )
+    except _OF_A_ROW as exc:
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            halves = (_write(connection, some, report) for some in (rows[:middle], rows[middle:]))
+            refused, added, changed = map(sum, zip(*halves, strict=True))
+            return refused, added, changed
+        report.errors.append(f"{rows[0][0].name()}: {_refusal(connection, rows[0][0], exc)}")
+        return 1, 0, 0
+    return 0, added, changed
+
+
+def _refusal(connection: Connection, row: NewSource, exc: psycopg.Error) -> str:
+    if isinstance(exc, psycopg.errors.ProgramLimitExceeded) and "index" in str(exc):
+        length = len(row.source_key.encode())
+        return f"a key of {length} bytes does not fit into its index; at most 2,600 always do"
+    if isinstance(exc, psycopg.errors.UntranslatableCharacter):
+        encoding = connection.info.parameter_status("server_encoding")
+        return (
+            f"it has a character that the database's encoding, {encoding}, lacks; leave it out, or "
+            "use a database with ENCODING 'UTF8'"
+        )
+    return exc.diag.message_primary or str(exc)
+
+
+def _stored_metadata(row: NewSource) -> str:
+    """The metadata as JSON for PostgreSQL.
+
+    Raises:
+        ValueError: it, the key or the content is nothing that PostgreSQL can hold.
+    """
+    try:
+        metadata = json.dumps(row.metadata, default=str, allow_nan=False, ensure_ascii=False)
+    except ValueError as exc:
+        raise ValueError(
+            "a value is NaN or infinite, which JSON does not have; leave it out"
+        ) from exc
+    except (TypeError, RecursionError) as exc:
+        raise ValueError(f"the metadata cannot be written as JSON: {exc}") from exc
+    if _NUL_IN_JSON.search(metadata):
+        raise ValueError("a value has a NUL byte; remove it")
+    for text in (row.source, row.source_key, row.content_ref, metadata):
+        if problem := unusable(text):
+            raise ValueError(problem)
+    return metadata
+
+
+def unusable(text: str) -> str | None:
+    """Why PostgreSQL could not hold this text."""
+    if "\x00" in text:
+        return "the text has a NUL byte; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "the text is not UTF-8; convert the file"
+    return None
 
 
 def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) -> NewSource:

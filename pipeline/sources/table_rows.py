@@ -1,6 +1,5 @@
 """The rows that a table gives: one for each modality that a record has content of."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ def table_rows(
     columns: Columns,
     metadata: Mapping[str, Any],
     report: AddReport,
+    max_bytes: int,
 ) -> Iterator[NewSource]:
     """See ``rows_of``. Raises OSError or ValueError where the file cannot be read at all."""
-    problem = missing_columns(path, columns)
+    problem = missing_columns(path, columns, max_bytes)
     if problem:
         report.errors.append(f"{path}: {problem}")
         return
     report.roots.append(path.parent)
-    for number, record in records(path, report.errors):
+    for number, record in records(path, report.errors, max_bytes):
         key_column, content = columns.of_key(record), columns.of_content(record)
         own = record.get(key_column or "")
         key = f"{path}:{number}" if own in (None, "") else _own_key(path, source, own)
@@ -45,18 +45,8 @@ def table_rows(
                 name,
                 _reference(name, str(value), path.parent),
                 extra,
+                f"{path}:{number}",
             )
-
-
-def unusable(text: str) -> str | None:
-    """Why PostgreSQL could not hold this text."""
-    if "\x00" in text:
-        return "the text has a NUL byte; remove it"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "the text is not UTF-8; convert the file"
-    return None
 
 
 def _reference(modality: str, value: str, folder: Path) -> str:
@@ -87,6 +77,4 @@ def _problem(record: Mapping[str, Any], content: Mapping[str, str], columns: Col
         )
     if columns.key is not None and record.get(columns.key) in (None, ""):
         return f"no key in {columns.key}"
-    if "\\u0000" in json.dumps(record, default=str):
-        return "a value has a NUL byte"
-    return unusable(json.dumps(record, default=str, ensure_ascii=False))
+    return None

@@ -11,6 +11,7 @@ from typing import Self
 
 from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.isolation import most_inputs
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
@@ -65,12 +66,12 @@ def load_model(space: Space, *, device: str = "auto", batch_size: int = 0) -> Em
         weights_sha256=stored.weights_sha256,
     )
     check_model(space, embedder.description)
-    check_encoders(space, embedder)
+    _check_encoders(space, embedder)
     return embedder
 
 
-def check_encoders(space: Space, embedder: Embedder) -> None:
-    """Refuse a model that lacks an encoder for a modality of its space.
+def _check_encoders(space: Space, embedder: Embedder) -> None:
+    """Refuse a model that lacks an encoder for a modality of its space, or one that takes nothing.
 
     Raises:
         ModelError: naming the modality.
@@ -81,6 +82,7 @@ def check_encoders(space: Space, embedder: Embedder) -> None:
                 f"the model of the space {space.name!r} has no encoder for its modality {name!r}; "
                 "it was created by another release, or with a part that is not installed here"
             )
+        most_inputs(embedder.encoders[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,10 @@ def create_space(connection: Connection, new: NewSpace, note: Callable[[str], No
     embedder = embedders.family_that_claims(new.model).open_new(
         new.model, device=new.device, precision=new.precision
     )
+    for encoder in embedder.encoders.values():
+        most_inputs(encoder)
+    # Before there is a space: a model that fails here leaves nothing behind.
+    probed = probes.embed_new(tuple(embedder.encoders), embedder)
     space = _left_behind(connection, embedder) if new.name is None else None
     if space is None:
         space = create(
@@ -139,7 +145,7 @@ def create_space(connection: Connection, new: NewSpace, note: Callable[[str], No
             hnsw_m=new.hnsw_m,
             hnsw_ef_construction=new.hnsw_ef_construction,
         )
-    probes.store(connection, space, embedder)
+    probes.keep(connection, space, probed)
     return space
 
 

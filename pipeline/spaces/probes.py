@@ -19,7 +19,7 @@ from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
 from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError
-from pipeline.modalities import ReadOptions
+from pipeline.modalities import ReadOptions, at_least_one
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces.space import Space
 from pipeline.vectors import Vectors
@@ -58,15 +58,30 @@ def store(connection: Connection, space: Space, embedder: Embedder) -> int:
     """Embed the probes with the space's model and keep the vectors, in place of earlier ones.
 
     Raises:
-        ModelError: the model gives no direction for an input, so it is not fit for a space.
+        ModelError: as :func:`embed_new`.
     """
-    probes = inputs(space.modalities)
-    vectors = _embed(probes, embedder)
+    return keep(connection, space, embed_new(space.modalities, embedder))
+
+
+def embed_new(of_modalities: Sequence[str], embedder: Embedder) -> list[tuple[Probe, Vectors]]:
+    """The probes of a new space, each with its vector (dimensions,).
+
+    Raises:
+        ModelError: the model gives no direction for an input, or breaks an encoder's contract, so
+            it is not fit for a space.
+    """
+    probes = inputs(of_modalities)
+    vectors = embed(probes, embedder)
     if not np.isfinite(vectors).all():
         raise ModelError(
-            f"the model {space.model} gives vectors that are not finite; its weights are damaged, "
-            "or it needs --precision float32"
+            f"the model {embedder.description.model} gives vectors that are not finite; its "
+            "weights are damaged, or it needs --precision float32"
         )
+    return list(zip(probes, vectors, strict=True))
+
+
+def keep(connection: Connection, space: Space, probes: Sequence[tuple[Probe, Vectors]]) -> int:
+    """Store probes with their vectors, in place of earlier ones; how many."""
     with connection.transaction():
         connection.execute("DELETE FROM space_probes WHERE space_id = %s", (space.id,))
         with connection.cursor() as cursor:
@@ -78,7 +93,7 @@ def store(connection: Connection, space: Space, embedder: Embedder) -> int:
                 """,
                 [
                     (space.id, number, probe.modality, probe.content, vector.tolist())
-                    for number, (probe, vector) in enumerate(zip(probes, vectors, strict=True))
+                    for number, (probe, vector) in enumerate(probes)
                 ],
             )
         connection.execute(
@@ -102,7 +117,7 @@ def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tu
     if not rows:
         return []
     probes = [Probe(modality, bytes(content)) for modality, content, _ in rows]
-    now, then = _embed(probes, embedder), [row[2] for row in rows]
+    now, then = embed(probes, embedder), [row[2] for row in rows]
     cosines: list[tuple[float, str]] = []
     for probe, new, old in zip(probes, now, then, strict=True):
         same_size = len(new) == len(old)
@@ -197,17 +212,27 @@ def _differences(space: Space, embedder: Embedder) -> list[str]:
         return [str(exc)]
 
 
-def _embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
-    """Rows in the order of the probes; one call per modality."""
+def embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
+    """Rows in the order of the probes; one call per modality.
+
+    Raises:
+        ModelError: an encoder gives other than one unit row per part, or other dimensions than the
+            model's description says.
+    """
     rows: dict[int, Vectors] = {}
     for name in dict.fromkeys(probe.modality for probe in probes):
         modality, encoder = modalities.get(name), embedder.encoders[name]
         numbers = [n for n, probe in enumerate(probes) if probe.modality == name]
         contents = [
-            modality.parts(modality.decode(probes[n].content, _OPTIONS), encoder, _OPTIONS)
+            at_least_one(
+                modality.parts(modality.decode(probes[n].content, _OPTIONS), encoder, _OPTIONS)
+            )
             for n in numbers
         ]
-        vectors = embed_whole(encoder, contents, "item")
+        try:
+            vectors = embed_whole(encoder, contents, "item")
+        except ModelError as exc:
+            raise ModelError(f"the encoder for {name}: {exc}") from exc
         if vectors.shape[1] != embedder.description.dimensions:
             raise ModelError(
                 f"the encoder for {name} of the model {embedder.description.model} gives vectors "

@@ -15,6 +15,7 @@ AS $$
 DECLARE
     prompts @vector@.halfvec[];
     scale   float8;
+    known   text[];
 BEGIN
     IF coalesce(cardinality(labels), 0) = 0 OR array_position(labels, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'labels must hold at least one label, and no null' USING
@@ -23,6 +24,17 @@ BEGIN
     IF position('{}' IN template) = 0 THEN
         RAISE EXCEPTION 'the template % has no {} for the label', quote_literal(template) USING
             ERRCODE = 'invalid_parameter_value', HINT = 'template => ''a photo of a {}''';
+    END IF;
+    IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
+    END IF;
+    SELECT array_agg(m.modality ORDER BY m.modality) INTO known
+    FROM @schema@.space_modalities AS m JOIN @schema@.embedding_spaces AS s ON s.id = m.space_id
+    WHERE s.state = 'active';
+    IF items IS NULL AND classify_items.modality = ANY (known) IS NOT TRUE THEN
+        RAISE EXCEPTION 'there is no modality %', quote_nullable(classify_items.modality) USING
+            ERRCODE = 'invalid_parameter_value', HINT = format('There are %s.', known);
     END IF;
     SELECT (s.description ->> 'logit_scale')::float8 INTO scale
     FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';

@@ -16,10 +16,27 @@ SET hnsw.iterative_scan = relaxed_order
 SET enable_seqscan = on
 SET jit = off
 AS $$
+DECLARE
+    known text[];
 BEGIN
     IF threshold IS NULL OR threshold NOT BETWEEN 0 AND 1 THEN
         RAISE EXCEPTION 'the threshold is %, and must be between 0 and 1',
             coalesce(threshold::text, 'null') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF neighbours IS NULL OR neighbours < 1 THEN
+        RAISE EXCEPTION 'neighbours is %, and must be at least 1',
+            coalesce(neighbours::text, 'null') USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
+        RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
+    END IF;
+    SELECT array_agg(m.modality ORDER BY m.modality) INTO known
+    FROM @schema@.space_modalities AS m JOIN @schema@.embedding_spaces AS s ON s.id = m.space_id
+    WHERE s.state = 'active';
+    IF near_duplicates.modality = ANY (known) IS NOT TRUE THEN
+        RAISE EXCEPTION 'there is no modality %', quote_nullable(near_duplicates.modality) USING
+            ERRCODE = 'invalid_parameter_value', HINT = format('There are %s.', known);
     END IF;
     RETURN QUERY EXECUTE format(
         $sql$

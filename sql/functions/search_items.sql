@@ -169,6 +169,10 @@ BEGIN
                 USING ERRCODE = 'data_exception',
                 HINT = 'Only vectors of the active space''s model can be compared.';
         END IF;
+        IF @vector@.l2_norm(embedding) = 0 THEN
+            RAISE EXCEPTION 'the embedding is zero, and has no direction to compare'
+                USING ERRCODE = 'data_exception';
+        END IF;
         probe := embedding;
         of_query := query_modality;
     END IF;

@@ -42,6 +42,8 @@ class Digits(Modality):
             numbers = [np.array(line.split(), dtype=np.float32) for line in lines]
         except ValueError as exc:
             raise PermanentRowError("corrupt", f"these are no digits: {exc}") from exc
+        if not numbers:
+            raise PermanentRowError("empty_file", "a file of digits has a line of them")
         return Decoded(numbers, {"lines": len(numbers)})
 
     def parts(self, decoded: Decoded, encoder: Encoder, options: ReadOptions) -> list[Part]:

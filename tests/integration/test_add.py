@@ -162,7 +162,6 @@ def test_a_bad_row_is_named_and_the_others_are_added(
     [
         ("empty.parquet", b""),
         ("garbage.parquet", b"PAR1 no table PAR1"),
-        ("long.csv", b"text,n\n" + b"x" * 200_000 + b",1\n"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_the_others_are_added(

@@ -15,6 +15,7 @@ from pipeline.postgres.database import Database
 from pipeline.search.serve import QueryServer
 from pipeline.settings import Settings
 from pipeline.spaces import Space, opening, probes
+from pipeline.spaces.space import list_spaces
 from pipeline.unified_index import UnifiedIndex
 from tests.helpers.fakes import FAKE_FAMILY, FakeEmbedder, add_texts
 from tests.helpers.spaces import described
@@ -199,3 +200,23 @@ def test_the_family_is_told_which_weights_they_must_be(
     )
     run_worker(settings)
     assert [given["weights_sha256"] for given in told] == [probed.description["weights_sha256"]]
+
+
+class Dark(FakeEmbedder):
+    """A model that gives no direction to anything."""
+
+    def embed(self, contents: list[bytes]) -> object:  # type: ignore[override]
+        return super().embed(contents) * float("nan")
+
+
+def test_a_model_that_fails_at_its_probes_leaves_no_space_behind(
+    connection: Connection, space: Space, model: Callable[[type[FakeEmbedder]], None]
+) -> None:
+    new = opening.NewSpace("fake:12", "second")
+    model(Dark)
+    with pytest.raises(ModelError, match="not finite"):
+        opening.create_space(connection, new, print)
+    assert [s.name for s in list_spaces(connection)] == ["fake"]
+    model(FakeEmbedder)
+    second = opening.create_space(connection, new, print)
+    assert probes.count(connection, second) == 9

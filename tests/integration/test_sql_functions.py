@@ -156,6 +156,41 @@ def test_hybrid_search_joins_the_ranks_of_words_and_vectors(
     assert only_words == [("model XJ-900 manual",)]
 
 
+def test_words_are_looked_for_in_the_modalities_and_the_metadata_that_are_asked_for(
+    connection: Connection, space: Space, axes: Vectors
+) -> None:
+    """The nearest eight by vectors are others, so what is found here is found by its words."""
+    connection.execute(
+        """
+        INSERT INTO source_items (source, source_key, modality, content_ref, metadata)
+        SELECT 'test', n::text, m, 'x', jsonb_build_object('n', n % 2, 'title', 'XJ-900')
+        FROM generate_series(1, 6) AS n, LATERAL (
+            VALUES (CASE WHEN n <= 3 THEN 'text' ELSE 'image' END)) AS v (m)
+        ORDER BY n
+        """
+    )
+    connection.execute(
+        "UPDATE multimodal_items AS i SET source_id = s.id, metadata = s.metadata "
+        "FROM source_items AS s WHERE i.modality = s.modality AND i.source_id = "
+        "s.id + CASE WHEN s.modality = 'text' THEN 0 ELSE %s - 4 END",
+        (FIRST_IMAGE,),
+    )
+    cache(connection, space, "XJ-900", axes[7])
+    search = (
+        "SELECT source_id FROM hybrid_search('XJ-900', vector_weight => 0, {}) "
+        "WHERE text_rank IS NOT NULL ORDER BY 1"
+    )
+    for arguments, expected in (
+        ("k => 10", [1, 2, 3, 4, 5, 6]),
+        ("modality => '{text}'", [1, 2, 3]),
+        ("modality => '{image}'", [4, 5, 6]),
+        ("filter => '{\"n\": 1}'", [1, 3, 5]),
+        ("filter => '{\"n\": 0}', modality => '{image}'", [4, 6]),
+    ):
+        found = rows(connection, search.format(arguments))
+        assert found == [(n,) for n in expected], arguments
+
+
 def test_parts_of_one_source_are_one_row_and_do_not_cost_others_their_place(
     connection: Connection, space: Space
 ) -> None:
@@ -239,13 +274,26 @@ def test_statistics_are_the_exact_count_and_mean(connection: Connection, axes: V
         ("search_items(like_item => 1, filter => '[1]')", "must be a JSON object"),
         ("search_items(like_item => 1, modality => '{video}')", "there is no modality {video}"),
         ("search_items(embedding => '[1,2]')", "has 2 dimensions, the active space 8"),
+        ("search_items(embedding => '[0,0,0,0,0,0,0,0]')", "is zero, and has no direction"),
         ("near_duplicates(2)", "between 0 and 1"),
+        ("near_duplicates(modality => 'nope')", "there is no modality 'nope'"),
+        ("near_duplicates(modality => 'video')", "there is no modality 'video'"),
+        ("near_duplicates(modality => NULL)", "there is no modality NULL"),
+        ("near_duplicates(filter => '[1]')", "must be a JSON object"),
+        ("near_duplicates(filter => NULL)", "must be a JSON object"),
+        ("near_duplicates(neighbours => 0)", "neighbours is 0"),
+        ("near_duplicates(neighbours => NULL)", "neighbours is null"),
         ("classify_items('{}')", "at least one label"),
+        ("classify_items('{one}', modality => 'nope')", "there is no modality 'nope'"),
+        ("classify_items('{one}', modality => NULL)", "there is no modality NULL"),
+        ("classify_items('{one}', filter => '[1]')", "must be a JSON object"),
+        ("hybrid_search('one', modality => '{nope}')", "there is no modality {nope}"),
     ],
 )
 def test_wrong_arguments_are_refused_in_words(
-    connection: Connection, axes: Vectors, call: str, says: str
+    connection: Connection, space: Space, axes: Vectors, call: str, says: str
 ) -> None:
+    cache(connection, space, "one")
     with pytest.raises(psycopg.Error) as caught:
         connection.execute(f"SELECT {call}".encode())
     assert says in str(caught.value)

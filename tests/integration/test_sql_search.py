@@ -230,3 +230,41 @@ def test_everything_can_be_asked_for(filled: Connection) -> None:
     rows = filled.execute("SELECT modality FROM search_items('query 1', k => 3000)").fetchall()
     assert len(rows) == 3000
     assert COUNT > 3000
+
+
+def test_where_row_security_hides_most_rows_those_left_are_compared_without_an_index(
+    filled: Connection,
+) -> None:
+    """As with a filter: the index would walk among what may not be seen."""
+    share = 100
+    with filled.transaction(force_rollback=True):
+        filled.execute("ALTER TABLE multimodal_items ENABLE ROW LEVEL SECURITY")
+        filled.execute(
+            "CREATE POLICY few ON multimodal_items FOR SELECT "
+            f"USING (source_id % {share} = 1)".encode()
+        )
+        filled.execute("CREATE ROLE restricted_analyst IN ROLE pipeline_analyst")
+        (index,) = filled.execute(
+            "SELECT i.indexrelid FROM embedding_spaces AS s "
+            "JOIN pg_index AS i ON i.indrelid = ('multimodal_items_image_s' || s.id)::regclass "
+            "JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam "
+            "WHERE a.amname = 'hnsw' AND s.state = 'active'"
+        ).fetchone() or (None,)
+        scans = "SELECT pg_stat_get_xact_numscans(%s)"
+        search = (
+            "SELECT source_id, score FROM search_items(embedding => "
+            "(SELECT text_embedding('query 3')), modality => '{image}', k => 10) ORDER BY rank"
+        )
+        before = filled.execute(scans, (index,)).fetchone()
+        filled.execute("SELECT FROM search_items('query 3', modality => '{image}')")
+        assert filled.execute(scans, (index,)).fetchone() != before  # without such a policy
+        filled.execute("SET LOCAL ROLE restricted_analyst")
+        found = filled.execute(search).fetchall()
+        filled.execute("RESET ROLE")
+        used = filled.execute(scans, (index,)).fetchone()
+        filled.execute("SET LOCAL ROLE restricted_analyst")
+        filled.execute(search)
+        filled.execute("RESET ROLE")
+        assert filled.execute(scans, (index,)).fetchone() == used
+    scores = exact_scores(3, "raw", ("image",))
+    assert check(found, scores, share, 10) == 1.0

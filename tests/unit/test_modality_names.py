@@ -22,10 +22,10 @@ OTHER_WORDS = {
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
-    ("unified_index.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
-    ("unified_index.py", 'row = source_items.text_row(doc["text"], source)'): "too",
+    ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
+    ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",
     (
-        "unified_index.py",
+        "sources/documents.py",
         'metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}',
     ): "too",
 }

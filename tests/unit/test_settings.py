@@ -155,7 +155,7 @@ def test_a_wrong_value_and_an_unknown_argument_stay_errors(folder: Path) -> None
     with pytest.raises(ConfigurationError, match="PIPELINE_MODLE"):
         Settings.load(modle="demo")
     (folder / "pipeline.toml").write_text("max_attempts = 'many'\n")
-    with pytest.raises(ConfigurationError, match=r"PIPELINE_MAX_ATTEMPTS: .* valid integer"):
+    with pytest.raises(ConfigurationError, match=r"pipeline.toml: max_attempts: .* valid integer"):
         Settings.load()
 
 
@@ -213,3 +213,97 @@ def test_a_file_of_ones_own_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file.write_text("model = 'mine'\n")
     file.chmod(0o664)  # as a umask of 002 makes it, with the group of one's own
     assert Settings.load().model == "mine"
+
+
+def refused(**flags: object) -> str:
+    with pytest.raises(ConfigurationError) as failure:
+        Settings.load(**flags)
+    return str(failure.value)
+
+
+def test_a_wrong_value_is_said_with_where_it_was_set(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pipeline.toml").write_text("max_attempts = 'many'\n")
+    assert refused().startswith("pipeline.toml: max_attempts: ")
+    (folder / "other.toml").write_text("batch_size = -1\nDATABASE_URL = 3\n")
+    monkeypatch.setenv("PIPELINE_CONFIG", "other.toml")
+    assert refused().startswith("other.toml: DATABASE_URL: ")
+    (folder / "other.toml").write_text("batch_size = -1\n")
+    assert refused().startswith("other.toml: batch_size: ")
+    monkeypatch.setenv("pipeline_batch_size", "-2")  # which wins
+    assert refused().startswith("pipeline_batch_size: ")
+    assert refused(batch_size=-3).startswith("PIPELINE_BATCH_SIZE: ")
+
+
+def test_a_file_that_is_no_toml_is_named_as_it_is_called(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_CONFIG", "other.toml")
+    for content in (b"model = \n", b"model = '\xff'\n"):
+        (folder / "other.toml").write_bytes(content)
+        assert refused().startswith("other.toml cannot be read: ")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(folder: Path) -> None:
+    (folder / "pipeline.toml").write_bytes(b"\xef\xbb\xbfmax_attempts = 7\n")
+    assert Settings.load().max_attempts == 7
+
+
+def test_an_empty_name_of_the_file_names_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pipeline.toml").write_text("max_attempts = 7\n")
+    monkeypatch.setenv("PIPELINE_CONFIG", "")
+    assert Settings.load().max_attempts == 7
+
+
+def test_a_boolean_is_no_number(folder: Path) -> None:
+    for key in ("batch_size", "lease_seconds", "max_attempts", "model"):
+        (folder / "pipeline.toml").write_text(f"{key} = true\n")
+        assert refused().startswith(f"pipeline.toml: {key}: ")
+    (folder / "pipeline.toml").write_text("roles = false\n")
+    assert Settings.load().roles is False
+
+
+DURATIONS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if field.annotation is float and name.endswith(("_seconds", "_days"))
+]
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", ["inf", "1e300", "nan", "-1"])
+def test_every_duration_is_finite(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    assert len(DURATIONS) == 12
+    monkeypatch.setenv(f"PIPELINE_{name.upper()}", value)
+    assert refused().startswith(f"PIPELINE_{name.upper()}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PIPELINE_BUCKETS", "pictures"),
+        ("PIPELINE_BUCKETS", "s3://a,s3://"),
+        ("PIPELINE_BUCKETS", "ftp://a"),
+        ("PIPELINE_HTTP_ALLOW_PRIVATE", "yes"),
+        ("PIPELINE_HTTP_ALLOW_PRIVATE", "10.0.0.0/8,10.0.0.1/80"),
+        ("PIPELINE_DEVICE", "GPU 1"),
+        ("PIPELINE_DEVICE", "cuda:x"),
+        ("PIPELINE_DEVICE", ""),
+    ],
+)
+def test_what_could_never_be_used_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert refused().startswith(f"{variable}: ")
+
+
+def test_what_can_be_used_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_BUCKETS", "s3://a, gs://b/pre fix/, AZ://c/d")
+    monkeypatch.setenv("PIPELINE_HTTP_ALLOW_PRIVATE", "10.0.0.1/8,fd00::/8,127.0.0.1")
+    monkeypatch.setenv("PIPELINE_DEVICE", "cuda:1")
+    settings = Settings.load()
+    assert settings.buckets == ("s3://a", "gs://b/pre fix/", "AZ://c/d")

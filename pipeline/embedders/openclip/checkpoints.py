@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.embedders.openclip.executable import refuse_code, refuse_code_in
 from pipeline.errors import ModelError
+from pipeline.references import expanded
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAMES = (  # in this order; those of OpenCLIP and of the hub
@@ -74,14 +75,14 @@ def parse_spec(model: str) -> ModelSpec:
         if hub_id.count("/") != 1 or not all(hub_id.split("/")):
             raise ModelError(f"{model!r} is no hub model; write hf-hub:organisation/name")
         return ModelSpec(model, hub_id=hub_id)
-    path = Path(model.removeprefix("local-dir:")).expanduser()
+    path = expanded(model.removeprefix("local-dir:"))
     # A bare name is never a folder: whoever makes one in the current folder would replace a tag.
     is_path = model.startswith(_PATHS)
     if is_path and path.is_dir():
         return ModelSpec(model, folder=path)
     architecture, colon, file = model.partition(":")
     if colon and not model.startswith("local-dir:"):
-        return _spec_of_file(model, architecture, Path(file).expanduser())
+        return _spec_of_file(model, architecture, expanded(file))
     if path.is_file():
         raise ModelError(
             f"{model} is a file: put the architecture before it, for example ViT-B-32:{model}, "
