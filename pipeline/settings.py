@@ -11,10 +11,7 @@ import functools
 import logging
 import math
 import os
-import pwd
 import re
-import stat
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +31,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline import config_file
 from pipeline.errors import ConfigurationError
 from pipeline.setting_values import (
     Device,
@@ -190,7 +188,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, InitSettingsSource(settings_cls, _read(_file()))
+        return (
+            init_settings,
+            env_settings,
+            InitSettingsSource(settings_cls, _read(config_file.path())),
+        )
 
     @classmethod
     def load(cls, **flags: Any) -> "Settings":
@@ -199,8 +201,9 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: naming the setting, what is wrong and where it was set.
         """
-        if os.environ.get("PIPELINE_CONFIG") and not _file().is_file():
-            raise ConfigurationError(f"PIPELINE_CONFIG names {_file()}, which is not a file")
+        file = config_file.path()
+        if os.environ.get("PIPELINE_CONFIG") and not file.is_file():
+            raise ConfigurationError(f"PIPELINE_CONFIG names {file}, which is not a file")
         _warn_of_misspelt_variables()
         given = {name: value for name, value in flags.items() if value is not None}
         try:
@@ -213,19 +216,16 @@ class Settings(BaseSettings):
             ) from exc
 
 
-def _file() -> Path:
-    return Path(os.environ.get("PIPELINE_CONFIG") or "pipeline.toml")
-
-
 def _where(name: str, flags: Mapping[str, Any]) -> str:
     """Where the setting got its value: the one that wins."""
     plain = name.lower().removeprefix(PREFIX.lower())
     asked = [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
     if plain not in flags:
         set_there = {variable.upper(): variable for variable in os.environ}
-        in_file = _read(_file())
+        file = config_file.path()
+        in_file = _read(file)
         places = [set_there[variable] for variable in asked if variable in set_there]
-        places += [f"{_file()}: {key}" for key in (name, plain, *asked) if key in in_file]
+        places += [f"{file}: {key}" for key in (name, plain, *asked) if key in in_file]
         if places:
             return places[0]
     return asked[0]
@@ -238,50 +238,14 @@ def names() -> list[str]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """The settings in a TOML file, none where there is no file; warns of keys that are none.
-
-    Raises:
-        ConfigurationError: it is no TOML.
-    """
-    if not file.is_file():
-        return {}
-    with file.open("rb") as opened:
-        is_named = bool(os.environ.get("PIPELINE_CONFIG"))  # by hand, so it is meant
-        reason = None if is_named else _not_ones_own(os.fstat(opened.fileno()))
-        if reason is not None:
-            raise ConfigurationError(
-                f"{file.absolute()} is not read, since {reason}; take that right away, or set "
-                "PIPELINE_CONFIG to its path if it is meant"
-            )
-        try:
-            values = tomllib.loads(opened.read().decode("utf-8-sig"))  # as Windows' editors save
-        except ValueError as exc:
-            raise ConfigurationError(f"{file} cannot be read: {exc}") from exc
+    """The settings in a TOML file; warns of keys that are none."""
+    values = config_file.read(file)
     known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
     for key in [key for key in values if key not in known]:
         del values[key]
         nearest = _nearest(key.upper().removeprefix(PREFIX), names())
         _warn_once(f"{file}: {key!r}", nearest)
     return values
-
-
-def _not_ones_own(found: os.stat_result) -> str | None:
-    """Why somebody else may have written a file that merely lies in the current folder."""
-    if found.st_uid not in (os.geteuid(), 0):
-        return "it belongs to another user"
-    if found.st_mode & stat.S_IWOTH:
-        return "others may write it"
-    # A umask of 002 leaves the bit to a group that is the user's own.
-    if found.st_mode & stat.S_IWGRP and found.st_gid != _group_of(found.st_uid):
-        return "its group may write it"
-    return None
-
-
-def _group_of(user: int) -> int:
-    try:
-        return pwd.getpwuid(user).pw_gid
-    except KeyError:  # a container's user, say
-        return os.getegid()
 
 
 def _warn_of_misspelt_variables() -> None:

@@ -19,7 +19,7 @@ from pipeline.cli.allocator import keep_freed_memory
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
-from pipeline.cli.output import exit_code, fail, older_schema, refusal, setup_logging
+from pipeline.cli.output import exit_code, fail, refusal, setup_logging
 from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments)
     except PipelineError as exc:
-        fail(exc, exit_code(exc), reason=older_schema(exc))
+        fail(exc, exit_code(exc))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -52,27 +52,7 @@ def refusal(exc: Exception) -> str | None:
 
     roles = isinstance(exc, psycopg.errors.InsufficientPrivilege)
     more = "; docs/security.md says which role may, and its owner can give the right" * roles
-    return older_schema(exc) or f"the database refuses: {explain(exc)}{more}"
-
-
-def older_schema(exc: Exception) -> str | None:
-    """A sentence where the database lacks something by name; None: it does not."""
-    psycopg = sys.modules.get("psycopg")
-    if psycopg is None:
-        return None
-    from pipeline.postgres.connections import explain
-
-    errors = psycopg.errors
-    lacking = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction)
-    cause: BaseException | None = exc
-    while cause is not None:
-        if isinstance(cause, lacking):
-            return (
-                f"the database refuses: {explain(cause)}; if its schema is of an older release, "
-                "run `pipeline migrate`"
-            )
-        cause = cause.__cause__
-    return None
+    return f"the database refuses: {explain(exc)}{more}"
 
 
 def wrong(option: str, problem: str) -> NoReturn:
