@@ -43,7 +43,9 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterato
     A name that ``from package import name`` takes counts as the module of that name, if there is
     one, and as the package's otherwise.
     """
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    importers = importers_of(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -55,8 +57,20 @@ def imports_of(module: str, source: str, *, is_package: bool = False) -> Iterato
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 yield inner if inner in MODULES else base
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from (str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in importers:
+            given = node.args[:1] + [k.value for k in node.keywords if k.arg == "name"]
+            yield from (str(a.value) for a in given if isinstance(a, ast.Constant))
+
+
+def importers_of(tree: ast.AST) -> set[str]:
+    """What imports by a name given as a string, as it is called in this module."""
+    return {"import_module", "__import__"} | {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in {"importlib", "builtins"}
+        for alias in node.names
+        if alias.name in {"import_module", "__import__"} and alias.asname
+    }
 
 
 def room_of(module: str) -> str:
@@ -164,11 +178,19 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
         ("pipeline.ingest.worker", "import torch", "the embedders' alone"),
         ("pipeline.doctor", "import open_clip.factory as f", "the embedders' alone"),
         ("pipeline.doctor", "import_module('torch.nn')", "the embedders' alone"),
+        ("pipeline.doctor", "importlib.import_module(name='torch')", "the embedders' alone"),
+        ("pipeline.doctor", "__import__('torch')", "the embedders' alone"),
+        ("pipeline.vectors", "__import__('pipeline.cli')", "stands above it"),
     ],
 )
 def test_a_fault_is_found(module: str, line: str, fault: str) -> None:
     (found,) = faults((module, what) for what in imports_of(module, line))
     assert fault in found
+
+
+def test_an_importer_is_known_by_its_other_name() -> None:
+    line = "from importlib import import_module as load\nload('torch')"
+    assert "torch" in set(imports_of("pipeline.doctor", line))
 
 
 def test_a_circle_is_found() -> None:

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modalities import ModalityType
+from pipeline.modalities import IMAGE, TEXT, ModalityType
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 NAMES = {str(name) for name in ModalityType}
 OBJECTS = {name.upper() for name in NAMES}
+CLASSES = {type(modality).__name__ for modality in (TEXT, IMAGE)}
+# A statement that compares a modality with one of them, or gives a list of them.
+SQL = re.compile(r"(?i)modality\b[^'\n]{{0,40}}'[{{]?({})\b".format("|".join(NAMES)))
 # (file, line as it is written): the same word, but not a modality.
 OTHER_WORDS = {
     ("cli/__init__.py", '] = "text",'): "a format of the log",
     ("cli/output.py", 'FORMATS = ("text", "json")'): "too",
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
+    ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
     ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
     ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",
@@ -36,13 +40,31 @@ def is_a_modalitys(node: ast.expr) -> bool:
         return any(map(is_a_modalitys, node.elts))
     if isinstance(node, ast.Attribute):
         return node.attr in OBJECTS or is_a_modalitys(node.value)
+    if isinstance(node, ast.Call):  # type(IMAGE), str(IMAGE.name)
+        return any(map(is_a_modalitys, node.args)) and isinstance(node.func, ast.Name)
     return isinstance(node, ast.Name) and node.id in OBJECTS
 
 
+def classes_of(tree: ast.AST) -> set[str]:
+    """What the classes of the modalities are called in this module."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith("pipeline.modalities.")
+        for alias in node.names
+        if alias.name in CLASSES
+    }
+
+
 def decisions(tree: ast.AST) -> Iterator[int]:
-    """Lines where a name stands as a constant, or where something is compared with a modality."""
+    """Lines where a name stands as a constant or in a statement of SQL, or where something is
+    compared with a modality, or looked up by one."""
+    classes = classes_of(tree)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node.value in NAMES:
+        if isinstance(node, ast.Constant) and (
+            node.value in NAMES or (isinstance(node.value, str) and SQL.search(node.value))
+        ):
             yield node.lineno
             continue
         operands: list[ast.expr] = []
@@ -52,6 +74,13 @@ def decisions(tree: ast.AST) -> Iterator[int]:
             operands = [node.value]
         elif isinstance(node, ast.Dict):
             operands = [key for key in node.keys if key is not None]
+        elif isinstance(node, ast.Subscript):
+            operands = [node.slice]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"isinstance", "issubclass"}:
+            if {name.id for name in ast.walk(node) if isinstance(name, ast.Name)} & classes:
+                yield node.lineno
+                continue
+            operands = node.args[1:]
         if any(map(is_a_modalitys, operands)):
             yield operands[0].lineno
 
@@ -96,7 +125,7 @@ IN_SQL = {
 
 def test_no_function_view_or_trigger_decides_by_a_name_either() -> None:
     folder = PACKAGE.parent / "sql"
-    name = re.compile("'({})'".format("|".join(NAMES)))
+    name = re.compile(r"('|\$\w*\$)({})\1".format("|".join(NAMES)))
     lines = {
         " ".join(line.split())
         for part in ("functions", "schema")
@@ -118,6 +147,15 @@ def test_no_function_view_or_trigger_decides_by_a_name_either() -> None:
         "ROWS = {IMAGE.name: 1}",
         "LARGE = ('video', 'audio')",
         "match name:\n    case 'image': pass",
+        "execute(\"SELECT 1 FROM t WHERE modality = 'image'\")",
+        "execute(\"SELECT 1 FROM t WHERE i.modality IN ('image', 'text')\")",
+        "execute(\"SELECT search_items(modality => '{image}')\")",
+        "from pipeline.modalities.image.modality import Image\nisinstance(x, Image)",
+        "from pipeline.modalities.text.modality import Text as T\nissubclass(type(x), (T,))",
+        "isinstance(x, type(IMAGE))",
+        "if type(x) is type(TEXT): pass",
+        "x = TABLE[IMAGE.name]",
+        "TABLE[modalities.TEXT.name] = 1",
         "match name:\n    case ModalityType.IMAGE: pass",
     ],
 )
@@ -125,6 +163,14 @@ def test_a_decision_is_found(line: str) -> None:
     assert list(decisions(ast.parse(line)))
 
 
-@pytest.mark.parametrize("line", ["row = NewSource(s, k, IMAGE.name, ref)", "x = TEXT.parts(d)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "row = NewSource(s, k, IMAGE.name, ref)",
+        "x = TEXT.parts(d)",
+        "from PIL import Image\nisinstance(x, Image.Image)",
+        "execute('SELECT modality FROM t')",
+    ],
+)
 def test_naming_one_is_no_decision(line: str) -> None:
     assert not list(decisions(ast.parse(line)))

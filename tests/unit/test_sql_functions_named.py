@@ -1,0 +1,112 @@
+"""Whoever adds a SQL function says in sql/README.md what it is for, and in the rights who may."""
+
+import re
+from pathlib import Path
+
+SQL = Path(__file__).parents[2] / "sql"
+MADE = re.compile(r"CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) @schema@\.(\w+)")
+NAMED = {path: set(MADE.findall(path.read_text("utf-8"))) for path in sorted(SQL.rglob("*.sql"))}
+ALL = set().union(*NAMED.values())
+RIGHTS = (SQL / "schema/function_rights.sql", SQL / "schema/grants.sql")
+
+# They run with their caller's rights, so anybody may call them and gains nothing by it.
+WITH_THE_CALLERS_RIGHTS: set[str] = {
+    "blend_embeddings",
+    "check_is_source_items",
+    "check_loopback",
+    "check_loopback_is_there",
+    "check_query_texts",
+    "classify_items",
+    "configure_loopback",
+    "delete_items",
+    "embed_queries",
+    "embed_query",
+    "grant_items_table",
+    "has_few_matches",
+    "hybrid_search",
+    "is_served",
+    "item_distance",
+    "item_document",
+    "item_embedding",
+    "live_query_servers",
+    "lock_jobs",
+    "loopback_options",
+    "loopback_proof",
+    "missed_changes",
+    "modality_means",
+    "near_duplicates",
+    "query_key",
+    "refresh_space_statistics",
+    "refuse_modalities",
+    "refuse_to_wait",
+    "remove_source_items",
+    "search_items",
+    "source_items_touch",
+    "withdraw_source_items",
+    "without_notes",
+}
+# Parts of others, which nobody calls by hand.
+PARTS: set[str] = {
+    "ask_for_query_embeddings",
+    "cached_query_embeddings",
+    "check_is_source_items",
+    "check_loopback",
+    "check_loopback_is_there",
+    "check_query_texts",
+    "delete_items",
+    "embed_queries",
+    "enqueue_source_items",
+    "grant_items_table",
+    "has_few_matches",
+    "is_served",
+    "item_distance",
+    "item_document",
+    "items_table",
+    "live_query_servers",
+    "lock_jobs",
+    "loopback_answers",
+    "loopback_ask",
+    "loopback_connection",
+    "loopback_options",
+    "loopback_proof",
+    "loopback_touch",
+    "modality_means",
+    "query_embeddings_missing",
+    "query_key",
+    "refuse_modalities",
+    "refuse_to_wait",
+    "remove_source_items",
+    "request_query_embeddings",
+    "run_by_loopback",
+    "source_items_deleted",
+    "source_items_inserted",
+    "source_items_touch",
+    "source_items_truncated",
+    "source_items_updated",
+    "space_items",
+    "text_embeddings_by_loopback",
+    "touch_query_embeddings",
+    "withdraw_source_items",
+    "without_notes",
+}
+
+
+def without_rights() -> set[str]:
+    """Functions that no file of rights names."""
+    text = "".join(path.read_text("utf-8") for path in RIGHTS)
+    return {name for name in ALL if f"@schema@.{name}(" not in text}
+
+
+def without_a_line() -> set[str]:
+    """Functions that are no trigger's and stand nowhere in the README."""
+    text = (SQL / "README.md").read_text("utf-8")
+    return {name for name in ALL if not re.search(rf"`(CALL )?{name}\(", text)}
+
+
+def test_every_function_has_its_rights_or_gives_none() -> None:
+    assert len(ALL) > 40
+    assert without_rights() == WITH_THE_CALLERS_RIGHTS
+
+
+def test_every_function_has_a_line_or_is_a_part_of_another() -> None:
+    assert without_a_line() == PARTS
