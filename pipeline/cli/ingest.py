@@ -72,7 +72,7 @@ def ingest(
     if as_json:
         print_json(report.as_dict())
     else:
-        _print(report)
+        _print(report, stopped=stop.asked)
     _leave(0 if stop.asked else _exit_code(report))
 
 
@@ -170,10 +170,14 @@ def _exclusive_lock(database: "Database") -> Iterator[bool]:
         yield is_free
 
 
-def _print(report: "IngestReport") -> None:
+def _print(report: "IngestReport", *, stopped: bool) -> None:
     indexed = f"the index was built in {report.seconds_indexing:.1f} s"
     if not (report.done or report.failed or report.retrying):
-        print(f"nothing due in the space {report.space}")
+        print(
+            "stopped before a row was done; what was claimed has gone back"
+            if stopped
+            else f"nothing due in the space {report.space}"
+        )
         if report.seconds_indexing:
             print(indexed)
         return

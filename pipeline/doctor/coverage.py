@@ -24,8 +24,17 @@ def coverage(connection: Connection, space: Space) -> Iterator[Check]:
         fix = "pipeline failures, then pipeline retry"
     else:
         fix = ""
-    failed = f", {counts.failed} failed" if counts.failed else ""
-    yield Check("coverage", not fix, f"{found}{failed}", fix)
+    parts = [f"{found.done} of {found.source_items} source items are embedded"]
+    parts += [
+        f"{count} {name}"
+        for count, name in (
+            (found.pending, "pending"),
+            (counts.failed, "failed"),
+            (found.lost, "without a job"),
+        )
+        if count
+    ]
+    yield Check("coverage", not fix, ", ".join(parts), fix)
 
 
 def _by_the_view(connection: Connection, space: Space) -> Check:

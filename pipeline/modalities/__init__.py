@@ -55,6 +55,9 @@ __all__ = [
 _BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE)
 # As known_modalities has it: a name is part of the names of tables and indexes.
 _PLAIN = re.compile("[a-z][a-z0-9_]{0,19}")
+# As known_modalities has it.
+_MEDIA = ("text", "image", "audio", "video", "application")
+_SUFFIX = re.compile(r"\.[a-z0-9_]+")
 _REGISTERED: dict[str, Modality] = {modality.name: modality for modality in _BUILT_IN}
 
 
@@ -62,15 +65,28 @@ def register(modality: Modality) -> None:
     """Make a modality known to this process. The same object again changes nothing.
 
     Raises:
-        ConfigurationError: another one has the name, or the name is not plain.
+        ConfigurationError: another one has its name or one of its suffixes, the name or a suffix
+            is not plain, or its media are none that the database knows.
     """
     if not _PLAIN.fullmatch(modality.name):
         raise ConfigurationError(
             f"{modality.name!r} cannot name a modality; use at most 20 lower-case letters, digits "
             "and _, such as audio"
         )
-    if _REGISTERED.setdefault(modality.name, modality) is not modality:
+    if _REGISTERED.get(modality.name, modality) is not modality:
         raise ConfigurationError(f"there is a modality {modality.name!r} already")
+    if modality.media not in _MEDIA:
+        raise ConfigurationError(
+            f"the media of {modality.name!r} are {modality.media!r}, not one of {', '.join(_MEDIA)}"
+        )
+    for suffix in sorted(modality.suffixes):
+        if not _SUFFIX.fullmatch(suffix):
+            raise ConfigurationError(
+                f"{suffix!r} is no suffix of {modality.name!r}; they look like .jpg, in lower case"
+            )
+        if (other := of_suffix(suffix)) not in (None, modality):
+            raise ConfigurationError(f"the suffix {suffix!r} is that of {other.name!r} already")
+    _REGISTERED[modality.name] = modality
     allow(modality.name)
 
 

@@ -82,8 +82,3 @@ def without_password(url: str) -> tuple[str, str | None]:
     password = conninfo_to_dict(plain).get("password")
     shown = f"postgresql://{user}{parts['hosts']}{parts['path'] or ''}{query}"
     return shown, None if password is None else str(password)
-
-
-def host_of(url: str) -> str:
-    """The host part, for messages."""
-    return str(conninfo_to_dict(libpq_url(url)).get("host", ""))

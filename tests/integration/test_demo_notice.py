@@ -1,8 +1,10 @@
 """Rows of people's own beside the demonstration's: who is warned, and what is counted."""
 
 import pytest
+import typer
 
 from pipeline import spaces
+from pipeline.cli.add import add as add_command
 from pipeline.demo.manifest import MODEL, SOURCE
 from pipeline.demo.next_steps import psql_line
 from pipeline.demo.notice import warn_of_demo_model
@@ -88,3 +90,21 @@ def test_the_samples_are_counted_apart_from_other_rows(
 )
 def test_the_psql_line_names_the_database_and_no_password(url: str, line: str) -> None:
     assert psql_line(url) == line
+
+
+def test_adding_nothing_warns_of_nothing(
+    connection: Connection,
+    space: Space,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_demo_space(connection, space)
+    add(connection, "files", "mine")
+    monkeypatch.setenv("DATABASE_URL", url)
+    command = typer.Typer()
+    command.command()(add_command)
+    for arguments, is_warned in ((["/nowhere.txt"], False), (["--text", "x"], True)):
+        with pytest.raises(SystemExit):
+            command(args=arguments)
+        assert ("demonstration's model" in capsys.readouterr().err) is is_warned

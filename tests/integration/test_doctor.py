@@ -85,6 +85,8 @@ def test_each_illness_is_found_alone_and_its_cure_works(
     )
     check = the_only_one(settings)
     assert (check.name, check.fix) == ("coverage", "pipeline failures, then pipeline retry")
+    assert "%" not in check.found
+    assert " source items are embedded, " in check.found
     connection.execute("DELETE FROM ingest_jobs")
 
     connection.execute(

@@ -59,6 +59,29 @@ def test_a_name_that_is_no_plain_one_is_refused(name: str) -> None:
     assert name not in modalities.known_names()
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "says"),
+    [
+        ("media", "smell", "not one of text, image, audio"),
+        ("suffixes", frozenset({"digits"}), "'digits' is no suffix"),
+        ("suffixes", frozenset({".DIGITS"}), "'.DIGITS' is no suffix"),
+        ("suffixes", frozenset({"."}), "'.' is no suffix"),
+        ("suffixes", frozenset({".ok", ".jpg"}), "'.jpg' is that of 'image' already"),
+    ],
+)
+def test_what_nobody_could_use_is_refused_and_nothing_is_registered(
+    attribute: str, value: object, says: str
+) -> None:
+    class Odd(Digits):
+        name = "odd"
+
+    setattr(Odd, attribute, value)
+    with pytest.raises(ConfigurationError, match=says):
+        modalities.register(Odd())
+    assert modalities.find("odd") is None
+    assert "odd" not in modalities.known_names()
+
+
 def test_a_name_is_registered_once(digits: Digits) -> None:
     with pytest.raises(ConfigurationError, match="there is a modality 'digits' already"):
         modalities.register(Digits())

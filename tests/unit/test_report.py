@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.cli.ingest import _print
 from pipeline.ingest.report import IngestReport
 
 
@@ -67,3 +68,11 @@ def test_the_shares_of_a_run_are_json() -> None:
         "embed": 0.75,
         "write": 0.25,
     }
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_run_that_was_stopped_does_not_say_that_nothing_was_due(
+    capsys: pytest.CaptureFixture[str], *, stopped: bool
+) -> None:
+    _print(IngestReport("fake"), stopped=stopped)
+    assert ("nothing due" in capsys.readouterr().out) is not stopped
