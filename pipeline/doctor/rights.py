@@ -13,6 +13,7 @@ from pipeline.postgres.requirements import cure_of_open_schemas, open_schemas
 def rights(connection: Connection) -> Iterator[Check]:
     yield _schemas(connection)
     yield _functions(connection)
+    yield _tables(connection)
     yield _dblink(connection)
 
 
@@ -50,6 +51,36 @@ def _functions(connection: Connection) -> Check:
     return Check("functions", False, said, _revoked(connection, given))
 
 
+_TABLES = (
+    "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities", "media_roots",
+    "multimodal_items", "query_embeddings", "query_servers", "source_items", "space_evaluations",
+    "space_modalities", "space_probes", "space_tunings",
+)  # fmt: skip
+_OURS = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
+# Beside source_items, which anybody may be let write, and the columns that a role may.
+_WRITERS = """
+SELECT c.oid::regclass::text, coalesce(r.rolname, 'PUBLIC')
+FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+WHERE c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'multimodal_items'::regclass)
+  AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'multimodal_items'::regclass)
+  AND (c.relname = ANY (%(tables)s) OR c.relname ~ '^multimodal_items_.*_s[0-9]+$')
+  AND a.grantee <> c.relowner
+  AND (r.rolname IS NULL OR r.rolname <> ALL (%(roles)s))
+  AND (a.privilege_type = 'TRIGGER' OR c.relname <> 'source_items'
+       AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'))
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def _tables(connection: Connection) -> Check:
+    """Whoever may put a trigger on what our functions write, acts as their owner."""
+    given = connection.execute(_WRITERS, {"tables": list(_TABLES), "roles": list(_OURS)}).fetchall()
+    if not given:
+        return Check("tables", True, "only the pipeline's roles may write them")
+    said = "; ".join(f"{who} may write {table}, or put triggers on it" for table, who in given)
+    return Check("tables", False, said, _revoked(connection, given, "TABLE"))
+
+
 def _dblink(connection: Connection) -> Check:
     """With ``dblink_connect_u()`` a login connects as the server's own account."""
     row = connection.execute(
@@ -67,10 +98,14 @@ def _dblink(connection: Connection) -> Check:
     return Check("dblink", True, f"was there before, in {row[0]}: every login may use it")
 
 
-def _revoked(connection: Connection, given: list[tuple[str, str]]) -> str:
+def _revoked(connection: Connection, given: list[tuple[str, str]], kind: str = "FUNCTION") -> str:
     return "; ".join(
-        sql.SQL("REVOKE ALL ON FUNCTION {} FROM {}")
-        .format(sql.SQL(function), sql.SQL("PUBLIC") if who == "PUBLIC" else sql.Identifier(who))
+        sql.SQL("REVOKE ALL ON {} {} FROM {}")
+        .format(
+            sql.SQL(kind),
+            sql.SQL(name),
+            sql.SQL("PUBLIC") if who == "PUBLIC" else sql.Identifier(who),
+        )
         .as_string(connection)
-        for function, who in given
+        for name, who in given
     )

@@ -119,6 +119,33 @@ def check_may_install(connection: Connection, schema: str) -> None:
         )
 
 
+_STRANGER = """
+SELECT n.nspname, pg_get_userbyid(o.owner), current_user
+FROM pg_namespace AS n
+CROSS JOIN LATERAL (
+    SELECT CASE pg_get_userbyid(n.nspowner) WHEN 'pg_database_owner' THEN d.datdba
+        ELSE n.nspowner END
+    FROM pg_database AS d WHERE d.datname = current_database()
+) AS o (owner)
+JOIN pg_roles AS r ON r.oid = o.owner AND NOT r.rolsuper
+WHERE n.nspname = %s AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+"""
+
+
+def stranger(connection: Connection, schema: str) -> str | None:
+    """A sentence where the schema's owner could act as the superuser who migrates: whoever owns a
+    schema may drop what is in it, and put in its place what our functions call."""
+    row = connection.execute(_STRANGER, (schema,)).fetchone()
+    if row is None:
+        return None
+    name, owner, login = row
+    return (
+        f"the schema {name} belongs to {owner}, who could act as {login} by way of the functions "
+        f"that {login} installs there; migrate as {owner}, or into a schema of the pipeline's own "
+        "(PIPELINE_SCHEMA=pipeline)"
+    )
+
+
 def open_schemas(connection: Connection, schemas: Sequence[str]) -> list[str]:
     """Those of the schemas in which PUBLIC may create: what every login could put there would be
     taken for PostgreSQL's own by whoever searches them, superusers included."""

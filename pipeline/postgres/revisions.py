@@ -83,6 +83,16 @@ def make_table(connection: Connection, schema: str) -> None:
     """Our version table, as Alembic makes it, where there is none."""
     if _is_there(connection, schema, TABLE):
         return
+    (is_taken,) = fetch_one(
+        connection.execute(
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL", (schema, TABLE)
+        )
+    )
+    if is_taken:
+        raise DatabaseError(
+            f"{schema}.{TABLE} was there already and is not the pipeline's, which needs the name; "
+            "whoever made it drops it, or give the pipeline a schema of its own (PIPELINE_SCHEMA)"
+        )
     table = sql.Identifier(schema, TABLE)
     connection.execute(
         sql.SQL("CREATE TABLE {} (version_num varchar(32) PRIMARY KEY)").format(table)
@@ -108,10 +118,22 @@ def _in(connection: Connection, schema: str, table: str) -> set[str]:
 
 
 def _is_there(connection: Connection, schema: str, table: str) -> bool:
+    """Whether it is one to be read: what somebody else made by that name could run what they want.
+
+    A plain table, of this login's, a superuser's, or the owner's of our tables.
+    """
     (found,) = fetch_one(
         connection.execute(
-            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
-            (schema, table),
+            """
+            SELECT EXISTS (
+                SELECT FROM pg_class AS c JOIN pg_roles AS owner ON owner.oid = c.relowner
+                WHERE c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
+                  AND c.relkind = 'r' AND NOT c.relrowsecurity
+                  AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = (
+                    SELECT relowner FROM pg_class WHERE oid = to_regclass(
+                        format('%%I.embedding_spaces', %(schema)s::text)))))
+            """,
+            {"schema": schema, "table": table},
         )
     )
     return bool(found)

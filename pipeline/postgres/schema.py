@@ -17,7 +17,7 @@ from psycopg.errors import Diagnostic
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.objects import drop_objects, list_objects
-from pipeline.postgres.requirements import check_schemas
+from pipeline.postgres.requirements import check_schemas, stranger
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
@@ -62,6 +62,10 @@ def install(connection: Connection, *, roles: bool) -> bool:
     schemas = schemas_of(connection)
     check_schemas(connection, schemas.names)
     before = read_installed(connection) or Installed("", False, (), ())
+    if risk := stranger(connection, schemas.names[0]):
+        if not before.sha256:
+            raise DatabaseError(risk)
+        logger.warning("%s", risk)
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)

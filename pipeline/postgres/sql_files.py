@@ -24,6 +24,7 @@ FILES = (
     "schema/space_items.sql",
     "schema/views/*.sql",
     "schema/function_rights.sql",
+    "schema/table_rights.sql",
     "schema/full_text_index.sql",
     "schema/search_defaults.sql",
 )

@@ -146,18 +146,26 @@ def answer(
     """Write the vectors and the refusals by their keys; who waits polls for them."""
     connection.execute(
         """
+        WITH answered AS MATERIALIZED (
+            SELECT q.query_sha256, a.embedding, a.error
+            FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (key, embedding, error)
+            JOIN query_embeddings AS q ON q.query_sha256 = a.key
+            WHERE q.space_id = %s AND q.embedding IS NULL
+            FOR UPDATE OF q SKIP LOCKED  -- embedded again when the claim lapses
+        )
         UPDATE query_embeddings AS q
         SET embedding = a.embedding, error = a.error, claimed_until = NULL,
             asked_by = '', asked_from = '',
             embedded_at = CASE WHEN a.error IS NULL THEN now() END
-        FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (key, embedding, error)
-        WHERE q.space_id = %s AND q.query_sha256 = a.key AND q.embedding IS NULL
+        FROM answered AS a
+        WHERE q.space_id = %s AND q.query_sha256 = a.query_sha256
         """,
         (
             [*vectors, *errors],
             ["[" + ",".join(map(repr, v.tolist())) + "]" for v in vectors.values()]
             + [None] * len(errors),
             [None] * len(vectors) + list(errors.values()),
+            space_id,
             space_id,
         ),
     )
@@ -168,13 +176,18 @@ def forget(connection: Connection, space_id: int, keep: int, days: float) -> int
     in every space what nobody asked for in ``days``, and requests given up long ago."""
     return connection.execute(
         """
-        DELETE FROM query_embeddings
-        WHERE space_id = %(space)s AND query_sha256 IN (
-                SELECT query_sha256 FROM query_embeddings
-                WHERE space_id = %(space)s AND embedding IS NOT NULL
-                ORDER BY last_used_at DESC OFFSET %(keep)s)
-            OR last_used_at < now() - make_interval(secs => %(days)s * 86400)
-            OR embedding IS NULL AND requested_at < now() - interval '1 hour'
+        WITH old AS MATERIALIZED (
+            SELECT space_id, query_sha256 FROM query_embeddings
+            WHERE space_id = %(space)s AND query_sha256 IN (
+                    SELECT query_sha256 FROM query_embeddings
+                    WHERE space_id = %(space)s AND embedding IS NOT NULL
+                    ORDER BY last_used_at DESC OFFSET %(keep)s)
+                OR last_used_at < now() - make_interval(secs => %(days)s * 86400)
+                OR embedding IS NULL AND requested_at < now() - interval '1 hour'
+            FOR UPDATE SKIP LOCKED  -- whoever asks again has it: the server does not wait
+        )
+        DELETE FROM query_embeddings AS q USING old
+        WHERE (q.space_id, q.query_sha256) = (old.space_id, old.query_sha256)
         """,
         {"space": space_id, "keep": keep, "days": days},
     ).rowcount

@@ -38,12 +38,22 @@ BEGIN
                 'PASSWORD ''...''; then CALL configure_loopback(username => %L, '
                 'password => ''...'');', login, login);
     END IF;
+    IF EXISTS (
+        SELECT FROM pg_auth_members AS m JOIN pg_roles AS member ON member.oid = m.member
+        WHERE m.roleid = (SELECT oid FROM pg_roles WHERE rolname = login)
+          AND NOT member.rolsuper AND member.rolname <> current_user
+    ) THEN
+        RAISE EXCEPTION 'others may act as %', login USING
+            ERRCODE = 'invalid_parameter_value',
+            HINT = format('DROP ROLE %I first, or give another login.', login);
+    END IF;
     IF username IS NULL THEN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login) THEN
-            EXECUTE format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', login);
+            EXECUTE format('CREATE ROLE %I LOGIN', login);
         END IF;
-        EXECUTE format('ALTER ROLE %I LOGIN PASSWORD %L', login, secret);
-    ELSIF (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = login)
+        EXECUTE format('ALTER ROLE %I LOGIN CONNECTION LIMIT 10 PASSWORD %L', login, secret);
+    END IF;
+    IF (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = login)
           OR pg_has_role(login, functions_owner, 'MEMBER') THEN
         RAISE EXCEPTION '% may do more than ask', login USING
             ERRCODE = 'invalid_parameter_value',

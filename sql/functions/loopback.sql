@@ -15,7 +15,9 @@ DECLARE
     sockets text;
     socket  text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'pipeline_loopback') THEN
+    -- Only one of the functions' owner: what somebody else made leads where they want.
+    IF EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'pipeline_loopback'
+               AND pg_get_userbyid(srvowner) = current_user) THEN
         RETURN 'pipeline_loopback';
     END IF;
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
@@ -46,7 +48,7 @@ COMMENT ON FUNCTION @schema@.loopback_connection() IS
 CREATE OR REPLACE FUNCTION @schema@.loopback_options() RETURNS text
 LANGUAGE sql IMMUTABLE
 -- What a role or a database may have set otherwise. Nothing there takes longer than a moment.
-RETURN '-c default_transaction_read_only=off -c statement_timeout=10s -c lock_timeout=5s '
+RETURN '-c default_transaction_read_only=off -c statement_timeout=10s -c lock_timeout=2s '
     || '-c search_path=pg_catalog';
 COMMENT ON FUNCTION @schema@.loopback_options() IS 'The settings of a loop-back connection.';
 
@@ -93,7 +95,9 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    key integer := pg_backend_pid();
+    -- Of this process of this server: the process numbers of a clone may be the same.
+    key integer := hashtext(format('%s %s', pg_backend_pid(), pg_postmaster_start_time()))
+                   & 2147483647;
 BEGIN
     -- A standby can lock nothing that its primary would see, but is the same system.
     IF pg_is_in_recovery() THEN
@@ -155,6 +159,15 @@ END $$;
 COMMENT ON FUNCTION @schema@.text_embeddings_by_loopback(text[], interval) IS
     'The vectors of texts that the cache lacks, asked for through the loop-back connection.';
 
+CREATE OR REPLACE FUNCTION @schema@.has_loopback() RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink')
+        AND @schema@.loopback_connection() IS NOT NULL
+$$;
+COMMENT ON FUNCTION @schema@.has_loopback() IS 'Whether the server can reach itself.';
+
 CREATE OR REPLACE FUNCTION @schema@.check_loopback_is_there(queries text[]) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -162,7 +175,7 @@ AS $$
 DECLARE
     has_dblink boolean := EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink');
 BEGIN
-    IF has_dblink AND @schema@.loopback_connection() IS NOT NULL THEN
+    IF @schema@.has_loopback() THEN
         RETURN;
     END IF;
     RAISE EXCEPTION 'the query has no vector yet, and %', CASE
@@ -182,8 +195,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'dblink')
-       AND @schema@.loopback_connection() IS NOT NULL THEN
+    IF @schema@.has_loopback() THEN
         PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_touch(%L, %L)',
             queries, @schema@.loopback_proof()));
     END IF;  -- else the cache forgets in the order of asking

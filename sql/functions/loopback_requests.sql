@@ -35,6 +35,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM @schema@.check_loopback(proof);
+    -- One after the other, so that each counts those before; a transaction here lasts a moment.
+    LOCK TABLE @schema@.query_servers IN SHARE UPDATE EXCLUSIVE MODE;
     PERFORM @schema@.request_query_embeddings(queries, asked_by, asked_from);
     RETURN NULL;
 END $$;

@@ -155,7 +155,14 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM @schema@.request_query_embeddings(queries, session_user, host(inet_client_addr()));
+    -- Not in the caller's transaction where it can be helped: as long as that is open, whoever asks
+    -- for the same text would wait for it.
+    IF @schema@.has_loopback() THEN
+        PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_ask(%L, %L, %L, %L)',
+            queries, session_user, host(inet_client_addr()), @schema@.loopback_proof()));
+    ELSE
+        PERFORM @schema@.request_query_embeddings(queries, session_user, host(inet_client_addr()));
+    END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.ask_for_query_embeddings(text[]) IS
     'Asks `pipeline serve` for the vectors of these texts; the request counts once committed.';
