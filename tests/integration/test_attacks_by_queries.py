@@ -3,7 +3,6 @@ metadata that looks like ours."""
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,3 +76,121 @@ def test_an_insert_opens_the_job_that_a_lost_row_left_under_its_id(
         "SELECT content_ref FROM multimodal_items ORDER BY source_id"
     ).fetchall()
     assert rows == [("four",), ("five",), ("six",)]
+
+
+class OtherModel(FakeEmbedder):
+    """Of as many dimensions, and incomparable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        described(self, model="fake:other", weights_sha256="fake-other")
+
+    def embed(self, contents: list[bytes]) -> Any:
+        return np.stack([vector_of(b"other " + content) for content in contents])
+
+
+FRUITS = ["apple", "pear", "plum"]
+
+
+@pytest.fixture
+def other(connection: Connection, settings: Settings, space: Space) -> Space:
+    """A complete space beside the active one, with its own vector of the query."""
+    add_texts(connection, FRUITS)
+    work(settings, space)
+    built = spaces.create(connection, "other", OtherModel())
+    work(settings, built, OtherModel())
+    spaces.build_indexes(connection, built)
+    for each, content in ((space, b"apple"), (built, b"other apple")):
+        connection.execute(
+            "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at) "
+            "VALUES (%s, query_key('apple'), 'apple', %s::halfvec, now())",
+            (each.id, str(vector_of(content).tolist())),
+        )
+    return spaces.get_space(connection, "other")
+
+
+# Each gives the similarity of the text "apple" to itself, 1 where all is of one space.
+OF_ONE_SPACE = {
+    "search_items": "SELECT max(similarity) FROM search_items('apple')",
+    "hybrid_search": "SELECT max(similarity) FROM hybrid_search('apple', text_weight => 0)",
+    "hybrid_search by words": "SELECT max(similarity) FROM hybrid_search('apple', "
+    "vector_weight => 0, modality => '{text}')",
+    "classify_items": "SELECT max(similarity) FROM "
+    "classify_items('{apple}', template => '{}', modality => 'text')",
+    "classify_items of some": "SELECT max(similarity) FROM "
+    "classify_items('{apple}', template => '{}', items => "
+    "ARRAY(SELECT id FROM multimodal_items))",
+    "text_embedding": "SELECT max(1 - (embedding <=> text_embedding('apple'))) "
+    "FROM multimodal_items",
+    "text_embedding in a condition": "SELECT max(1 - (embedding <=> text_embedding('apple'))) "
+    "FROM multimodal_items WHERE embedding <=> text_embedding('apple') < 0.5",
+    "text_embeddings": "SELECT max(1 - (embedding <=> (text_embeddings('{apple}'))[1])) "
+    "FROM multimodal_items",
+    "near_duplicates": "SELECT 1 + 0 * count(*) FROM near_duplicates(modality => 'text')",
+}
+queries = pytest.mark.parametrize("query", OF_ONE_SPACE.values(), ids=OF_ONE_SPACE)
+
+
+def similarity(connection: Connection, query: str) -> float:
+    row = connection.execute(query.encode()).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+@queries
+def test_a_query_that_waits_for_an_activation_is_of_one_space(
+    url: str, connection: Connection, other: Space, query: str
+) -> None:
+    found: list[float | psycopg.Error] = []
+
+    def read() -> None:
+        try:
+            with connect(url) as own:
+                found.append(similarity(own, query))
+        except psycopg.Error as exc:
+            found.append(exc)
+
+    reader = threading.Thread(target=read, daemon=True)
+    with connection.transaction():
+        connection.execute("LOCK TABLE multimodal_items IN ACCESS EXCLUSIVE MODE")
+        reader.start()
+        with connect(url) as watcher:
+            wait_for(watcher, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        activation._swap(connection, other, recreate=False)
+    reader.join(60)
+    assert found == [pytest.approx(1, abs=0.01)]
+
+
+def wait_for(connection: Connection, condition: str) -> None:
+    deadline = time.monotonic() + 60
+    while connection.execute(condition.encode()).fetchone() != (True,):
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.01)
+
+
+@queries
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_snapshot_older_than_an_activation_is_refused(
+    url: str, connection: Connection, other: Space, query: str, level: str
+) -> None:
+    with connect(url) as application:
+        application.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        application.execute("SELECT count(*) FROM source_items")
+        spaces.activate(connection, other)
+        with pytest.raises(psycopg.errors.SerializationFailure, match="activated") as caught:
+            application.execute(query.encode())
+        assert "anew" in (caught.value.diag.message_hint or "")
+        application.execute("ROLLBACK")
+        application.execute(f"BEGIN ISOLATION LEVEL {level}".encode())
+        assert similarity(application, query) == pytest.approx(1, abs=0.01)
+
+
+@queries
+def test_a_snapshot_from_before_there_and_back_is_good(
+    url: str, connection: Connection, other: Space, query: str
+) -> None:
+    with connect(url) as application:
+        application.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        application.execute("SELECT count(*) FROM source_items")
+        spaces.activate(connection, other)
+        spaces.rollback(connection)
+        assert similarity(application, query) == pytest.approx(1, abs=0.01)
