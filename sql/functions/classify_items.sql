@@ -8,7 +8,8 @@ CREATE OR REPLACE FUNCTION @schema@.classify_items(
 RETURNS TABLE (id bigint, label text, probability real, similarity real, rank integer)
 -- Zero-shot classification as in the CLIP paper (Radford et al. 2021, section 3.1): one prompt per
 -- label, softmax over the labels with the temperature the model was trained with.
-LANGUAGE plpgsql STABLE ROWS 1000
+-- Volatile for the same reason as search_items.
+LANGUAGE plpgsql VOLATILE ROWS 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -29,6 +30,8 @@ BEGIN
         RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
             USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
     END IF;
+    -- Waits here where a space is being activated: all that follows then speaks of the new one.
+    PERFORM FROM @schema@.multimodal_items LIMIT 0;
     SELECT array_agg(m.modality ORDER BY m.modality) INTO known
     FROM @schema@.space_modalities AS m JOIN @schema@.embedding_spaces AS s ON s.id = m.space_id
     WHERE s.state = 'active';

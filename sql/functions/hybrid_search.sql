@@ -24,12 +24,13 @@ CREATE OR REPLACE FUNCTION @schema@.hybrid_search(
     ranking       text    DEFAULT 'calibrated'
 )
 RETURNS SETOF @schema@.hybrid_match
-LANGUAGE plpgsql STABLE ROWS 10
+-- Volatile for the same reason as search_items.
+LANGUAGE plpgsql VOLATILE ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 DECLARE
-    probe @vector@.halfvec := @schema@.text_embedding(query);
+    probe @vector@.halfvec;
     words tsquery := websearch_to_tsquery('pg_catalog.english', query);
     n     integer := coalesce(candidates, greatest(4 * k, 50));
 BEGIN
@@ -37,6 +38,9 @@ BEGIN
         RAISE EXCEPTION 'weights are % and %, and must not be negative nor all zero',
             vector_weight, text_weight USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- Waits here where a space is being activated: all that follows then speaks of the new one.
+    PERFORM FROM @schema@.multimodal_items LIMIT 0;
+    probe := @schema@.text_embedding(query);
     RETURN QUERY
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,

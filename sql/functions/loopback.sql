@@ -26,12 +26,12 @@ BEGIN
     END IF;
     sockets := current_setting('unix_socket_directories');
     -- The first of the list; a quote in a quoted one is doubled.
-    socket := CASE WHEN sockets ~ '^\s*"'
-        THEN replace((regexp_match(sockets, '^\s*"((?:[^"]|"")*)"'))[1], '""', '"')
+    socket := CASE WHEN sockets ~ '^[[:space:]]*"'
+        THEN replace((regexp_match(sockets, '^[[:space:]]*"((?:[^"]|"")*)"'))[1], '""', '"')
         ELSE btrim(split_part(sockets, ',', 1)) END;
     RETURN (
         SELECT string_agg(format('%s=''%s''', name,
-                   replace(replace(value, '\', '\\'), '''', '\''')), ' ')
+                   regexp_replace(value, E'([\\\\''])', E'\\\\\\1', 'g')), ' ')
         FROM (VALUES ('user', 'pipeline_loopback'),
                      ('host', CASE WHEN socket = '' THEN 'localhost' ELSE socket END),
                      ('port', current_setting('port')),

@@ -10,7 +10,8 @@ RETURNS TABLE (
 -- One index lookup per item instead of a comparison of all pairs. An item with more than
 -- `neighbours` near duplicates is paired with the nearest of them only; the others mostly pair
 -- with each other.
-LANGUAGE plpgsql STABLE ROWS 1000
+-- Volatile for the same reason as search_items.
+LANGUAGE plpgsql VOLATILE ROWS 1000
 SET search_path = pg_catalog, pg_temp
 SET hnsw.iterative_scan = relaxed_order
 SET enable_seqscan = on
@@ -31,6 +32,9 @@ BEGIN
         RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
             USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
     END IF;
+    -- Waits here where a space is being activated: all that follows then speaks of the new one.
+    PERFORM FROM @schema@.multimodal_items LIMIT 0;
+    PERFORM @schema@.check_snapshot();
     SELECT array_agg(m.modality ORDER BY m.modality) INTO known
     FROM @schema@.space_modalities AS m JOIN @schema@.embedding_spaces AS s ON s.id = m.space_id
     WHERE s.state = 'active';

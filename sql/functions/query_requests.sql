@@ -63,7 +63,7 @@ BEGIN
         RAISE EXCEPTION 'the query is longer than 10000 bytes' USING
             ERRCODE = 'MM004', HINT = 'Search for a sentence; models read some 77 words at most.';
     END IF;
-    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE q IS NULL OR q !~ '\S') THEN
+    IF EXISTS (SELECT FROM unnest(queries) AS q WHERE q IS NULL OR q !~ '[^[:space:]]') THEN
         RAISE EXCEPTION 'the query is empty' USING
             ERRCODE = 'MM004', HINT = 'Give a text with at least one character.';
     END IF;

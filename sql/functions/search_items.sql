@@ -129,6 +129,7 @@ BEGIN
 
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
+    PERFORM @schema@.check_snapshot();
     SELECT s.id, s.dimensions, s.vector_type, s.ef_search INTO active
     FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';
     IF active IS NULL THEN

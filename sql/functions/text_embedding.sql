@@ -15,6 +15,8 @@ BEGIN
     IF octet_length(text_embedding.query) > 10000 THEN
         PERFORM @schema@.check_query_texts(ARRAY[text_embedding.query]);
     END IF;
+    -- The text's vector and the items it is compared with are of one space, or it is refused.
+    PERFORM @schema@.check_snapshot();
     SELECT q.embedding, q.last_used_at INTO answer, used
     FROM @schema@.embedding_spaces AS s
     JOIN @schema@.query_embeddings AS q ON q.space_id = s.id
@@ -42,6 +44,7 @@ DECLARE
     answers @vector@.halfvec[];
 BEGIN
     PERFORM @schema@.check_query_texts(queries);
+    PERFORM @schema@.check_snapshot();
     answers := @schema@.cached_query_embeddings(queries);
     IF array_position(answers, NULL) IS NULL THEN
         RETURN answers;

@@ -89,6 +89,23 @@ END $$;
 COMMENT ON FUNCTION @schema@.delete_items(integer, bigint[]) IS
     'Removes the items of these source items from one space.';
 
+CREATE OR REPLACE FUNCTION @schema@.remove_source_items(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    space integer;
+BEGIN
+    -- Jobs first: a worker that is writing holds the job; once it is through, its items are seen
+    -- by the statements below, and if it comes later it finds no job and writes nothing.
+    PERFORM @schema@.lock_jobs(ids);
+    FOR space IN SELECT e.id FROM @schema@.embedding_spaces AS e ORDER BY e.id LOOP
+        DELETE FROM @schema@.ingest_jobs AS j
+        WHERE j.space_id = space AND j.source_id = ANY (ids);
+        PERFORM @schema@.delete_items(space, ids);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.remove_source_items(bigint[]) IS
+    'Removes the jobs and the items of these source items from every space.';
+
 CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -122,10 +139,8 @@ BEGIN
     IF strange IS NOT NULL THEN
         PERFORM @schema@.refuse_modalities(strange);
     END IF;
-    INSERT INTO @schema@.ingest_jobs (space_id, source_id)
-    SELECT m.space_id, n.id
-    FROM new_rows AS n JOIN @schema@.space_modalities AS m ON m.modality = n.modality;
-    IF FOUND THEN
+    -- A row that was lost without its trigger may have left a job under this id.
+    IF @schema@.enqueue_source_items((SELECT array_agg(n.id) FROM new_rows AS n)) > 0 THEN
         NOTIFY ingest_jobs;  -- wakes workers that wait; polling is the truth
     END IF;
     RETURN NULL;
@@ -138,13 +153,16 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed bigint[];
     moved   bigint[];  -- those of another modality than before
+    gone    bigint[];  -- of rows that have another id now
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
-    SELECT array_agg(n.id ORDER BY n.id),
-           array_agg(n.id ORDER BY n.id) FILTER (WHERE n.modality IS DISTINCT FROM o.modality)
-    INTO changed, moved
-    FROM new_rows AS n LEFT JOIN old_rows AS o USING (id)
+    SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL),
+           array_agg(n.id ORDER BY n.id) FILTER (
+               WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
+           array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
+    INTO changed, moved, gone
+    FROM new_rows AS n FULL JOIN old_rows AS o USING (id)
     WHERE (n.modality, n.content_ref, n.metadata)
         IS DISTINCT FROM (o.modality, o.content_ref, o.metadata);
     IF moved IS NOT NULL THEN
@@ -153,8 +171,13 @@ BEGIN
         IF strange IS NOT NULL THEN
             PERFORM @schema@.refuse_modalities(strange);
         END IF;
+    END IF;
+    IF moved IS NOT NULL OR gone IS NOT NULL THEN
         -- Those that are re-opened and those that go in one order, whatever comes below.
-        PERFORM @schema@.lock_jobs(changed);
+        PERFORM @schema@.lock_jobs(changed || gone);
+    END IF;
+    IF gone IS NOT NULL THEN
+        PERFORM @schema@.remove_source_items(gone);
     END IF;
     IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
         NOTIFY ingest_jobs;
@@ -166,27 +189,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.source_items_updated() IS
     'Re-opens the jobs of source items whose content or metadata changed; one of another modality '
-    'leaves the spaces that lack it.';
+    'leaves the spaces that lack it, and one of another id leaves nothing under the old one.';
 
 CREATE OR REPLACE FUNCTION @schema@.source_items_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    gone  bigint[];
-    space integer;
+    gone bigint[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
     SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
-    IF gone IS NULL THEN
-        RETURN NULL;
+    IF gone IS NOT NULL THEN
+        PERFORM @schema@.remove_source_items(gone);
     END IF;
-    -- Jobs first: a worker that is writing holds the job; once it is through, its items are seen
-    -- by the statements below, and if it comes later it finds no job and writes nothing.
-    PERFORM @schema@.lock_jobs(gone);
-    FOR space IN SELECT e.id FROM @schema@.embedding_spaces AS e ORDER BY e.id LOOP
-        DELETE FROM @schema@.ingest_jobs AS j
-        WHERE j.space_id = space AND j.source_id = ANY (gone);
-        PERFORM @schema@.delete_items(space, gone);
-    END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.source_items_deleted() IS

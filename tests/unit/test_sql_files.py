@@ -87,3 +87,19 @@ def test_the_digest_covers_names_texts_and_placeholders() -> None:
         digest({"a": "b\0c", "d": ""}),
     }
     assert len(digests) == 7
+
+
+@pytest.mark.parametrize("file", sorted(SQL.glob("**/*.sql")), ids=lambda file: file.name)
+def test_no_plain_literal_has_a_backslash(file: Path) -> None:
+    """A session may have standard_conforming_strings off, and a body is read where it runs."""
+    assert literals_with_a_backslash(file.read_text()) == []
+
+
+def literals_with_a_backslash(text: str) -> list[str]:
+    found = re.findall(r"--.*|(?:\b[eE])?'(?:[^']|'')*'", text)
+    return [literal for literal in found if literal.startswith("'") and "\\" in literal]
+
+
+def test_the_test_sees_such_a_literal() -> None:
+    text = r"SELECT E'\n' || 'it''s \' -- isn't '\'" + "\n|| '\\S' || 'plain'"
+    assert literals_with_a_backslash(text) == [r"'it''s \'", r"'\S'"]
