@@ -1,5 +1,4 @@
-"""What statements of others' applications find odd: activations under way, keys that change, settings,
-metadata that looks like ours."""
+"""What is odd for a search: activations under way, keys that change, settings, metadata like ours."""
 
 import threading
 import time
