@@ -1,5 +1,5 @@
-"""What statements of others' applications find odd: activations under way, keys that change, settings,
-metadata that looks like ours."""
+"""What applications send: searches beside an activation, keys that change, metadata that looks like
+ours, all that under settings of their own."""
 
 import threading
 import time
