@@ -96,8 +96,8 @@ def _changed(connection: Connection, ids: Sequence[int]) -> set[int]:
         """
         SELECT s.id, s.modality, s.content_ref, array_agg(i.content_ref ORDER BY i.part),
             array_agg(i.content_sha256 ORDER BY i.part),
-            array_agg((i.metadata #>> '{_pipeline,start}')::integer ORDER BY i.part),
-            array_agg((i.metadata #>> '{_pipeline,end}')::integer ORDER BY i.part)
+            array_agg(window_bound(i.metadata, 'start') ORDER BY i.part),
+            array_agg(window_bound(i.metadata, 'end') ORDER BY i.part)
         FROM source_items AS s JOIN multimodal_items AS i
             ON i.source_id = s.id AND i.modality = s.modality
         WHERE s.id = ANY (%s) GROUP BY s.id
@@ -131,8 +131,10 @@ def _is_shown(
         return False
     if not isinstance(text, str):
         return hashlib.sha256(content).digest() == sums[0]
+    if len(shown) == 1:  # not cut, whatever a user wrote where the bounds would stand
+        return shown == [text]
     windows = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-    return shown == windows and ends[-1] in {None, len(text)}
+    return shown == windows and ends[-1] == len(text)
 
 
 def _ranges(connection: Connection) -> Iterator[tuple[int, int, int]]:

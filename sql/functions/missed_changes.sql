@@ -7,6 +7,15 @@ RETURN CASE jsonb_typeof(metadata) WHEN 'object' THEN metadata - '_pipeline' ELS
 COMMENT ON FUNCTION @schema@.without_notes(jsonb) IS
     'The metadata of an item as its source item has it.';
 
+CREATE OR REPLACE FUNCTION @schema@.window_bound(metadata jsonb, bound text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+-- The key may hold anything that a user wrote. A text has no more than 2^30 characters.
+RETURN CASE WHEN jsonb_typeof(metadata #> ARRAY['_pipeline', bound]) = 'number'
+    THEN CASE WHEN (metadata #> ARRAY['_pipeline', bound])::numeric BETWEEN 0 AND 1073741823
+        THEN (metadata #> ARRAY['_pipeline', bound])::integer END END;
+COMMENT ON FUNCTION @schema@.window_bound(jsonb, text) IS
+    'Where a part of a text starts or ends, in characters; null: that is not said.';
+
 CREATE OR REPLACE FUNCTION @schema@.missed_changes(
     after_id bigint DEFAULT 0, up_to_id bigint DEFAULT 9223372036854775807)
 RETURNS TABLE (space_id integer, source_id bigint, change text)
@@ -18,31 +27,44 @@ DECLARE
     known record;
 BEGIN
     FOR known IN
-        SELECT m.space_id, m.modality, @schema@.items_table(m.space_id, m.modality) AS items
-        FROM @schema@.space_modalities AS m ORDER BY m.space_id, m.modality
+        SELECT m.space_id, m.modality, @schema@.items_table(m.space_id, m.modality) AS items,
+               k.inline
+        FROM @schema@.space_modalities AS m
+        JOIN @schema@.known_modalities AS k ON k.name = m.modality
+        ORDER BY m.space_id, m.modality
     LOOP
         CONTINUE WHEN known.items IS NULL;
-        -- A text is what its parts show; one that was cleaned is not, hence "perhaps".
+        -- A text is what its parts show; one that was cleaned is not, hence "perhaps". Only under
+        -- a text of several parts are the notes surely ours: else a user's own may stand there.
         RETURN QUERY EXECUTE format($query$
             SELECT %1$s, s.id, CASE
                 WHEN i.source_id IS NULL THEN 'new'
-                WHEN @schema@.without_notes(i.metadata) <> @schema@.without_notes(s.metadata) THEN 'changed'
+                WHEN d.metadata_differs THEN 'changed'
                 ELSE 'perhaps changed' END
             FROM @schema@.source_items AS s
             LEFT JOIN %2$s AS i ON i.source_id = s.id AND i.part = 0
+            CROSS JOIN LATERAL (
+                SELECT %4$L AND i.metadata #> '{_pipeline,end}' IS NOT NULL AND EXISTS (
+                    SELECT FROM %2$s AS p WHERE p.source_id = s.id AND p.part > 0)
+            ) AS w (is_cut)
+            CROSS JOIN LATERAL (
+                SELECT CASE WHEN %4$L AND NOT w.is_cut THEN i.metadata <> s.metadata
+                    ELSE @schema@.without_notes(i.metadata) <> @schema@.without_notes(s.metadata)
+                    END
+            ) AS d (metadata_differs)
             WHERE s.id > $1 AND s.id <= $2 AND s.modality = %3$L
-              AND (i.source_id IS NULL
-                   OR @schema@.without_notes(i.metadata) <> @schema@.without_notes(s.metadata)
-                   OR CASE WHEN i.metadata #> '{_pipeline,end}' IS NULL
-                       THEN i.content_ref <> s.content_ref
+              AND (i.source_id IS NULL OR d.metadata_differs
+                   OR CASE WHEN NOT w.is_cut THEN i.content_ref <> s.content_ref
                        ELSE EXISTS (
                            SELECT FROM %2$s AS p
-                           CROSS JOIN LATERAL (SELECT p.metadata -> '_pipeline') AS n (notes)
-                           WHERE p.source_id = s.id AND p.content_ref <> substr(s.content_ref,
-                               (n.notes ->> 'start')::integer + 1,
-                               (n.notes ->> 'end')::integer - (n.notes ->> 'start')::integer))
+                           CROSS JOIN LATERAL (
+                               SELECT @schema@.window_bound(p.metadata, 'start'),
+                                      @schema@.window_bound(p.metadata, 'end')
+                           ) AS n (start, stop)
+                           WHERE p.source_id = s.id AND p.content_ref IS DISTINCT FROM
+                               substr(s.content_ref, n.start + 1, greatest(0, n.stop - n.start)))
                          OR char_length(s.content_ref) > (
-                           SELECT max((p.metadata #>> '{_pipeline,end}')::integer)
+                           SELECT max(@schema@.window_bound(p.metadata, 'end'))
                            FROM %2$s AS p WHERE p.source_id = s.id) END)
               AND NOT EXISTS (SELECT FROM @schema@.ingest_jobs AS j
                               WHERE j.space_id = %1$s AND j.source_id = s.id)
@@ -55,7 +77,7 @@ BEGIN
             WHERE i.source_id > $1 AND i.source_id <= $2 AND s.modality IS DISTINCT FROM %3$L
               AND NOT EXISTS (SELECT FROM @schema@.ingest_jobs AS j
                               WHERE j.space_id = %1$s AND j.source_id = i.source_id)
-            $query$, known.space_id, known.items, known.modality)
+            $query$, known.space_id, known.items, known.modality, known.inline)
             USING after_id, up_to_id;
     END LOOP;
     RETURN QUERY

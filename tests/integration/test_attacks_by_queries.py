@@ -1,4 +1,5 @@
-"""What is odd for a search: activations under way, keys that change, settings, metadata like ours."""
+"""What applications send: searches beside an activation, keys that change, metadata that looks like
+ours, all that under settings of their own."""
 
 import threading
 import time
@@ -9,8 +10,10 @@ import psycopg
 import pytest
 
 from pipeline import spaces
+from pipeline.doctor.examination import examine
 from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
+from pipeline.sources.sync import sync
 from pipeline.spaces import Space, activation
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.spaces import described
@@ -193,3 +196,62 @@ def test_a_snapshot_from_before_there_and_back_is_good(
         spaces.activate(connection, other)
         spaces.rollback(connection)
         assert similarity(application, query) == pytest.approx(1, abs=0.01)
+
+
+# What a user may write under the key where we note how a text was cut.
+NOTES = [
+    '{"end": "x", "start": "y"}',
+    '{"end": 99999999999999999999, "start": 1e400}',
+    '{"end": null, "start": 0}',
+    '{"end": [1], "start": {}}',
+    '{"end": 3, "start": -5}',
+    '{"end": 1, "start": 3}',
+    '{"end": 1, "start": 0}',
+    '{"end": 1.5, "start": 0.5, "parts": 2}',
+    "5",
+    "[1]",
+    "null",
+    '"end"',
+]
+METADATA = [f'{{"_pipeline": {notes}}}' for notes in NOTES] + [
+    '["_pipeline"]', '"_pipeline"', "5", "null", "[[1]]",
+]  # fmt: skip
+
+
+def test_notes_of_a_users_own_neither_stop_nor_fool_the_search_for_missed_changes(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    def store(texts: list[str], metadata: list[str]) -> None:
+        connection.execute(
+            "INSERT INTO source_items (source, source_key, modality, content_ref, metadata) "
+            "SELECT 's', m.n || t, 'text', t || m.n, m.m::jsonb "
+            "FROM unnest(%s::text[]) AS t, unnest(%s::text[]) WITH ORDINALITY AS m (m, n)",
+            (texts, metadata),
+        )
+
+    def missed_by(change: str) -> list[int]:
+        connection.execute("SET session_replication_role = replica")
+        with connection.transaction(force_rollback=True):
+            ids = connection.execute(change.encode()).fetchall()
+            report = sync(connection, mend=False)
+        connection.execute("RESET session_replication_role")
+        assert (report.new, report.gone) == (0, 0)
+        return [report.changed, len(ids)]
+
+    long = " ".join(f"word{n}" for n in range(200))
+    store(["short", " to be  cleaned "], METADATA)
+    store([long, f" {long}\n"], METADATA[: len(NOTES)])
+    work(settings, space)
+    assert sync(connection, mend=False).changed == 0
+    assert [c.ok for c in examine(settings) if c.name == "missed changes"] == [True]
+    for change in (
+        "UPDATE source_items SET content_ref = content_ref || 'x' RETURNING id",
+        "UPDATE source_items SET content_ref = 'x' || content_ref RETURNING id",
+        "UPDATE source_items SET metadata = '{\"a\": 1}' RETURNING id",
+        # Of the short ones: under the long ones stand our notes, whatever the user's say.
+        "UPDATE source_items SET metadata = '{}' WHERE char_length(content_ref) < 50 RETURNING id",
+        'UPDATE source_items SET metadata = \'{"_pipeline": {"own": 2}}\' '
+        "WHERE char_length(content_ref) < 50 RETURNING id",
+    ):
+        changed, updated = missed_by(change)
+        assert changed == updated > 0, change
