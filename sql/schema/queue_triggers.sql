@@ -61,6 +61,21 @@ COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
 
+CREATE OR REPLACE FUNCTION @schema@.wake_workers() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Workers that wait begin sooner; polling is the truth. So not where it could make the
+    -- application's transaction fail: one that notifies cannot be prepared, and none commits while
+    -- the queue, which any login can fill, is full.
+    IF current_setting('max_prepared_transactions')::integer = 0
+        AND pg_notification_queue_usage() < 0.5
+    THEN
+        NOTIFY ingest_jobs;
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.wake_workers() IS
+    'Notifies workers that wait, unless that may fail the transaction.';
+
 CREATE OR REPLACE FUNCTION @schema@.lock_jobs(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -126,7 +141,7 @@ BEGIN
     SELECT m.space_id, n.id
     FROM new_rows AS n JOIN @schema@.space_modalities AS m ON m.modality = n.modality;
     IF FOUND THEN
-        NOTIFY ingest_jobs;  -- wakes workers that wait; polling is the truth
+        PERFORM @schema@.wake_workers();
     END IF;
     RETURN NULL;
 END $$;
@@ -157,7 +172,7 @@ BEGIN
         PERFORM @schema@.lock_jobs(changed);
     END IF;
     IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
-        NOTIFY ingest_jobs;
+        PERFORM @schema@.wake_workers();
     END IF;
     IF moved IS NOT NULL THEN
         PERFORM @schema@.withdraw_source_items(moved);
