@@ -20,6 +20,29 @@ END $$;
 COMMENT ON FUNCTION @schema@.check_is_source_items(regclass) IS
     'Raises where a trigger function is called for another table.';
 
+CREATE OR REPLACE FUNCTION @schema@.check_sees_spaces() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A snapshot that lasts may be older than a space, and what is changed under it would be missed
+    -- there. Names of tables, and sequences, are of this moment whatever the snapshot.
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+        AND EXISTS (
+            SELECT FROM generate_series(
+                (SELECT coalesce(max(e.id), 0) + 1 FROM @schema@.embedding_spaces AS e),
+                pg_sequence_last_value(
+                    pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
+            ) AS newer (id)
+            CROSS JOIN @schema@.known_modalities AS k
+            WHERE @schema@.items_table(newer.id::integer, k.name) IS NOT NULL)
+    THEN
+        RAISE EXCEPTION 'a space was created since this transaction began' USING
+            ERRCODE = 'serialization_failure',
+            HINT = 'Run the transaction again.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.check_sees_spaces() IS
+    'Raises where the transaction''s snapshot is older than a space.';
+
 CREATE OR REPLACE FUNCTION @schema@.refuse_modalities(names text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -132,6 +155,7 @@ DECLARE
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
     WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
     IF strange IS NOT NULL THEN
@@ -156,6 +180,7 @@ DECLARE
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(n.id ORDER BY n.id),
            array_agg(n.id ORDER BY n.id) FILTER (WHERE n.modality IS DISTINCT FROM o.modality)
     INTO changed, moved
@@ -190,6 +215,7 @@ DECLARE
     space integer;
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
     IF gone IS NULL THEN
         RETURN NULL;
@@ -213,6 +239,7 @@ DECLARE
     items regclass;
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     TRUNCATE @schema@.ingest_jobs;
     FOR items IN
         SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m

@@ -241,3 +241,55 @@ def test_a_full_queue_of_notifications_fails_no_write(server: EmbeddedServer) ->
         application.execute("UPDATE ingest_jobs SET state = 'failed', error_code = 'broken'")
         assert failures.retry(application) == 1
         application.execute("SELECT ask_for_query_embeddings(ARRAY['a red bicycle'])")
+
+
+WRITES = {
+    "insert": "INSERT INTO source_items (source, source_key, modality, content_ref) "
+    "VALUES ('shop', 'new', 'text', 'new')",
+    "update": "UPDATE source_items SET content_ref = 'changed'",
+    "delete": "DELETE FROM source_items",
+    "truncate": "TRUNCATE source_items",
+}
+
+
+def begin_repeatable_read(connection: Connection) -> None:
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("SELECT 1")
+
+
+def jobs_per_space(connection: Connection) -> list[tuple[int]]:
+    return connection.execute(
+        "SELECT count(j.source_id) FROM embedding_spaces AS e "
+        "LEFT JOIN ingest_jobs AS j ON j.space_id = e.id GROUP BY e.id"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_transaction_older_than_a_space_is_run_again(
+    connection: Connection, url: str, write: str
+) -> None:
+    """Its snapshot has no such space, so that its changes would be missed there."""
+    add_texts(connection, ["old"])
+    with connect(url) as application:
+        begin_repeatable_read(application)
+        spaces.create(connection, "wider", FakeEmbedder(16))
+        with pytest.raises(psycopg.errors.SerializationFailure, match="a space was created"):
+            application.execute(WRITES[write].encode())
+        application.execute("ROLLBACK")
+        begin_repeatable_read(application)
+        application.execute(WRITES[write].encode())
+        application.execute("COMMIT")
+    expected = {"insert": 2, "update": 1}.get(write, 0)
+    assert jobs_per_space(connection) == [(expected,), (expected,)]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_space_that_is_gone_keeps_no_transaction_from_writing(
+    connection: Connection, url: str, write: str
+) -> None:
+    add_texts(connection, ["old"])
+    spaces.drop(connection, spaces.create(connection, "wider", FakeEmbedder(16)))
+    with connect(url) as application:
+        begin_repeatable_read(application)
+        application.execute(WRITES[write].encode())
+        application.execute("COMMIT")
