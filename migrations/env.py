@@ -21,6 +21,7 @@ from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
 from pipeline.postgres.place import check_place, make_schema
 from pipeline.postgres.session import settle_transaction
+from pipeline.postgres.table_locks import stepping_aside, wait_shortly
 from pipeline.settings import DEFAULT_SCHEMA, Settings
 
 
@@ -49,16 +50,31 @@ def tables_in(place: str | None) -> MetaData:
 
 
 def run(connection: Connection, migrated: Migrated, *, roles: bool, home: str) -> None:
-    """What Alembic was asked for, and what belongs to it here; ``migrated`` is filled in."""
+    """What Alembic was asked for, and what belongs to it here; ``migrated`` is filled in.
+
+    From the beginning again where an application uses what is to be locked.
+    """
+    stepping_aside(
+        connection.connection.driver_connection,
+        home,
+        lambda: attempt(connection, migrated, roles=roles, home=home),
+        what="the migration",
+    )
+
+
+def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: str) -> None:
+    """One transaction."""
 
     def note(*, step: Any, **_: object) -> None:
         migrated.revisions.append(step.up_revision_id)
 
     default = connection.dialect.default_schema_name
     place = None if home == default else home
+    migrated.revisions.clear()
     with connection.begin():
         driver = connection.connection.driver_connection
         settle_transaction(driver, home)
+        wait_shortly(driver)
         context.configure(
             connection=connection,
             target_metadata=tables_in(place),

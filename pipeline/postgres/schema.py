@@ -6,7 +6,7 @@ text is not the one that ``installed_sql`` says was installed last.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ from pipeline.postgres.sql_files import (
     files_to_install,
     fill_in,
 )
+from pipeline.postgres.table_locks import IN_USE
+from pipeline.postgres.triggers import standing_triggers, without_standing
 from pipeline.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -73,25 +75,21 @@ def install(connection: Connection, *, roles: bool) -> bool:
     lost = before.sha256 != "" and _rights_are_lost(connection)
     if before.sha256 == sha256 and (are_there or not allowed) and not lost:
         return False
-    if roles and not allowed:
-        logger.warning(
-            "this login may not create the roles of docs/security.md, so nobody has their rights; "
-            "before the next migrate an administrator runs: %s",
-            "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
-        )
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     known = set(before.objects)
     with _naming_in_full(connection, schemas), _warnings_told(connection):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
-        for name, text in texts.items():
-            _run(connection, name, text)
+        kept_triggers = _run_files(connection, schemas, texts)
         for paragraph in grants:
             if paragraph not in given:
                 _run(connection, GRANTS, paragraph)
-        found = list_objects(connection, schemas)
-        made = [name for name, is_new in found if is_new]
+        found = [
+            (name, is_new or name in kept_triggers)
+            for name, is_new in list_objects(connection, schemas)
+        ]
+        made = [name for name, is_ours in found if is_ours]
         overwritten = strange & set(made)
         # Where our triggers are among it, what is not there is the record.
         if overwritten and not any(name.startswith("trigger ") for name in overwritten):
@@ -99,9 +97,15 @@ def install(connection: Connection, *, roles: bool) -> bool:
                 f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
                 "which needs the name; rename yours, or give the pipeline a schema of its own"
             )
-        gone = [name for name, is_new in found if name in known and not is_new]
+        gone = [name for name, is_ours in found if name in known and not is_ours]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
     _record(connection, Installed(sha256, allowed, (*made, *kept), grants))
+    if roles and not allowed:
+        logger.warning(
+            "this login may not create the roles of docs/security.md, so nobody has their rights; "
+            "before the next migrate an administrator runs: %s",
+            "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
+        )
     return True
 
 
@@ -241,24 +245,43 @@ def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
 
 @contextmanager
 def _warnings_told(connection: Connection) -> Iterator[None]:
-    """What a file could not do is a WARNING, its hint what an administrator runs instead."""
+    """What a file could not do is a WARNING, its hint what an administrator runs instead.
 
-    def tell(warning: Diagnostic) -> None:
+    Told at the end: an attempt that gives way to others is made again, and its warnings with it.
+    """
+    warnings: list[str] = []
+
+    def note(warning: Diagnostic) -> None:
         if warning.severity_nonlocalized == "WARNING":
             hint = warning.message_hint
             cure = f"; an administrator runs: {hint}" if hint else ""
-            logger.warning("%s%s", warning.message_primary, cure)
+            warnings.append(f"{warning.message_primary}{cure}")
 
-    connection.add_notice_handler(tell)
+    connection.add_notice_handler(note)
     try:
         yield
     finally:
-        connection.remove_notice_handler(tell)
+        connection.remove_notice_handler(note)
+    for warning in warnings:
+        logger.warning("%s", warning)
+
+
+def _run_files(connection: Connection, schemas: Schemas, texts: Mapping[str, str]) -> set[str]:
+    """Gives the triggers that were there as the files want them, and were left as they are."""
+    standing = standing_triggers(connection, schemas)
+    kept: set[str] = set()
+    for name, text in texts.items():
+        changes, as_wanted = without_standing(text, standing)
+        kept.update(as_wanted)
+        _run(connection, name, changes)
+    return kept
 
 
 def _run(connection: Connection, name: str, text: str) -> None:
     try:
         connection.execute(text.encode())
+    except IN_USE:
+        raise  # the migration steps aside, and tries again
     except psycopg.Error as exc:
         raise DatabaseError(f"the database refuses sql/{name}: {explain(exc)}") from exc
 

@@ -144,7 +144,9 @@ BEGIN
         asked_by = excluded.asked_by, asked_from = excluded.asked_from,
         claimed_until = CASE WHEN q.error IS NULL THEN q.claimed_until END
     WHERE q.embedding IS NULL;
-    PERFORM pg_notify('query_embeddings', space::text);
+    IF pg_notification_queue_usage() < 0.5 THEN  -- a full queue, anybody's, fails the transaction
+        PERFORM pg_notify('query_embeddings', space::text);
+    END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.request_query_embeddings(text[], text, text) IS
     'Asks `pipeline serve` for the vectors of these texts, on behalf of a login and its address; '

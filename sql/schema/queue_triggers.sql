@@ -20,6 +20,31 @@ END $$;
 COMMENT ON FUNCTION @schema@.check_is_source_items(regclass) IS
     'Raises where a trigger function is called for another table.';
 
+CREATE OR REPLACE FUNCTION @schema@.check_sees_spaces() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A snapshot that lasts may be older than a space, and what is changed under it would be missed
+    -- there. Names of tables, and sequences, are of this moment whatever the snapshot.
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+        AND EXISTS (
+            SELECT FROM generate_series(
+                (SELECT coalesce(max(e.id), 0) + 1 FROM @schema@.embedding_spaces AS e),
+                pg_sequence_last_value(
+                    pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
+            ) AS newer (id)
+            CROSS JOIN @schema@.known_modalities AS k
+            -- items_table() would look with the snapshot.
+            WHERE to_regclass(format('@schema@.%I',
+                format('multimodal_items_%s_s%s', k.name, newer.id))) IS NOT NULL)
+    THEN
+        RAISE EXCEPTION 'a space was created since this transaction began' USING
+            ERRCODE = 'serialization_failure',
+            HINT = 'Run the transaction again.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.check_sees_spaces() IS
+    'Raises where the transaction''s snapshot is older than a space.';
+
 CREATE OR REPLACE FUNCTION @schema@.refuse_modalities(names text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -60,6 +85,21 @@ $$;
 COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
+
+CREATE OR REPLACE FUNCTION @schema@.wake_workers() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Workers that wait begin sooner; polling is the truth. So not where it could make the
+    -- application's transaction fail: one that notifies cannot be prepared, and none commits while
+    -- the queue, which any login can fill, is full.
+    IF current_setting('max_prepared_transactions')::integer = 0
+        AND pg_notification_queue_usage() < 0.5
+    THEN
+        NOTIFY ingest_jobs;
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.wake_workers() IS
+    'Notifies workers that wait, unless that may fail the transaction.';
 
 CREATE OR REPLACE FUNCTION @schema@.lock_jobs(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -134,6 +174,7 @@ DECLARE
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
     WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
     IF strange IS NOT NULL THEN
@@ -141,7 +182,7 @@ BEGIN
     END IF;
     -- A row that was lost without its trigger may have left a job under this id.
     IF @schema@.enqueue_source_items((SELECT array_agg(n.id) FROM new_rows AS n)) > 0 THEN
-        NOTIFY ingest_jobs;  -- wakes workers that wait; polling is the truth
+        PERFORM @schema@.wake_workers();
     END IF;
     RETURN NULL;
 END $$;
@@ -157,6 +198,7 @@ DECLARE
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL),
            array_agg(n.id ORDER BY n.id) FILTER (
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
@@ -180,7 +222,7 @@ BEGIN
         PERFORM @schema@.remove_source_items(gone);
     END IF;
     IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
-        NOTIFY ingest_jobs;
+        PERFORM @schema@.wake_workers();
     END IF;
     IF moved IS NOT NULL THEN
         PERFORM @schema@.withdraw_source_items(moved);
@@ -197,6 +239,7 @@ DECLARE
     gone bigint[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
     IF gone IS NOT NULL THEN
         PERFORM @schema@.remove_source_items(gone);
@@ -212,6 +255,7 @@ DECLARE
     items regclass;
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_sees_spaces();
     TRUNCATE @schema@.ingest_jobs;
     FOR items IN
         SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m

@@ -9,5 +9,5 @@ END $$;
 COMMENT ON FUNCTION @schema@.source_items_touch() IS 'Keeps source_items.updated_at.';
 
 CREATE OR REPLACE TRIGGER source_items_touch BEFORE UPDATE ON @schema@.source_items
-    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*))
     EXECUTE FUNCTION @schema@.source_items_touch();

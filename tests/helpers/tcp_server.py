@@ -46,8 +46,8 @@ def _first_connection(server: "subprocess.Popen[bytes]", port: int) -> Connectio
 
 
 @contextmanager
-def tcp_server(embedded: EmbeddedServer) -> Iterator[int]:
-    """Runs it from the embedded server's binaries; gives its port.
+def tcp_server(embedded: EmbeddedServer, **settings: object) -> Iterator[int]:
+    """Runs it from the embedded server's binaries, with these settings; gives its port.
 
     The superuser is ``admin``, an ordinary owner of the database ``app`` is ``app``; both log in
     with ``PASSWORD``.
@@ -68,6 +68,7 @@ def tcp_server(embedded: EmbeddedServer) -> Iterator[int]:
     ]  # fmt: skip
     subprocess.run(initdb, check=True, capture_output=True, **run)
     options = ["-p", str(port), "-k", "", "-F", "-c", "listen_addresses=127.0.0.1"]
+    options += [f"--{name}={value}" for name, value in settings.items()]
     server = subprocess.Popen(
         [embedded.binary("postgres"), "-D", data, *options],
         stdout=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from psycopg import sql
 from pipeline import spaces
 from pipeline.cli import main
 from pipeline.errors import DatabaseError
-from pipeline.postgres import migrate
+from pipeline.postgres import migrate, table_locks
 from pipeline.postgres.connections import connect, libpq_url
 from pipeline.postgres.database import Database
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection
@@ -180,15 +180,26 @@ def test_what_we_need_is_set_on_every_connection_of_ours(url: str) -> None:
 WANTED = ["ISO, DMY" if name == "DateStyle" else value for name, value in NEEDED.items()]
 
 
-def test_a_migration_waits_for_a_table_as_long_as_its_role_says(url: str) -> None:
+def test_a_migration_waits_for_a_table_no_longer_than_its_role_says(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever waits for the table behind it waits as long."""
+    monkeypatch.setattr(table_locks, "PATIENCE_SECONDS", 0)
     migrate.downgrade(url, "pipeline_0006_installed_sql")
     set_for_database(url, {"lock_timeout": "200ms"})
     with psycopg.connect(libpq_url(url)) as application:
         application.execute("SELECT FROM public.query_embeddings, public.source_items")
-        with pytest.raises(DatabaseError, match="due to lock timeout"):
+        with pytest.raises(DatabaseError, match="did not get its locks"):
             migrate.upgrade(url)
     assert migrate.upgrade(url).installed
+
+
+@pytest.mark.parametrize(("said", "kept"), [("0", "2s"), ("1min", "2s"), ("200ms", "200ms")])
+def test_only_a_shorter_lock_timeout_of_the_role_stays(url: str, said: str, kept: str) -> None:
+    with psycopg.connect(libpq_url(url)) as connection:
+        connection.execute(f"SET lock_timeout = '{said}'".encode())
+        table_locks.wait_shortly(connection)
+        assert connection.execute("SHOW lock_timeout").fetchone() == (kept,)
 
 
 # what stands: a database that takes no writes
