@@ -8,7 +8,6 @@ text is not the one that ``installed_sql`` says was installed last.
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
@@ -16,6 +15,7 @@ from psycopg.errors import Diagnostic
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
+from pipeline.postgres.installed import Installed, forget, read_installed, record
 from pipeline.postgres.objects import drop_objects, list_objects
 from pipeline.postgres.requirements import check_schemas, stranger
 from pipeline.postgres.sql_files import (
@@ -28,21 +28,10 @@ from pipeline.postgres.sql_files import (
 )
 from pipeline.postgres.table_locks import IN_USE
 from pipeline.postgres.triggers import standing_triggers, without_standing
-from pipeline.version import __version__
 
 logger = logging.getLogger(__name__)
 
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """What ``installed_sql`` says; for its objects see ``objects.py``."""
-
-    sha256: str
-    roles: bool
-    objects: tuple[str, ...]
-    grants: tuple[str, ...]
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -62,12 +51,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
         DatabaseError: a statement is refused, or would replace what is not ours.
     """
     schemas = schemas_of(connection)
-    check_schemas(connection, schemas.names)
     before = read_installed(connection) or Installed("", False, (), ())
-    if risk := stranger(connection, schemas.names[0]):
-        if not before.sha256:
-            raise DatabaseError(risk)
-        logger.warning("%s", risk)
+    _check_owners(connection, schemas, is_first=not before.sha256)
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
@@ -90,16 +75,10 @@ def install(connection: Connection, *, roles: bool) -> bool:
             for name, is_new in list_objects(connection, schemas)
         ]
         made = [name for name, is_ours in found if is_ours]
-        overwritten = strange & set(made)
-        # Where our triggers are among it, what is not there is the record.
-        if overwritten and not any(name.startswith("trigger ") for name in overwritten):
-            raise DatabaseError(
-                f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
-                "which needs the name; rename yours, or give the pipeline a schema of its own"
-            )
+        _check_names(strange & set(made))
         gone = [name for name, is_ours in found if name in known and not is_ours]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
-    _record(connection, Installed(sha256, allowed, (*made, *kept), grants))
+    record(connection, Installed(sha256, allowed, (*made, *kept), grants))
     if roles and not allowed:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "
@@ -107,6 +86,24 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
+
+
+def _check_owners(connection: Connection, schemas: Schemas, *, is_first: bool) -> None:
+    """Refuse a schema by which others would act as this login; where we are there, warn of it."""
+    check_schemas(connection, schemas.names)
+    if risk := stranger(connection, schemas.names[0]):
+        if is_first:
+            raise DatabaseError(risk)
+        logger.warning("%s", risk)
+
+
+def _check_names(overwritten: set[str]) -> None:
+    # Where our triggers are among it, what is not there is the record.
+    if overwritten and not any(name.startswith("trigger ") for name in overwritten):
+        raise DatabaseError(
+            f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
+            "which needs the name; rename yours, or give the pipeline a schema of its own"
+        )
 
 
 def is_current(connection: Connection) -> bool:
@@ -135,18 +132,7 @@ def uninstall(connection: Connection) -> None:
         _run_to_uninstall(connection, schemas, "search_defaults.sql")
         _run_to_uninstall(connection, schemas, "loopback.sql")
         _run_to_uninstall(connection, schemas, "roles.sql")
-    connection.execute("DELETE FROM installed_sql")
-
-
-def read_installed(connection: Connection) -> Installed | None:
-    """What was installed last, if anything was."""
-    row = connection.execute("SELECT to_regclass('installed_sql') IS NOT NULL").fetchone()
-    if row and row[0]:
-        row = connection.execute(
-            "SELECT sha256, roles, objects, grants FROM installed_sql"
-        ).fetchone()
-        return Installed(row[0], row[1], tuple(row[2]), tuple(row[3])) if row else None
-    return None
+    forget(connection)
 
 
 def installed_functions(connection: Connection) -> list[str]:
@@ -154,23 +140,6 @@ def installed_functions(connection: Connection) -> list[str]:
     installed, schemas = read_installed(connection), schemas_of(connection)
     objects = [item.partition(" ") for item in (installed.objects if installed else ())]
     return [fill_in(name, schemas) for kind, _, name in objects if kind == "function"]
-
-
-def _record(connection: Connection, installed: Installed) -> None:
-    connection.execute("DELETE FROM installed_sql")
-    connection.execute(
-        """
-        INSERT INTO installed_sql (sha256, version, roles, objects, grants)
-        VALUES (%s, %s, %s, %s, %s)
-        """,
-        (
-            installed.sha256,
-            __version__,
-            installed.roles,
-            list(installed.objects),
-            list(installed.grants),
-        ),
-    )
 
 
 def schemas_of(connection: Connection) -> Schemas:

@@ -132,7 +132,7 @@ HOMES = {
     "unsupported_source_items": "queue/status.py",
     "ingest_failures": "queue/failures.py",
     "space_status": "spaces/status.py",
-    "installed_sql": "postgres/schema.py",
+    "installed_sql": "postgres/installed.py",
 }
 
 
