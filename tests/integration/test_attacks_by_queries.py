@@ -125,7 +125,7 @@ OF_ONE_SPACE = {
     "text_embedding": "SELECT max(1 - (embedding <=> text_embedding('apple'))) "
     "FROM multimodal_items",
     "text_embedding in a condition": "SELECT max(1 - (embedding <=> text_embedding('apple'))) "
-    "FROM multimodal_items WHERE embedding <=> text_embedding('apple') < 0.5",
+    "FROM multimodal_items WHERE embedding = text_embedding('apple') OR modality = 'text'",
     "text_embeddings": "SELECT max(1 - (embedding <=> (text_embeddings('{apple}'))[1])) "
     "FROM multimodal_items",
     "near_duplicates": "SELECT 1 + 0 * count(*) FROM near_duplicates(modality => 'text')",
