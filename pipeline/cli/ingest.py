@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,6 +13,7 @@ import typer
 
 from pipeline.cli.output import (
     EX_TEMPFAIL,
+    exit_code,
     note,
     print_json,
     print_table,
@@ -21,6 +22,7 @@ from pipeline.cli.output import (
     wrong,
 )
 from pipeline.cli.signals import STOPPING, StoppedEarly, StopSignals
+from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -60,20 +62,26 @@ def ingest(
     """
     if once and watch:
         wrong("--once", "it cannot be with --watch")
+    beside = threading.enumerate()
     stop = StopSignals(saying=STOPPING)
     try:
         report = _run(stop, once=not watch, space=space, limit=limit, exclusive=exclusive)
     except StoppedEarly:
         note("stopped before anything was claimed")
-        _leave(0)
+        _leave(0, beside)
+    except DatabaseError as exc:
+        if exit_code(exc) != EX_TEMPFAIL:
+            raise
+        note(f"pipeline: {exc}")
+        _leave(EX_TEMPFAIL, beside)
     if report is None:
         note("another exclusive ingest is running; nothing to do")
-        _leave(0)
+        _leave(0, beside)
     if as_json:
         print_json(report.as_dict())
     else:
         _print(report, stopped=stop.asked)
-    _leave(0 if stop.asked else _exit_code(report))
+    _leave(0 if stop.asked else _exit_code(report), beside)
 
 
 def _exit_code(report: "IngestReport") -> int:
@@ -88,35 +96,26 @@ def _run(
     """The run's report; None if another exclusive run is going."""
     # Late, as in every command: --help loads neither a driver nor numpy.
     from pipeline.demo.notice import warn_of_demo_model
-    from pipeline.errors import DatabaseError
     from pipeline.ingest.run import ingest as run_ingest
     from pipeline.postgres.database import Database
-    from pipeline.postgres.reconnect import is_temporary
     from pipeline.postgres.rights import EMBED
     from pipeline.settings import Settings
 
     settings = Settings.load()
     with contextlib.ExitStack() as stack:
-        try:
-            database = Database.of(settings)
-            if exclusive and not stack.enter_context(_exclusive_lock(database)):
-                return None
-            with database.open(needs=EMBED) as connection:
-                warn_of_demo_model(connection, note, space)
-            report = run_ingest(
-                settings,
-                database=database,
-                space_name=space,
-                once=once,
-                limit=limit,
-                listener=_show(stack.enter_context(progress_bar()), stop, once=once),
-            )
-        except DatabaseError as exc:
-            if not is_temporary(exc):
-                raise
-            stack.close()
-            note(f"pipeline: {exc}")
-            _leave(EX_TEMPFAIL)
+        database = Database.of(settings)
+        if exclusive and not stack.enter_context(_exclusive_lock(database)):
+            return None
+        with database.open(needs=EMBED) as connection:
+            warn_of_demo_model(connection, note, space)
+        report = run_ingest(
+            settings,
+            database=database,
+            space_name=space,
+            once=once,
+            limit=limit,
+            listener=_show(stack.enter_context(progress_bar()), stop, once=once),
+        )
     logger.info("ingest has ended", extra=report.as_dict())
     return report
 
@@ -215,10 +214,14 @@ def _print(report: "IngestReport", *, stopped: bool) -> None:
         note("some rows wait for another attempt: run `pipeline ingest` again later")
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(code: int, beside: Sequence[threading.Thread]) -> NoReturn:
     """Exit, also while a thread is still stuck in a load or a batch that outlived the grace
-    period: Python would wait for it, or crash with it."""
-    if any(t.is_alive() for t in threading.enumerate() if t is not threading.main_thread()):
+    period: Python would wait for it, or crash with it.
+
+    Args:
+        beside: threads that ran before the command, and are not its own.
+    """
+    if any(thread.is_alive() for thread in threading.enumerate() if thread not in beside):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

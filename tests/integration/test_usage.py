@@ -4,6 +4,7 @@ database that is half migrated is said to be."""
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,20 @@ def test_a_database_that_is_away_for_now_is_75(call: Call, nobody: str, command:
     code, error = call(*command.split(), *COMMANDS[command], url=nobody)
     assert (code, error.count("pipeline: ")) == (75, 1), error
     assert "no PostgreSQL answers" in error
+
+
+def test_ingest_leaves_by_itself_beside_threads_that_are_not_its_own(
+    call: Call, nobody: str
+) -> None:
+    """In a notebook or a test: for a thread of its own that hangs it ends the whole process."""
+    over = threading.Event()
+    other = threading.Thread(target=over.wait, args=(60,))
+    other.start()
+    try:
+        assert call("ingest", url=nobody)[0] == 75
+    finally:
+        over.set()
+        other.join()
 
 
 def test_what_no_waiting_cures_is_1(call: Call, url: str) -> None:
