@@ -129,7 +129,7 @@ def _in(connection: Connection, schema: str, table: str) -> set[str]:
 def _is_there(connection: Connection, schema: str, table: str) -> bool:
     """Whether it is one to be read: what somebody else made by that name could run what they want.
 
-    A plain table, of this login's, a superuser's, or the owner's of our tables.
+    A plain table of this login's, a superuser's, or of who may act as the owner of our tables.
     """
     (found,) = fetch_one(
         connection.execute(
@@ -138,9 +138,9 @@ def _is_there(connection: Connection, schema: str, table: str) -> bool:
                 SELECT FROM pg_class AS c JOIN pg_roles AS owner ON owner.oid = c.relowner
                 WHERE c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
                   AND c.relkind = 'r' AND NOT c.relrowsecurity
-                  AND (owner.rolsuper OR owner.rolname = current_user OR owner.oid = (
+                  AND (owner.rolsuper OR owner.rolname = current_user OR pg_has_role(owner.oid, (
                     SELECT relowner FROM pg_class WHERE oid = to_regclass(
-                        format('%%I.embedding_spaces', %(schema)s::text)))))
+                        format('%%I.embedding_spaces', %(schema)s::text))), 'MEMBER')))
             """,
             {"schema": schema, "table": table},
         )

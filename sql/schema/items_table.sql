@@ -3,15 +3,14 @@
 
 CREATE OR REPLACE FUNCTION @schema@.items_table(space integer, modality text) RETURNS regclass
 LANGUAGE sql STABLE
--- A table, and of whoever owns the parent, or a superuser's: what somebody else made by that name
--- would run what they want.
+-- A table, and of somebody who may act as the parent's owner: what others made by that name would run
+-- what they want.
 RETURN (
     SELECT c.oid::regclass FROM pg_class AS c
     WHERE c.oid = to_regclass(format('@schema@.%I', format('multimodal_items_%s_s%s', modality, space)))
-      AND c.relkind = 'r' AND (
-          c.relowner IN (SELECT p.relowner FROM pg_class AS p
-                         WHERE p.oid = '@schema@.multimodal_items'::regclass)
-          OR c.relowner IN (SELECT r.oid FROM pg_roles AS r WHERE r.rolsuper))
+      AND c.relkind = 'r' AND pg_has_role(c.relowner, (
+          SELECT p.relowner FROM pg_class AS p
+          WHERE p.oid = '@schema@.multimodal_items'::regclass), 'MEMBER')
 );
 COMMENT ON FUNCTION @schema@.items_table(integer, text) IS
     'The table of one modality in one space, attached or not; null: there is none.';

@@ -248,3 +248,14 @@ def test_the_server_waits_for_nobodys_lock(url: str, connection: Connection, spa
             query_vectors.forget(connection, space.id, keep=0, days=30)
             key = connection.execute("SELECT query_key('locked')").fetchall()[0][0]
             query_vectors.answer(connection, space.id, {}, {bytes(key): "no"})
+
+
+def test_a_table_of_who_may_act_as_the_owner_is_one(
+    connection: Connection, url: str, space: Space
+) -> None:
+    name = f"multimodal_items_text_s{space.id}"
+    with role(connection, "deploy", "LOGIN IN ROLE postgres"):
+        connection.execute(f"ALTER TABLE {name} OWNER TO deploy".encode())
+        row = connection.execute("SELECT items_table(%s, 'text')::text", (space.id,)).fetchone()
+        assert row == (name,)
+        connection.execute(f"ALTER TABLE {name} OWNER TO postgres".encode())
