@@ -45,9 +45,9 @@ def test_a_standby_is_searched_and_examined(
         return int(ended.value.code or 0), out, err
 
     with tcp_server(server) as primary:
-        fill(tcp_url(primary, "admin", "app"))
+        fill(tcp_url(primary, "admin", "postgres"))
         with standby_of(server, primary) as standby:
-            monkeypatch.setenv("DATABASE_URL", tcp_url(standby, "admin", "app"))
+            monkeypatch.setenv("DATABASE_URL", tcp_url(standby, "admin", "postgres"))
             code, out, err = run("search", "a red bicycle", "--json")
             assert (code, json.loads(out)[0]["content_ref"]) == (0, "a red bicycle"), err
             assert "was embedded here, since the database takes no writes" in err
@@ -64,12 +64,12 @@ def test_a_standby_is_searched_and_examined(
 
 def test_a_text_is_asked_for_on_a_standby_by_way_of_its_primary(server: EmbeddedServer) -> None:
     with tcp_server(server) as primary:
-        url = tcp_url(primary, "admin", "app")
+        url = tcp_url(primary, "admin", "postgres")
         fill(url)
         with (
             standby_of(server, primary) as standby,
             serving(url),
-            connect(tcp_url(standby, "admin", "app")) as there,
+            connect(tcp_url(standby, "admin", "postgres")) as there,
             connect(url) as here,
         ):
             # An address that is the standby's own: nothing can be asked for there.

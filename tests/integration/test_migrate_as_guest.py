@@ -98,7 +98,9 @@ def test_without_createrole_there_are_no_roles_until_an_administrator_makes_them
 def test_roles_that_are_not_wanted_are_not_made_nor_spoken_of(
     bare_server: EmbeddedServer, admin: Connection, host: Guest, tmp_path: Path, where: str
 ) -> None:
-    url = host(statements="CREATE EXTENSION dblink").replace("user=guest", "user=postgres")
+    url = host(owns=False, statements="CREATE EXTENSION dblink").replace(
+        "user=guest", "user=postgres"
+    )
     environment = {}
     if where == "file":
         (tmp_path / "pipeline.toml").write_text("roles = false\n")
@@ -155,11 +157,9 @@ def test_what_it_cannot_do_without_is_said_before_anything_is_done(
 def test_a_closed_schema_is_not_taken_for_one_without_tables(
     bare_server: EmbeddedServer, host: Guest, tmp_path: Path
 ) -> None:
-    url = host(statements="REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    url = host(owns=False, statements="REVOKE ALL ON SCHEMA public FROM PUBLIC")
     own = url.replace("user=guest", "user=postgres")
     assert pipeline(tmp_path, "migrate", "--no-space", DATABASE_URL=own).returncode == 0
-    with connect(own) as connection:
-        connection.execute("ALTER DATABASE host OWNER TO postgres")
     done = pipeline(tmp_path, "status", DATABASE_URL=url)
     assert "guest lacks USAGE on the schema public" in done.stderr
     (statement,) = re.findall(r"has it: (.+)", done.stderr)
