@@ -13,6 +13,7 @@ from pipeline.doctor.coverage import coverage
 from pipeline.doctor.database_settings import settings_of_database
 from pipeline.doctor.dead_rows import dead_rows
 from pipeline.doctor.index import index
+from pipeline.doctor.loopback import loopback
 from pipeline.doctor.missed_changes import missed_changes
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
@@ -68,6 +69,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         results += old
         results += settings_of_database(connection)
         results += rights(connection)
+        results += loopback(connection)
         active = spaces.find_active(connection)
         if active is None:
             found = Check("space", False, "no space is active", "pipeline migrate")

@@ -51,7 +51,7 @@ def _functions(connection: Connection) -> Check:
     return Check("functions", False, said, _revoked(connection, given))
 
 
-_TABLES = (
+TABLES = (
     "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities", "media_roots",
     "multimodal_items", "query_embeddings", "query_servers", "source_items", "space_evaluations",
     "space_modalities", "space_probes", "space_tunings",
@@ -74,7 +74,7 @@ GROUP BY 1, 2 ORDER BY 1, 2
 
 def _tables(connection: Connection) -> Check:
     """Whoever may put a trigger on what our functions write, acts as their owner."""
-    given = connection.execute(_WRITERS, {"tables": list(_TABLES), "roles": list(_OURS)}).fetchall()
+    given = connection.execute(_WRITERS, {"tables": list(TABLES), "roles": list(_OURS)}).fetchall()
     if not given:
         return Check("tables", True, "only the pipeline's roles may write them")
     said = "; ".join(f"{who} may write {table}, or put triggers on it" for table, who in given)

@@ -12,7 +12,9 @@ from typing import Any
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.jobs import NOTES
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.piecewise import piecewise
 from pipeline.references import is_data
+from pipeline.sources.source_items import enqueue
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")
@@ -55,10 +57,7 @@ def rescan(
                     reopen.append(source_id)
                 if state != "same":
                     setattr(report, state, getattr(report, state) + 1)
-            # One by one: an application may have some of them locked, and whoever waited for one
-            # row while holding others would be in the way of a transaction that goes another way.
-            for source_id in reopen:
-                connection.execute("SELECT enqueue_source_items(ARRAY[%s::bigint])", (source_id,))
+            piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
             if progress is not None:
                 progress(report)
     return report

@@ -204,6 +204,14 @@ def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) 
     return NewSource(source, f"text:{digest[:32]}", TEXT.name, text, metadata or {})
 
 
+def enqueue(connection: Connection, ids: Sequence[int]) -> int:
+    """Create or re-open the jobs of these source items, in every space that has their modality."""
+    (count,) = fetch_one(
+        connection.execute("SELECT enqueue_source_items(%s::bigint[])", (list(ids),))
+    )
+    return int(count)
+
+
 def estimated_count(connection: Connection) -> int:
     """How many rows there are, as of the last ANALYZE; for progress."""
     (count,) = fetch_one(

@@ -12,7 +12,9 @@ from pipeline.loaders.data import DataLoader
 from pipeline.loaders.options import LoadOptions
 from pipeline.modalities.base import ReadOptions
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.piecewise import piecewise
 from pipeline.references import is_data
+from pipeline.sources.source_items import enqueue
 
 PAGE = 20_000
 
@@ -44,14 +46,13 @@ def sync(
 
     Args:
         mend: open the jobs of what is new or changed, and remove what is gone; else only look.
-        progress: called after each page, each of which is a transaction of its own.
+        progress: called after each page.
     """
     report = SyncReport()
     for after, up_to, rows in _ranges(connection):
-        with connection.transaction():
-            found = _missed(connection, after, up_to)
-            if mend:
-                _mend(connection, found)
+        found = _missed(connection, after, up_to)
+        if mend:
+            _mend(connection, found)
         report.checked += rows
         # Each counts once, whatever the number of spaces.
         new, changed, gone = (
@@ -82,11 +83,15 @@ def _missed(connection: Connection, after: int, up_to: int) -> Missed:
 
 def _mend(connection: Connection, found: Missed) -> None:
     reopen = sorted({source_id for _, source_id in found["new"] + found["changed"]})
-    if reopen:
-        connection.execute("SELECT enqueue_source_items(%s::bigint[])", (reopen,))
-    for space_id in sorted({space_id for space_id, _ in found["gone"]}):
-        ids = sorted(source_id for of, source_id in found["gone"] if of == space_id)
-        connection.execute("SELECT remove_source_items(%s, %s::bigint[])", (space_id, ids))
+    piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
+    gone = sorted({source_id for _, source_id in found["gone"]})
+    piecewise(connection, gone, lambda ids: _remove(connection, ids))
+
+
+def _remove(connection: Connection, ids: list[int]) -> int:
+    # Of those that are gone still: an application may have been quicker.
+    connection.execute("SELECT remove_gone_source_items(%s::bigint[])", (ids,))
+    return len(ids)
 
 
 def _changed(connection: Connection, ids: Sequence[int]) -> set[int]:

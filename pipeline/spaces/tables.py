@@ -1,18 +1,15 @@
 """The tables of a space: one per modality, ready to become a partition, without an HNSW index."""
 
-import psycopg
 from psycopg import sql
 
-from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.piecewise import piecewise
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.
 INLINE_BYTES = 2000
 LEAST_ID = -(2**63)
-# Jobs that are made at once, and how long that waits for somebody else's: less than the server
-# waits before it looks for a deadlock, in which it may well choose an application's transaction.
-PAGE = 10_000
-LOCK_TIMEOUT_MS = 100
+PAGE = 10_000  # jobs that are made at once
 
 
 def create_table(connection: Connection, space: Space, modality: str) -> None:
@@ -90,22 +87,10 @@ def enqueue_missing(connection: Connection, space: Space) -> int:
     ).format(space=sql.Literal(space.id), items=items)
     count, last = 0, LEAST_ID
     while page := connection.execute(missing, (list(space.modalities), last, PAGE)).fetchall():
-        count += _enqueue(connection, space, [source_id for (source_id,) in page])
+        ids = [source_id for (source_id,) in page]
+        count += piecewise(connection, ids, lambda ids: _insert_jobs(connection, space, ids))
         (last,) = page[-1]
     return count
-
-
-def _enqueue(connection: Connection, space: Space, ids: list[int]) -> int:
-    """The jobs of these source items that are missing; waits for somebody's transaction only where
-    it holds nothing itself, so that it is in nobody's way."""
-    if len(ids) == 1:
-        return _insert_jobs(connection, space, ids)
-    try:
-        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
-            return _insert_jobs(connection, space, ids)
-    except psycopg.errors.LockNotAvailable:
-        middle = len(ids) // 2
-        return _enqueue(connection, space, ids[:middle]) + _enqueue(connection, space, ids[middle:])
 
 
 def _insert_jobs(connection: Connection, space: Space, ids: list[int]) -> int:

@@ -81,7 +81,7 @@ BEGIN
         IF pause > 1 THEN
             RAISE EXCEPTION 'the server cannot connect to itself to ask for the vector: %', reason
                 USING ERRCODE = 'MM005',
-                HINT = 'CALL configure_loopback(), or CALL embed_query(''...'') first.';
+                HINT = 'Who owns the functions runs, once: CALL configure_loopback();';
         END IF;
         PERFORM pg_sleep(pause);
         pause := pause * 2;

@@ -39,7 +39,9 @@ BEGIN
             THEN a.grantee = 0 OR a.grantee IN (
                 SELECT d.grantee FROM pg_default_acl AS given_by_default
                 CROSS JOIN aclexplode(given_by_default.defaclacl) AS d
-                WHERE given_by_default.defaclobjtype = 'f')
+                WHERE given_by_default.defaclobjtype = 'f'
+                  AND given_by_default.defaclrole = p.proowner
+                  AND given_by_default.defaclnamespace IN (0, p.pronamespace))
             ELSE a.grantee <> ALL (
                 SELECT oid FROM pg_roles WHERE rolname = ANY (f.roles::name[])) END
     LOOP

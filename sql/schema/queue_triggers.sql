@@ -129,6 +129,17 @@ END $$;
 COMMENT ON FUNCTION @schema@.delete_items(integer, bigint[]) IS
     'Removes the items of these source items from one space.';
 
+CREATE OR REPLACE FUNCTION @schema@.remove_from_space(space integer, ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM @schema@.ingest_jobs AS j
+    WHERE j.space_id = space AND j.source_id = ANY (ids);
+    PERFORM @schema@.delete_items(space, ids);
+END $$;
+COMMENT ON FUNCTION @schema@.remove_from_space(integer, bigint[]) IS
+    'Removes the jobs and the items of these source items from one space. Whoever calls it holds '
+    'the jobs.';
+
 CREATE OR REPLACE FUNCTION @schema@.remove_source_items(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -138,9 +149,7 @@ BEGIN
     -- by the statements below, and if it comes later it finds no job and writes nothing.
     PERFORM @schema@.lock_jobs(ids);
     FOR space IN SELECT e.id FROM @schema@.embedding_spaces AS e ORDER BY e.id LOOP
-        DELETE FROM @schema@.ingest_jobs AS j
-        WHERE j.space_id = space AND j.source_id = ANY (ids);
-        PERFORM @schema@.delete_items(space, ids);
+        PERFORM @schema@.remove_from_space(space, ids);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.remove_source_items(bigint[]) IS
@@ -159,9 +168,7 @@ BEGIN
             WHERE m.space_id = e.id AND m.modality = s.modality)
         GROUP BY e.id ORDER BY e.id
     LOOP
-        DELETE FROM @schema@.ingest_jobs AS j
-        WHERE j.space_id = lacking.space AND j.source_id = ANY (lacking.ids);
-        PERFORM @schema@.delete_items(lacking.space, lacking.ids);
+        PERFORM @schema@.remove_from_space(lacking.space, lacking.ids);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[]) IS

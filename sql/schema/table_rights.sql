@@ -15,7 +15,9 @@ BEGIN
         WHERE c.oid = relation AND a.grantee <> c.relowner AND a.grantee IN (
             SELECT d.grantee FROM pg_default_acl AS given_by_default
             CROSS JOIN aclexplode(given_by_default.defaclacl) AS d
-            WHERE given_by_default.defaclobjtype IN ('r', 'S'))
+            WHERE given_by_default.defaclobjtype IN ('r', 'S')
+              AND given_by_default.defaclrole = c.relowner
+              AND given_by_default.defaclnamespace IN (0, c.relnamespace))
           AND NOT EXISTS (
             SELECT FROM pg_roles AS ours WHERE ours.oid = a.grantee
               AND ours.rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner'))

@@ -1,9 +1,13 @@
 -- The address by which the server reaches itself, and dblink where it came with us.
 
-DROP SERVER IF EXISTS pipeline_loopback CASCADE;
-
 DO $$
 BEGIN
+    IF EXISTS (
+        SELECT FROM pg_foreign_server WHERE srvname = 'pipeline_loopback' AND srvowner = (
+            SELECT relowner FROM pg_class WHERE oid = '@schema@.source_items'::regclass)
+    ) THEN
+        DROP SERVER pipeline_loopback CASCADE;
+    END IF;
     IF EXISTS (SELECT FROM pg_extension
                WHERE extname = 'dblink' AND extnamespace = to_regnamespace('pipeline_dblink')) THEN
         DROP EXTENSION dblink;

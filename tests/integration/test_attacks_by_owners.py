@@ -8,8 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from pipeline import spaces
+from pipeline.doctor import rights
 from pipeline.doctor.examination import examine
 from pipeline.errors import DatabaseError
+from pipeline.models import Base
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.search import query_vectors
@@ -259,3 +261,51 @@ def test_a_table_of_who_may_act_as_the_owner_is_one(
         row = connection.execute("SELECT items_table(%s, 'text')::text", (space.id,)).fetchone()
         assert row == (name,)
         connection.execute(f"ALTER TABLE {name} OWNER TO postgres".encode())
+
+
+def test_what_others_give_by_default_is_no_reason_to_take_ours(
+    url: str, connection: Connection
+) -> None:
+    """Default privileges are of whoever makes a thing: those of another role gave nothing here."""
+    with role(connection, "bi"), role(connection, "app"):
+        connection.execute("ALTER DEFAULT PRIVILEGES FOR ROLE app GRANT ALL ON TABLES TO bi")
+        connection.execute("ALTER DEFAULT PRIVILEGES FOR ROLE app GRANT ALL ON FUNCTIONS TO bi")
+        connection.execute("GRANT SELECT ON item_catalog TO bi")
+        connection.execute("GRANT EXECUTE ON FUNCTION text_embedding TO bi")
+        connection.execute("UPDATE installed_sql SET sha256 = 'of an older release'")
+        migrate.upgrade(url)
+        kept = connection.execute(
+            "SELECT has_table_privilege('bi', 'item_catalog', 'SELECT'), "
+            "has_function_privilege('bi', 'text_embedding(text, interval)', 'EXECUTE')"
+        ).fetchone()
+    assert kept == (True, True)
+
+
+def test_who_removes_us_removes_nothing_of_others(empty_url: str) -> None:
+    with connect(empty_url) as connection, role(connection, "host"):
+        migrate.upgrade(empty_url)
+        connection.execute("CREATE SERVER pipeline_loopback FOREIGN DATA WRAPPER dblink_fdw")
+        connection.execute("ALTER SERVER pipeline_loopback OWNER TO host")
+        migrate.downgrade(empty_url, "base")
+        servers = connection.execute("SELECT srvname FROM pg_foreign_server").fetchall()
+        assert servers == [("pipeline_loopback",)]
+
+
+def test_doctor_tries_the_loop_back(connection: Connection, settings: Settings) -> None:
+    def found() -> list[bool]:
+        return [c.ok for c in examine(settings) if c.name == "loop-back"]
+
+    assert found() == [True]
+    with role(connection, "somebody", "LOGIN"):
+        host = connection.info.host
+        connection.execute(
+            "CALL configure_loopback(username => 'somebody', password => 'x', host => %s, "
+            "port => 1)", (host,))  # fmt: skip
+        assert found() == [False]
+        connection.execute("CALL configure_loopback(host => %s)", (host,))
+        assert found() == [True]
+        connection.execute("DROP SERVER pipeline_loopback CASCADE")
+
+
+def test_doctor_knows_every_table() -> None:
+    assert set(rights.TABLES) == {table.name for table in Base.metadata.sorted_tables}

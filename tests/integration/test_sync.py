@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from pipeline import spaces
 from pipeline.doctor.examination import examine
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, connect
 from pipeline.settings import Settings
 from pipeline.sources import sync as sync_module
 from pipeline.sources.sync import SyncReport, sync
@@ -20,6 +21,7 @@ from pipeline.spaces import Space
 from tests.helpers.command import pipeline
 from tests.helpers.fakes import FakeEmbedder, add_texts
 from tests.helpers.workers import work
+from tests.integration.test_serve import WITHIN, wait_until
 
 
 @contextmanager
@@ -172,3 +174,33 @@ def test_the_command(connection: Connection, url: str, filled: Settings, tmp_pat
     assert "one" not in stored(connection)
     again = pipeline(tmp_path, "sync", "--json", DATABASE_URL=url)
     assert '"new": 0' in again.stdout
+
+
+def test_an_application_that_goes_the_other_way_never_loses(
+    url: str, connection: Connection, filled: Settings
+) -> None:
+    with no_triggers(connection):
+        connection.execute("UPDATE source_items SET metadata = '{\"a\": 1}' WHERE id IN (1, 2)")
+    change = "UPDATE source_items SET metadata = metadata || '{\"b\": 2}' WHERE id = %s"
+    with connect(url) as application, connect(url) as own:
+        with application.transaction():
+            application.execute(change, (2,))
+            thread = threading.Thread(target=sync, args=(own,))
+            thread.start()
+            wait_until(
+                connection,
+                "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                f"AND pid = {own.info.backend_pid} AND now() - query_start > interval '0.2 s'",
+            )  # a wait that is not given up: for the one row
+            application.execute(change, (1,))
+        thread.join(WITHIN)
+    jobs = connection.execute("SELECT source_id FROM ingest_jobs WHERE state = 'pending'")
+    assert sorted(jobs.fetchall()) == [(1,), (2,)]
+
+
+def test_what_has_come_back_meanwhile_is_not_removed(
+    connection: Connection, filled: Settings
+) -> None:
+    before = stored(connection)
+    connection.execute("SELECT remove_gone_source_items(array_agg(id)) FROM source_items")
+    assert stored(connection) == before
