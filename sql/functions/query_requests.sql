@@ -16,25 +16,32 @@ AS $$
           AND l.objsubid = 2 AND l.granted AND l.pid = s.pid
           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     )
-    UNION ALL
-    -- One of the release before, which runs on while the schema is upgraded: it has no row, and the
-    -- space for its number. Only of a login that could serve.
-    SELECT s.id, l.pid, s.id, 5000, 20000, a.backend_start
-    FROM pg_locks AS l
-    JOIN pg_stat_activity AS a ON a.pid = l.pid
-    JOIN @schema@.embedding_spaces AS s ON s.id::oid = l.objid
-    WHERE l.locktype = 'advisory' AND l.classid = 1886483065 AND l.objsubid = 2 AND l.granted
-      AND a.datname = current_database()
-      AND has_table_privilege(a.usesysid, '@schema@.query_embeddings', 'UPDATE')
-      AND NOT EXISTS (SELECT FROM @schema@.query_servers AS q
-                      WHERE (q.pid, q.lock_key) = (l.pid, s.id))
 $$;
 COMMENT ON FUNCTION @schema@.live_query_servers() IS 'The rows of those `pipeline serve` that run.';
+
+CREATE OR REPLACE FUNCTION @schema@.is_served_as_before(space integer) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- By a server of the release before, which runs on while the schema is upgraded: it has no row,
+    -- and the space for its number. Only of a login that could serve.
+    SELECT EXISTS (
+        SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory' AND l.classid = 1886483065 AND l.objid = space::oid
+          AND l.objsubid = 2 AND l.granted AND a.datname = current_database()
+          AND has_table_privilege(a.usesysid, '@schema@.query_embeddings', 'UPDATE')
+          AND NOT EXISTS (SELECT FROM @schema@.query_servers AS q
+                          WHERE (q.pid, q.lock_key) = (l.pid, space))
+    )
+$$;
+COMMENT ON FUNCTION @schema@.is_served_as_before(integer) IS
+    'Whether a `pipeline serve` of the release before answers for this space.';
 
 CREATE OR REPLACE FUNCTION @schema@.is_served(space integer) RETURNS boolean
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN EXISTS (SELECT FROM @schema@.live_query_servers() AS s WHERE s.space_id = space);
+RETURN EXISTS (SELECT FROM @schema@.live_query_servers() AS s WHERE s.space_id = space)
+    OR @schema@.is_served_as_before(space);
 COMMENT ON FUNCTION @schema@.is_served(integer) IS
     'Whether some `pipeline serve` answers for this embedding space now.';
 
@@ -90,11 +97,21 @@ BEGIN
             ERRCODE = 'MM001',
             HINT = 'Run `pipeline migrate` to create one, or `pipeline space activate NAME`.';
     END IF;
-    IF array_position(@schema@.cached_query_embeddings(queries), NULL) IS NULL THEN
+    IF NOT EXISTS (
+        SELECT FROM unnest(queries) AS a (query)
+        WHERE NOT EXISTS (
+            SELECT FROM @schema@.query_embeddings AS known
+            WHERE known.space_id = space AND known.query_sha256 = @schema@.query_key(a.query)
+              AND known.embedding IS NOT NULL)
+    ) THEN
         RETURN;
     END IF;
     SELECT max(s.asker_limit), max(s.queue_limit) INTO asker_limit, queue_limit
     FROM @schema@.live_query_servers() AS s WHERE s.space_id = space;
+    IF asker_limit IS NULL AND @schema@.is_served_as_before(space) THEN
+        asker_limit := 5000;
+        queue_limit := 20000;
+    END IF;
     IF asker_limit IS NULL THEN
         RAISE EXCEPTION 'nobody serves the active embedding space, so a new text has no vector'
             USING ERRCODE = 'MM002',
