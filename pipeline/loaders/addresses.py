@@ -11,8 +11,6 @@ import socket
 import threading
 from collections.abc import Sequence
 
-import idna
-
 from pipeline.errors import ConfigurationError, PermanentRowError, TransientRowError
 from pipeline.loaders.content import Deadline
 
@@ -89,24 +87,18 @@ def why_refused(address: Address, allowed: Sequence[Network] = ()) -> str | None
 
 
 def check_host(host: str) -> str:
-    """The ASCII form of a host name or address literal (brackets removed).
+    """The host of a URL that was read, as it is looked up: without brackets and a last dot.
+
+    Args:
+        host: in ASCII, and an address in its usual form, as ``urls`` has it.
 
     Raises:
-        PermanentRowError: ``bad_reference``, also for numbers that some programs read as an
-            address (``2130706433``, ``0x7f.1``, ``0177.0.0.1``).
+        PermanentRowError: ``bad_reference``, also for what only some programs take for an
+            address (``0x7f.1``).
     """
-    if host.startswith("[") or ":" in host:
-        try:
-            if "%" in host:
-                raise ValueError("a zone")
-            return str(ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]")))
-        except ValueError as exc:
-            raise PermanentRowError("bad_reference", "not an IPv6 address in the URL") from exc
-    try:
-        name = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
-    except (idna.IDNAError, UnicodeError) as exc:
-        raise PermanentRowError("bad_reference", "not a host name in the URL") from exc
-    name = name.lower().removesuffix(".")
+    if host.startswith("["):
+        return str(ipaddress.IPv6Address(host[1:-1]))
+    name = host.removesuffix(".")
     labels = name.split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise PermanentRowError("bad_reference", "not a host name in the URL")

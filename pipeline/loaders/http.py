@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote
 
 import certifi
 import httpcore
@@ -31,6 +31,7 @@ from pipeline.version import __version__
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 3600.0
 _MAX_DRAINED = 64 * 1024
+_ASCII = "".join(map(chr, range(128)))
 _REDIRECTS = {301, 302, 303, 307, 308}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -83,7 +84,7 @@ class HttpLoader:
     @contextlib.contextmanager
     def _answer(self, method: str, ref: str, deadline: Deadline) -> Iterator[httpcore.Response]:
         """The final 200 answer, redirects followed, every failure a row error."""
-        url, text = parse_url(ref), ref
+        url = parse_url(ref)
         for _ in range(_MAX_REDIRECTS + 1):
             with (
                 self._hosts.turn(url.origin, deadline),
@@ -98,16 +99,16 @@ class HttpLoader:
                 _drain(response)
             if not location:
                 raise PermanentRowError("http_error", f"{response.status} without a Location")
-            text = urljoin(text, location.encode("latin-1").decode("utf-8", "replace"))
-            url = self._redirected(url, text)
+            url = self._redirected(url, location)
         raise PermanentRowError(
             "too_many_redirects",
-            f"more than {_MAX_REDIRECTS} redirects; the last to {redact(text)}",
+            f"more than {_MAX_REDIRECTS} redirects; the last to {redact(url.origin + url.target)}",
         )
 
     @staticmethod
-    def _redirected(url: Url, text: str) -> Url:
-        following = parse_url(text)
+    def _redirected(url: Url, location: str) -> Url:
+        # Bytes that are no ASCII are asked for as they are, whatever encoding they are in.
+        following = parse_url(quote(location, safe=_ASCII, encoding="latin-1"), url)
         if url.scheme == "https" and following.scheme == "http":
             raise PermanentRowError("http_error", "a redirect from https down to http")
         return following
@@ -117,7 +118,7 @@ class HttpLoader:
         left = deadline.left()
         request = httpcore.Request(
             method,
-            url.origin + url.target,
+            httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target),
             headers={
                 "Host": url.host_header,
                 "User-Agent": f"pgvector-crossmodal-pipeline/{__version__}",

@@ -28,6 +28,7 @@ class Server:
     at_once: int = 0
     most_at_once: int = 0
     released: threading.Event = field(default_factory=threading.Event)
+    location: bytes = b"/good"  # where /redirect-to leads
 
     def url(self, path: str, host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
@@ -193,8 +194,12 @@ def _loop(server: Server, request: Request, connection: socket.socket) -> bool:
 
 
 def _by_query(server: Server, request: Request, connection: socket.socket) -> bool:
-    """``/redirect?LOCATION``, ``/hops?N``, ``/status?CODE[,Retry-After]``."""
+    """``/redirect-to``, ``/redirect?LOCATION``, ``/hops?N``, ``/status?CODE[,Retry-After]``."""
     path, _, query = request.path.partition("?")
+    if request.path == "/redirect-to":
+        head = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: "
+        connection.sendall(head + server.location + b"\r\n\r\n")
+        return True
     if path == "/redirect":
         return answer(connection, "302 Found", b"moved", f"Location: {query}")
     if path == "/hops":
