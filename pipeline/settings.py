@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
-    max_windows: int = Field(64, ge=1, description="windows (parts) per text")
+    max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
     @field_validator("database_schema")
     @classmethod

@@ -33,7 +33,7 @@ class ReadOptions:
     decode_timeout_seconds: float = 20.0
     decode_processes: int = 0
     text_overlap_tokens: int = 8
-    max_windows: int = 64
+    max_windows: int = 512
 
     @classmethod
     def of(cls, settings: "Settings") -> Self:

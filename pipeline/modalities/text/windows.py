@@ -5,7 +5,7 @@ is cut off: a long text becomes several windows, and each becomes an item of its
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import PermanentRowError
@@ -13,7 +13,18 @@ from pipeline.errors import PermanentRowError
 CountTokens = Callable[[str], int]
 
 _WORD = re.compile(r"\S+")
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")  # noqa: RUF001  (full-width marks are meant)
+# Scripts that write words without blanks between them: Thai, Lao, Burmese, Khmer; and what Chinese
+# and Japanese are written in, with their marks and the full-width forms.
+_PHRASES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_WITHOUT_BLANKS = re.compile(
+    f"[{_PHRASES}\u2e80-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
+    "\U00020000-\U0003ffff]"
+)
+# Full stops of other scripts: Hindi, Arabic and Urdu, Armenian, Ethiopic, Burmese, Khmer, Chinese.
+_MARKS = ".!?…\u0964\u0965\u061f\u06d4\u0589\u1362\u104a\u104b\u17d4\u17d5。！？\uff0e\uff61"  # noqa: RUF001  (full-width marks are meant)
+_SENTENCE_END = re.compile(rf"[{_MARKS}][\"'”’»)\]」』】》〉）\uff63]*$")  # noqa: RUF001
+# Thai and Lao have no full stop; there a blank ends a phrase.
+_PHRASE_END = re.compile(rf"[{_PHRASES}](?=\s)")
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,8 @@ def split_text(
     """Cut ``text`` into windows of at most ``context`` tokens, in order, covering every word.
 
     A text that fits is one window, unchanged. Otherwise windows end at the last sentence end in
-    their second half, else at a word border; a single word that is too long is cut hard.
+    their second half, else at a word border; a single word that is too long is cut between two
+    characters. Words that no blank divides are found by Unicode's rules (``segments``).
 
     Args:
         count_tokens: the model's own count, start and end of text included.
@@ -88,15 +100,30 @@ def _words(text: str, size: CountTokens, room: int, most: int) -> list[tuple[int
     """
     words: list[tuple[int, int]] = []
     for match in _WORD.finditer(text):
-        start, end = match.span()
-        while start < end:
-            cut = _longest_fit(text, start, end, size, room)
-            words.append((start, cut))
-            most -= size(text[start:cut])
+        for start, end in _pieces(text, *match.span(), size, room):
+            words.append((start, end))
+            most -= size(text[start:end])
             if most < 0:
                 return None
-            start = cut
     return words
+
+
+def _pieces(
+    text: str, start: int, end: int, size: CountTokens, room: int
+) -> Iterator[tuple[int, int]]:
+    """The words within what stands between two blanks, in pieces that fit."""
+    units: Iterable[tuple[int, int]] = [(0, end - start)]
+    if _WITHOUT_BLANKS.search(text, start, end):
+        # Late: loading ICU takes longer than cutting a text, and few texts need it.
+        from pipeline.modalities.text import segments
+
+        units = segments.units(text[start:end])
+    for first, last in units:
+        begin = start + first
+        while begin < start + last:
+            cut = _longest_fit(text, begin, start + last, size, room)
+            yield begin, cut
+            begin = cut
 
 
 def _longest_fit(text: str, start: int, end: int, size: CountTokens, room: int) -> int:
@@ -116,7 +143,11 @@ def _longest_fit(text: str, start: int, end: int, size: CountTokens, room: int) 
             low = middle
         else:
             high = middle
-    return low
+    if text[start : low + 1].isascii():
+        return low
+    from pipeline.modalities.text import segments  # late, as above
+
+    return segments.last_border(text, start, low)
 
 
 def _last_word(
@@ -130,11 +161,18 @@ def _last_word(
         if used > room and index > first:
             break
         last = index
-        if 2 * used >= room and _SENTENCE_END.search(text[start:end]):
+        if 2 * used >= room and _ends_sentence(text, start, end):
             sentence = index
     else:
         return last  # the rest of the text fits
     return sentence if sentence >= 0 else last
+
+
+def _ends_sentence(text: str, start: int, end: int) -> bool:
+    return (
+        _SENTENCE_END.search(text[start:end]) is not None
+        or _PHRASE_END.match(text, end - 1) is not None
+    )
 
 
 def _repeat_from(
