@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Images, folders, globs, .txt (by line), .jsonl, .csv, .parquet; or images as "
+        help="Images, folders, globs, .txt (by line), .jsonl, .csv, .tsv, .parquet; or images as "
         "http(s)://, s3://, gs:// or az://."
     ),
 ]
@@ -42,6 +42,18 @@ MetadataColumns = Annotated[
 Metadata = Annotated[
     str, typer.Option(help="A JSON object that every row gets as metadata.", show_default=False)
 ]
+AsText = Annotated[
+    bool,
+    typer.Option("--as-text", help="Keep a CSV's values as text, also where all are numbers."),
+]
+MediaDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that images are written to which a Parquet file holds itself.",
+        show_default=False,
+        file_okay=False,
+    ),
+]
 
 
 def add(
@@ -56,6 +68,8 @@ def add(
     column: MoreColumns = None,
     metadata_columns: MetadataColumns = None,
     metadata: Metadata = "{}",
+    as_text: AsText = False,
+    media_dir: MediaDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Add images and texts to the source table; adding the same again changes nothing.
@@ -63,6 +77,7 @@ def add(
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
     from pipeline.modalities import IMAGE, TEXT
+    from pipeline.references import expanded, local_path
     from pipeline.settings import Settings
     from pipeline.sources.records import Columns
 
@@ -78,6 +93,8 @@ def add(
         key_column,
         {name: given for name, given in content.items() if given is not None},
         None if metadata_columns is None else tuple(metadata_columns.split(",")),
+        as_text,
+        None if media_dir is None else local_path(expanded(media_dir)),
     )
     report, allowed = _add(Settings.load(), paths or [], text or [], source, columns, common)
     _tell(report, allowed, as_json=as_json)
@@ -128,6 +145,8 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
     if report.unread:
         shown = " ".join(map(str, report.unread[:3])) + " ..." * (len(report.unread) > 3)
         note(f"tables and texts in a folder are not read; to add theirs: pipeline add {shown}")
+    for said in report.notes:
+        note(said)
     for error in report.errors:
         note(f"pipeline: {error}")
     if as_json:
@@ -137,6 +156,7 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
                 "changed": report.changed,
                 "unchanged": report.unchanged,
                 "skipped_files": report.skipped,
+                "notes": report.notes,
                 "errors": report.errors,
             }
         )

@@ -12,6 +12,7 @@ from pipeline.references import REMOTE, expanded, local_path, redact, scheme_of,
 from pipeline.sources.records import MAX_BYTES, TABLE_SUFFIXES, Columns
 from pipeline.sources.source_items import SOURCE, AddReport, NewSource, unusable
 from pipeline.sources.table_rows import table_rows
+from pipeline.sources.text_files import open_text
 
 # A file of texts, one a line.
 LINES = ".txt"
@@ -89,7 +90,7 @@ def rows_of(
             yield from table_rows(path, source, columns, metadata, report, max_bytes)
         else:
             report.errors.append(
-                f"{file}: no known kind of file; give images, .txt, .jsonl, .csv or .parquet"
+                f"{file}: no known kind of file; give images, .txt, .jsonl, .csv, .tsv or .parquet"
             )
     except (OSError, ValueError) as exc:  # pyarrow's own errors are ValueErrors
         reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
@@ -99,7 +100,7 @@ def rows_of(
 def _lines(
     path: Path, source: str, metadata: Mapping[str, Any], report: AddReport
 ) -> Iterator[NewSource]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             text = line.strip()
             if not text:

@@ -1,18 +1,21 @@
 """Tables as files: their records, whatever the format, and which columns mean what."""
 
-import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from pipeline import modalities
 from pipeline.errors import MissingExtra
+from pipeline.sources import delimited, value_types
+from pipeline.sources.source_items import AddReport
+from pipeline.sources.text_files import open_text
 
-TABLE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".parquet"})
+_LINES = frozenset({".jsonl", ".ndjson"})
+TABLE_SUFFIXES = frozenset({*_LINES, *delimited.SUFFIXES, ".parquet"})
+# Rows of a Parquet file at a time: fewer where they may hold whole images.
+_BATCH, _BATCH_OF_BYTES = 4096, 32
 # Of a field of a table, unless somebody says otherwise; as the default of the setting max_bytes.
 MAX_BYTES = 64 * 2**20
 USUAL_KEYS = ("key", "id", "source_key", "uid")
@@ -27,11 +30,15 @@ class Columns:
         content: by modality, those that somebody named; of the others the first of the modality's
             usual names that is there.
         metadata: None: every other column.
+        as_text: whether the values of a table of texts stay texts, also where they are numbers.
+        media_folder: where content that a table holds itself is written to.
     """
 
     key: str | None = None
     content: Mapping[str, str] = field(default_factory=dict)
     metadata: tuple[str, ...] | None = None
+    as_text: bool = False
+    media_folder: Path | None = None
 
     def asked(self) -> list[str]:
         """Those that somebody named, so that they must be there."""
@@ -56,113 +63,102 @@ def _first(usual: Sequence[str], record: Mapping[str, Any]) -> str | None:
 
 
 def missing_columns(path: Path, columns: Columns, max_bytes: int) -> str | None:
-    """A sentence about the columns that somebody named and the table lacks; None: all are there."""
-    if not (asked := columns.asked()):
+    """A sentence about what the table lacks: a column that somebody named, or one with content.
+
+    None: all are there.
+    """
+    is_by_line = path.suffix.lower() in _LINES  # each line has its own, and may be wrong alone
+    asked = columns.asked()
+    if is_by_line and not asked:
         return None
     there = list(dict.fromkeys(_column_names(path, max_bytes)))
+    all_of_them = f"there are: {', '.join(there) or 'none'}"
     missing = [repr(column) for column in asked if column not in there]
-    if not missing:
-        return None
-    return f"there is no column {', '.join(missing)}; there are: {', '.join(there) or 'none'}"
+    if missing:
+        return f"there is no column {', '.join(missing)}; {all_of_them}"
+    if not is_by_line and there and not columns.of_content(dict.fromkeys(there)):
+        return (
+            f"no column has a usual name of content; {all_of_them}; name those that have it with "
+            "--text-column and --image-column, or --column MODALITY=COLUMN"
+        )
+    return None
 
 
-def records(path: Path, errors: list[str], max_bytes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each record with its line (Parquet: its row); what is no record goes into ``errors``.
+def records(
+    path: Path, columns: Columns, report: AddReport, max_bytes: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each record with its line (Parquet: its row); what is no record is an error of the report.
 
     Raises:
         OSError, ValueError: the file cannot be read as what its name says.
     """
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        with _open(path) as lines:
-            yield from _csv_records(path, lines, errors, max_bytes)
+    if suffix in delimited.SUFFIXES:
+        kinds = {} if columns.as_text else _inferred(path, columns, report, max_bytes)
+        converts = {name: value_types.KINDS[kind] for name, kind in kinds.items()}
+        yield from delimited.records(path, report.errors, max_bytes, converts)
     elif suffix == ".parquet":
-        number = 0
-        for batch in _parquet(path).iter_batches():
-            for record in batch.to_pylist():
-                number += 1
-                yield number, record
+        yield from _parquet_records(path)
     else:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as exc:
-                    errors.append(f"{path}:{number}: no JSON: {exc}")
-                    continue
-                if not isinstance(record, dict):
-                    errors.append(f"{path}:{number}: a JSON object is expected in each line")
-                    continue
-                yield number, record
+        yield from _json_records(path, report.errors)
 
 
-def _csv_records(
-    path: Path, lines: Iterable[str], errors: list[str], max_bytes: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A field that is longer than ``max_bytes`` costs its record."""
-    reader = csv.reader(lines)
-    names = _head(reader, max_bytes)
-    while True:
-        begins = reader.line_num + 1
-        try:
-            with _field_limit(max_bytes):
-                values = next(reader, None)
-        except csv.Error as exc:
-            problem = f"{path}:{begins}: {_field_problem(exc, max_bytes)}"
-            if reader.line_num > begins:  # within quotes: no line begins a record from here on
-                errors.append(f"{problem}; is a quote open? Nothing after it was read")
-                return
-            errors.append(problem)
-            continue
-        if values is None:
-            return
-        if values:
-            yield reader.line_num, dict(zip_longest(names, values[: len(names)]))
+def _inferred(path: Path, columns: Columns, report: AddReport, max_bytes: int) -> dict[str, str]:
+    """The kinds of the columns that become metadata; the report says which."""
+    names = delimited.column_names(path, max_bytes)
+    record = dict.fromkeys(names)
+    own = {columns.of_key(record), *columns.of_content(record).values()}
+    kinds = value_types.kinds(names, delimited.values(path, max_bytes))
+    found = {
+        name: kind
+        for name, kind in kinds.items()
+        if name not in own and (columns.metadata is None or name in columns.metadata)
+    }
+    if found:
+        said = (
+            f"{kind}: {', '.join(name for name, of in found.items() if of == kind)}"
+            for kind in value_types.KINDS
+            if kind in found.values()
+        )
+        report.notes.append(f"{path}: {'; '.join(said)} (as they are: --as-text)")
+    return found
 
 
-@contextmanager
-def _field_limit(characters: int) -> Iterator[None]:
-    """The csv module's, which is the whole process's: only while a record is read."""
-    before = csv.field_size_limit(characters)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
+def _json_records(path: Path, errors: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open_text(path, newline="") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as exc:
+                errors.append(f"{path}:{number}: no JSON: {exc}")
+                continue
+            if not isinstance(record, dict):
+                errors.append(f"{path}:{number}: a JSON object is expected in each line")
+                continue
+            yield number, record
 
 
-def _field_problem(exc: csv.Error, max_bytes: int) -> str:
-    if "limit" in str(exc):
-        return f"a field has more than {max_bytes} characters (PIPELINE_MAX_BYTES)"
-    return str(exc)
-
-
-def _head(reader: Iterator[list[str]], max_bytes: int) -> list[str]:
-    """The names of the columns; raises ValueError where they cannot be read."""
-    try:
-        with _field_limit(max_bytes):
-            return next(reader, [])
-    except csv.Error as exc:
-        raise ValueError(f"line 1: {_field_problem(exc, max_bytes)}") from exc
+def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    number, file = 0, _parquet(path)
+    has_bytes = "binary" in str(file.schema_arrow)
+    for batch in file.iter_batches(_BATCH_OF_BYTES if has_bytes else _BATCH):
+        for record in batch.to_pylist():
+            number += 1
+            yield number, record
 
 
 def _column_names(path: Path, max_bytes: int) -> Iterator[str]:
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        with _open(path) as lines:
-            yield from _head(csv.reader(lines), max_bytes)
+    if suffix in delimited.SUFFIXES:
+        yield from delimited.column_names(path, max_bytes)
     elif suffix == ".parquet":
         yield from _parquet(path).schema_arrow.names
     else:
         # Each line has its own; one that only later lines have is no misspelling.
-        for _, record in records(path, [], max_bytes):
+        for _, record in _json_records(path, []):
             yield from record
-
-
-def _open(path: Path) -> Any:
-    # What is no UTF-8 comes out as lone surrogates, so that its line can be named.
-    return path.open(encoding="utf-8-sig", newline="", errors="surrogateescape")
 
 
 def _parquet(path: Path) -> Any:

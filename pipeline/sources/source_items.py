@@ -58,6 +58,7 @@ class AddReport:
         roots: folders that the rows' files lie in.
         unread: tables and texts that stand in a folder.
         seen: keys of tables, and where.
+        notes: what was made of tables, for people.
     """
 
     added: int = 0
@@ -68,6 +69,7 @@ class AddReport:
     roots: list[Path] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
     seen: dict[str, tuple[Path, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def claim(self, key: str, path: Path, number: int) -> str | None:
         """Why a row of a table cannot have this key: another row has it."""

@@ -25,6 +25,11 @@ class Image(Modality):
         "url",
         "uri",
         "content_ref",
+        "file_name",
+        "file_path",
+        "filename",
+        "filepath",
+        "img",
     )
 
     def sniff(self, head: bytes) -> bool:
