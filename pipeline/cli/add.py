@@ -42,6 +42,13 @@ MetadataColumns = Annotated[
 Metadata = Annotated[
     str, typer.Option(help="A JSON object that every row gets as metadata.", show_default=False)
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Leave out of folders what this pattern names, as in a .gitignore; may be repeated.",
+        show_default=False,
+    ),
+]
 AsText = Annotated[
     bool,
     typer.Option("--as-text", help="Keep a CSV's values as text, also where all are numbers."),
@@ -68,6 +75,7 @@ def add(
     column: MoreColumns = None,
     metadata_columns: MetadataColumns = None,
     metadata: Metadata = "{}",
+    exclude: Exclude = None,
     as_text: AsText = False,
     media_dir: MediaDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -76,9 +84,11 @@ def add(
 
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
+    from pipeline.errors import ConfigurationError
     from pipeline.modalities import IMAGE, TEXT
     from pipeline.references import expanded, local_path
     from pipeline.settings import Settings
+    from pipeline.sources.folder_files import patterns
     from pipeline.sources.records import Columns
 
     if not paths and not text:
@@ -96,7 +106,13 @@ def add(
         as_text,
         None if media_dir is None else local_path(expanded(media_dir)),
     )
-    report, allowed = _add(Settings.load(), paths or [], text or [], source, columns, common)
+    try:
+        patterns(exclude or [])
+    except ConfigurationError as exc:
+        wrong("--exclude", str(exc))
+    report, allowed = _add(
+        Settings.load(), paths or [], text or [], source, columns, common, exclude or []
+    )
     _tell(report, allowed, as_json=as_json)
     if report.errors:
         raise typer.Exit(1)
@@ -109,6 +125,7 @@ def _add(
     source: str | None,
     columns: "Columns",
     common: dict[str, Any],
+    exclude: list[str],
 ) -> "tuple[AddReport, list[Path]]":
     """What was added, and the folders that file references may point into since."""
     from pipeline.demo.notice import warn_of_demo_model
@@ -122,7 +139,7 @@ def _add(
 
     home, report = source or SOURCE, AddReport()
     elsewhere = [path for path in paths if is_elsewhere(path)]
-    files = expand([path for path in paths if path not in elsewhere], report)
+    files = expand([path for path in paths if path not in elsewhere], report, exclude)
     with Database.of(settings).open(needs=ADD) as connection:
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)

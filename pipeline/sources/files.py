@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import modalities
 from pipeline.modalities import TEXT
 from pipeline.references import REMOTE, expanded, local_path, redact, scheme_of, suffix_of
+from pipeline.sources.folder_files import files_of
 from pipeline.sources.records import MAX_BYTES, TABLE_SUFFIXES, Columns
 from pipeline.sources.source_items import SOURCE, AddReport, NewSource, unusable
 from pipeline.sources.table_rows import table_rows
@@ -34,15 +35,21 @@ def reference_rows(
             yield NewSource(source, reference, modality.name, reference, metadata)
 
 
-def expand(arguments: Sequence[str], report: AddReport) -> Iterator[Path]:
-    """Files, from files, folders and globs; what is missing goes into the report."""
+def expand(
+    arguments: Sequence[str], report: AddReport, exclude: Sequence[str] = ()
+) -> Iterator[Path]:
+    """Files, from files, folders and globs; what is missing goes into the report.
+
+    Args:
+        exclude: patterns as in a ``.gitignore`` of each folder.
+    """
     for argument in arguments:
         path = expanded(argument)
         if not argument:
             report.errors.append("an empty path names no file or folder")
         elif path.is_dir():
             report.roots.append(path)
-            for file in sorted(path.rglob("*")):
+            for file in files_of(path, exclude, report):
                 suffix = file.suffix.lower()
                 if modalities.of_suffix(suffix) is not None and file.is_file():
                     yield file
