@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     max_side: int = Field(30_000, ge=1, description="pixels")
     decode_timeout_seconds: Duration = Field(20.0, gt=0)
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
+    keep_gps: bool = Field(
+        False, description="whether metadata says where an image was taken, if it tells"
+    )
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")

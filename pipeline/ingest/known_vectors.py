@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from pipeline.spaces.items import KnownContent
 
-Found = dict[bytes, npt.NDArray[np.float32]]
+Found = dict[bytes, KnownContent]
 LookUp = Callable[[str, Sequence[bytes]], Found]
 
 

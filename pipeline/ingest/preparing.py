@@ -107,11 +107,15 @@ class Preparer:
 
     def _of_content(self, reader: Reader, job: ClaimedJob, content: Content) -> list[PreparedPart]:
         name = reader.modality.name
-        vector = self._known_vectors(name, [content.sha256]).get(content.sha256)
-        if vector is not None:
-            shown = pointer(job.content_ref)
-            return [PreparedPart(job, 0, 1, shown, content.notes, content.sha256, None, vector)]
+        known = self._known_vectors(name, [content.sha256]).get(content.sha256)
+        kept = None if known is None else reader.kept_notes(known.notes)
+        if known is not None and kept is not None:
+            shown, notes = pointer(job.content_ref), {**content.notes, **kept}
+            return [PreparedPart(job, 0, 1, shown, notes, content.sha256, None, known.vector)]
         parts = self._cut(reader, job, content.data, content.sha256, content.notes)
+        for part in parts:
+            if known is not None and part.content_sha256 == content.sha256:
+                part.vector, part.input = known.vector, None
         self._give_vectors(reader, [p for p in parts if p.content_sha256 != content.sha256])
         for _, error in self._give_input(reader, parts):
             raise error
@@ -152,9 +156,8 @@ class Preparer:
             reader.modality.name, list({part.content_sha256 for part in parts})
         )
         for part in parts if known else ():
-            part.vector = known.get(part.content_sha256)
-            if part.vector is not None:
-                part.input = None
+            if (found := known.get(part.content_sha256)) is not None:
+                part.vector, part.input = found.vector, None
 
     @staticmethod
     def _give_input(reader: Reader, parts: Sequence[PreparedPart]) -> list[Failure]:

@@ -22,7 +22,7 @@ from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
 from pipeline.ingest.embedding import Embedding
 from pipeline.ingest.in_flight import InFlight, WaitingInput
-from pipeline.ingest.known_vectors import KnownVectors
+from pipeline.ingest.known_vectors import Found, KnownVectors
 from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch, give_back
 from pipeline.ingest.loading import Loading
 from pipeline.ingest.pipes import Pipes
@@ -37,7 +37,6 @@ from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer
-from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +245,7 @@ class Worker:
         if len(self._in_flight) and (error is None or is_of_the_database(error)):
             give_back(self._database, self._space.id, self.id, len(self._in_flight))
 
-    def _look_up(self, modality: str, hashes: Sequence[bytes]) -> dict[bytes, Vectors]:
+    def _look_up(self, modality: str, hashes: Sequence[bytes]) -> Found:
         return self._lookup.run(lambda c: self._writer.known_vectors(c, modality, hashes))
 
     def _sample(self) -> None:

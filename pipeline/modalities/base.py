@@ -32,6 +32,7 @@ class ReadOptions:
     max_side: int = 30_000
     decode_timeout_seconds: float = 20.0
     decode_processes: int = 0
+    keep_gps: bool = False
     text_overlap_tokens: int = 8
     max_windows: int = 512
 
@@ -130,6 +131,13 @@ class Reader:
     def parts(self, decoded: Decoded) -> list[Part]:
         """As :meth:`Modality.parts`. Raises RowError."""
         return self.modality.parts(decoded, self.encoder, self.options)
+
+    def kept_notes(self, notes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Of the notes of an item with the same content, those that decoding would give again.
+
+        None: they do not tell, so that the content is to be decoded.
+        """
+        return {}
 
     def close(self) -> None:
         """End what was started for it."""

@@ -34,6 +34,14 @@ class Written:
     items: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownContent:
+    """What an item of some content has: its vector, and its notes (see ``pipeline.jobs.NOTES``)."""
+
+    vector: Vectors
+    notes: Mapping[str, Any]
+
+
 class Writer:
     """Writes into the tables of one space."""
 
@@ -167,8 +175,8 @@ class Writer:
 
     def known_vectors(
         self, connection: Connection, modality: str, hashes: Sequence[bytes]
-    ) -> dict[bytes, Vectors]:
-        """The vectors that the space already has for content of these SHA-256 sums."""
+    ) -> dict[bytes, KnownContent]:
+        """What the space already has of content of these SHA-256 sums."""
         # Not = ANY: of a table that is just being filled there are no statistics, the planner takes
         # many hashes for the better part of it and reads it all, again for every claim.
         rows = (
@@ -176,21 +184,24 @@ class Writer:
             .execute(
                 sql.SQL(
                     """
-                    SELECT wanted.content_sha256, known.embedding
+                    SELECT wanted.content_sha256, known.embedding, known.notes
                     FROM unnest(%s::bytea[]) AS wanted (content_sha256)
                     CROSS JOIN LATERAL (
-                        SELECT i.embedding FROM {table} AS i
+                        SELECT i.embedding, i.metadata -> %s AS notes FROM {table} AS i
                         WHERE i.content_sha256 = wanted.content_sha256 LIMIT 1
                     ) AS known
                     """
                 ).format(table=self.space.table(modality)),
-                (pack_bytes(hashes),),
+                (pack_bytes(hashes), NOTES),
             )
             .fetchall()
         )
         return {
-            bytes(digest): unpack_vector(bytes(vector), self.space.vector_type)
-            for digest, vector in rows
+            bytes(digest): KnownContent(
+                unpack_vector(bytes(vector), self.space.vector_type),
+                notes if isinstance(notes, dict) else {},
+            )
+            for digest, vector, notes in rows
         }
 
 

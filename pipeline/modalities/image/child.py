@@ -43,7 +43,7 @@ def serve() -> None:
         os.dup2(devnull, descriptor)
     stream = parent.makefile("rb")
     setup = json.loads(stream.readline())
-    limits = Limits(setup["max_pixels"], setup["max_side"])
+    limits = Limits(setup["max_pixels"], setup["max_side"], setup["keep_gps"])
     prepare: Prepare | None = pickle.loads(bytes.fromhex(setup["prepare"]))  # noqa: S301 - ours
     _limit_memory(setup["max_pixels"], setup["max_bytes"])
     parent.sendall(b"{}\n")

@@ -36,6 +36,7 @@ class ImageDecoder:
         self._setup = {
             "max_pixels": options.max_pixels,
             "max_side": options.max_side,
+            "keep_gps": options.keep_gps,
             "max_bytes": options.max_bytes,
             "timeout": options.decode_timeout_seconds + 5,
             "prepare": pickle.dumps(prepare).hex(),

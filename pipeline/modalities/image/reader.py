@@ -1,10 +1,12 @@
 """Reading images for one encoder: decoded in other processes, which also fit them to the model."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.modalities.image.fitting import Fit
+from pipeline.modalities.image.rendering import NOTES
 
 
 class ImageEncoder(Encoder, Protocol):
@@ -24,6 +26,14 @@ class ImageReader(Reader):
 
     def decode(self, data: bytes) -> Decoded:
         return self._decoder.decode(data)
+
+    def kept_notes(self, notes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if "width" not in notes:
+            return None
+        kept = {name: notes[name] for name in NOTES if name in notes}
+        if not self.options.keep_gps:
+            kept.pop("gps", None)
+        return kept
 
     def close(self) -> None:
         self._decoder.close()

@@ -16,25 +16,32 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from pipeline.errors import MissingExtra, PermanentRowError, RowError
 from pipeline.modalities.image import damage
 from pipeline.modalities.image.colours import Notes, to_rgb
+from pipeline.modalities.image.exif import facts
 from pipeline.modalities.image.frames import count_gif_frames, count_tiff_pages
 from pipeline.modalities.image.sniff import EXPECTED, HEIF, sniff
 
 _ORIENTATION = 0x0112
+# Everything that the notes may say.
+NOTES = (
+    *("format", "width", "height", "frames", "mode", "orientation", "alpha", "icc", "grey_range"),
+    *("taken_at", "camera", "gps"),
+)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an image may measure; see the settings of the same names."""
+    """What an image may measure, and whether it tells where it was taken: see the settings."""
 
     max_pixels: int
     max_side: int
+    keep_gps: bool = False
 
 
 def render(data: bytes, limits: Limits) -> tuple[Image.Image, Notes]:
     """Decode ``data`` to RGB; the notes say what was found and what was done.
 
     Notes: ``format``, ``width`` and ``height`` (upright), ``frames``, ``mode``, and where they
-    apply ``orientation``, ``alpha``, ``icc``, ``grey_range``.
+    apply ``orientation``, ``alpha``, ``icc``, ``grey_range``, and what ``exif.facts`` finds.
 
     Raises:
         PermanentRowError: ``empty_file``, ``not_an_image``, ``unsupported_format``,
@@ -75,6 +82,7 @@ def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]
         damage.check_tiff_extents(data, image)
     image.load()
     damage.check_pixels(data, image, name)
+    notes |= facts(image, with_place=limits.keep_gps)
     if orientation != 1:
         notes["orientation"] = orientation
         ImageOps.exif_transpose(image, in_place=True)  # nothing left for TIFF, turned on loading
