@@ -2,12 +2,14 @@
 
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import IFDRational
 
+from pipeline.modalities import IMAGE, ReadOptions
 from pipeline.modalities.image.rendering import Limits, render
 
 PLAIN, WITH_PLACE = Limits(10_000, 1_000), Limits(10_000, 1_000, keep_gps=True)
@@ -102,3 +104,14 @@ def test_broken_exif_leaves_the_image() -> None:
     for place in range(start, start + int.from_bytes(data[start - 8 : start - 6]) - 8, 3):
         notes = notes_of(data[:place] + b"\xff" + data[place + 1 :], WITH_PLACE)
         assert notes["format"] == "JPEG"
+
+
+@pytest.mark.parametrize("keep_gps", [True, False])
+def test_notes_of_equal_content_are_kept_without_the_files_and_the_place(keep_gps: bool) -> None:
+    encoder: Any = SimpleNamespace(fit=None)
+    own = {"format": "JPEG", "width": 6, "height": 4, "camera": "m"}
+    place = {"gps": {"lat": 1.0, "lon": 2.0}}
+    with IMAGE.reader(encoder, ReadOptions(keep_gps=keep_gps)) as reader:
+        kept = reader.kept_notes({**own, **place, "etag": "x", "size": 7, "mtime": "y"})
+        assert kept == (own | place if keep_gps else own)
+        assert reader.kept_notes({"size": 7}) is None
