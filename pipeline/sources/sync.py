@@ -82,8 +82,10 @@ def _missed(connection: Connection, after: int, up_to: int) -> Missed:
 
 
 def _mend(connection: Connection, found: Missed) -> None:
-    reopen = sorted({source_id for _, source_id in found["new"] + found["changed"]})
-    piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
+    changed = {source_id for _, source_id in found["changed"]}
+    new = {source_id for _, source_id in found["new"]} - changed
+    piecewise(connection, sorted(new), lambda ids: enqueue(connection, ids))
+    piecewise(connection, sorted(changed), lambda ids: enqueue(connection, ids, changed=True))
     gone = sorted({source_id for _, source_id in found["gone"]})
     piecewise(connection, gone, lambda ids: _remove(connection, ids))
 
