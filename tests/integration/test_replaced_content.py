@@ -1,20 +1,20 @@
 """What an item says is what its source item says now, or the item is not there."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from pipeline import spaces
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
+from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import rescan
 from pipeline.spaces import Space
 from tests.helpers.fakes import WINDOW, FakeEmbedder, add_texts
@@ -183,7 +183,7 @@ def test_what_grew_beyond_the_cap_takes_the_old_image_with_it(
         connection.execute("SELECT enqueue_source_items(array_agg(id)) FROM source_items")
         work(settings, space, load=loader.load)  # with the notes of the loader
         image.write_bytes(bytes(2_000_000))
-        assert rescan(connection, loader.stat).changed == 1
+        assert rescan(connection, loader.stat, Brake(0.1)).changed == 1
     with Loader(LoadOptions.of(settings.model_copy(update={"max_bytes": 10_000}))) as loader:
         work(settings, space, load=loader.load)
     assert failed(connection) == [("failed", "too_large")]
