@@ -151,6 +151,13 @@ class Settings(BaseSettings):
     max_windows: int = Field(64, ge=1, description="windows (parts) per text")
 
     # what goes
+    drop_retired_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="after which `ingest` drops a retired space, if its login owns the tables; "
+        "0: never",
+    )
     mass_delete_share: float = Field(
         0.1,
         ge=0,
