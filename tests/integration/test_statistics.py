@@ -144,8 +144,9 @@ def test_the_doctor_says_how_far_they_are_off(
 def retired(settings: Settings, connection: Connection, filled: Space) -> Space:
     """The first space, after another one has become active and a row has changed."""
     second = second_space(connection)
-    spaces.activate(connection, second)
     fill(settings, second, FakeEmbedder(12))
+    spaces.build_indexes(connection, second)
+    spaces.activate(connection, second)
     connection.execute("UPDATE source_items SET content_ref = content_ref || '!' WHERE id <= 3")
     return filled
 
@@ -181,7 +182,8 @@ def ingest_retired(url: str, tmp_path: Path, days: int) -> Done:
     """With nothing due for the active space, so that no model is loaded."""
     with connect(url) as own:
         own.execute(
-            "DELETE FROM ingest_jobs WHERE space_id = (SELECT id FROM embedding_spaces WHERE state = 'active')"
+            "DELETE FROM ingest_jobs WHERE space_id = "
+            "(SELECT id FROM embedding_spaces WHERE state = 'active')"
         )
     return pipeline(
         tmp_path, "ingest", "--once", DATABASE_URL=url, PIPELINE_DROP_RETIRED_DAYS=str(days)
