@@ -66,9 +66,15 @@ class SpaceError(PipelineError):
 
 
 class RowError(PipelineError):
-    """One source row cannot be embedded. Raise one of the two subclasses."""
+    """One source row cannot be embedded. Raise one of the two subclasses.
+
+    Attributes:
+        of_content: whether its content was there, and is what cannot be embedded. The row's older
+            items are of other content then, and go with a failure that is final.
+    """
 
     permanent: bool
+    of_content: bool = False
 
     def __init__(self, code: str, message: str) -> None:
         if ROW_ERROR_CODES.get(code) is not self.permanent:

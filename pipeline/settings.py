@@ -153,6 +153,22 @@ class Settings(BaseSettings):
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
+    # what goes
+    drop_retired_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="after which `ingest` drops a retired space, if its login owns the tables; "
+        "0: never",
+    )
+    mass_delete_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="of a source's rows that may be removed at once without --allow-mass-delete; "
+        "ten rows may always, while others stay",
+    )
+
     @field_validator("database_schema")
     @classmethod
     def _can_be_a_schema(cls, value: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
 from pipeline.cli.output import exit_code, fail, refusal, setup_logging
 from pipeline.cli.queue import failures, retry, status
+from pipeline.cli.remove import remove
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
@@ -67,6 +68,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     failures,
     retry,
     rescan,
+    remove,
     sync,
     search,
     serve,

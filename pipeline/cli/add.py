@@ -1,16 +1,20 @@
 """``pipeline add``: files, folders, lines and tables become source items."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.output import note, print_json, wrong
+from pipeline.cli.removing import AllowMassDelete, as_dicts, brake_of, tell_refused
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
+    from pipeline.sources.folders import FolderReport
     from pipeline.sources.records import Columns
+    from pipeline.sources.removal import Brake
     from pipeline.sources.source_items import AddReport
 
 Paths = Annotated[
@@ -78,9 +82,19 @@ def add(
     exclude: Exclude = None,
     as_text: AsText = False,
     media_dir: MediaDir = None,
+    sync: Annotated[
+        bool,
+        typer.Option(
+            "--sync",
+            help="Of folders: move the rows of renamed files, remove those of files that are gone.",
+        ),
+    ] = False,
+    allow_mass_delete: AllowMassDelete = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Add images and texts to the source table; adding the same again changes nothing.
+
+    Exits 1 where something was not added, or too much of a source is gone for --sync to remove it.
 
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
@@ -110,12 +124,35 @@ def add(
         patterns(exclude or [])
     except ConfigurationError as exc:
         wrong("--exclude", str(exc))
+    settings = Settings.load()
+    folders = None
+    if sync:
+        brake = brake_of(settings, released=allow_mass_delete)
+        folders = _sync(settings, paths or [], source, brake)
     report, allowed = _add(
-        Settings.load(), paths or [], text or [], source, columns, common, exclude or []
+        settings, paths or [], text or [], source, columns, common, exclude or []
     )
-    _tell(report, allowed, as_json=as_json)
-    if report.errors:
+    _tell(report, allowed, folders, as_json=as_json)
+    if report.errors or (folders is not None and folders.refused):
         raise typer.Exit(1)
+
+
+def _sync(
+    settings: "Settings", paths: list[str], source: str | None, brake: "Brake"
+) -> "FolderReport":
+    """What became of the rows of files that are gone from these folders."""
+    from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import REMOVE
+    from pipeline.references import expanded
+    from pipeline.sources.folders import check_folders, remove_gone
+    from pipeline.sources.source_items import SOURCE
+
+    folders = [expanded(path) for path in paths]
+    if not folders:
+        wrong("--sync", "name the folders")
+    check_folders(folders)
+    with Database.of(settings).open(needs=REMOVE) as connection:
+        return remove_gone(connection, folders, source or SOURCE, brake)
 
 
 def _add(
@@ -156,7 +193,9 @@ def _add(
     return report, allowed
 
 
-def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
+def _tell(
+    report: "AddReport", allowed: list[Path], folders: "FolderReport | None", *, as_json: bool
+) -> None:
     for folder in allowed:
         note(f"allowed from now on for file references: {folder}")
     if report.unread:
@@ -166,6 +205,10 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
         note(said)
     for error in report.errors:
         note(f"pipeline: {error}")
+    gone = {}
+    if folders is not None:
+        tell_refused(folders.refused)
+        gone = asdict(folders) | {"refused": as_dicts(folders.refused)}
     if as_json:
         print_json(
             {
@@ -175,12 +218,15 @@ def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
                 "skipped_files": report.skipped,
                 "notes": report.notes,
                 "errors": report.errors,
+                **gone,
             }
         )
         return
     skipped = f", {report.skipped} other files skipped" if report.skipped else ""
+    if folders is not None:
+        skipped = f", {folders.moved} moved, {folders.removed} removed{skipped}"
     print(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}")
-    if report.added or report.changed:
+    if report.added or report.changed or gone.get("moved"):
         note("next: pipeline ingest")
 
 

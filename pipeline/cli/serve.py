@@ -31,11 +31,13 @@ def serve(
     Example: pipeline serve --cache-size 50000
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
+    from pipeline.postgres.chores import every
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import SERVE
     from pipeline.search.serve import QueryServer, ServeOptions
     from pipeline.settings import Settings
     from pipeline.spaces.opening import open_model
+    from pipeline.spaces.statistics import LOOK_SECONDS, refresh_active
 
     settings = Settings.load(query_cache_size=cache_size)
     database = Database.of(settings)
@@ -56,7 +58,8 @@ def serve(
     )
     StopSignals(server)
     note("serving; stop with Ctrl-C")
-    report = server.run()
+    with every(LOOK_SECONDS, database, "statistics", refresh_active):
+        report = server.run()
     note(f"stopped after {report.answered} texts in {report.batches} batches")
 
 

@@ -18,6 +18,7 @@ from pipeline.doctor.missed_changes import missed_changes
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
 from pipeline.doctor.probes import probes
+from pipeline.doctor.retired import retired_spaces
 from pipeline.doctor.rights import rights
 from pipeline.doctor.statistics import statistics
 from pipeline.doctor.unsupported import unsupported
@@ -77,6 +78,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
         results += unsupported(connection)
         results += missed_changes(connection)
+        results += retired_spaces(connection)
         for examine_space in OF_A_SPACE:
             results += examine_space(connection, active)
         if model:

@@ -2,32 +2,22 @@
 
 from collections.abc import Iterator
 
-from psycopg import sql
-
 from pipeline.doctor.check import Check
-from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
-
-# They are stale when so large a share of the items came or went since they were taken.
-STALE = 0.2
+from pipeline.spaces.statistics import STALE
+from pipeline.spaces.statistics import statistics as statistics_of
 
 
 def statistics(connection: Connection, space: Space) -> Iterator[Check]:
-    rows = connection.execute(
-        "SELECT modality, item_count, mean IS NOT NULL, measured_at FROM space_modalities "
-        "WHERE space_id = %s ORDER BY modality",
-        (space.id,),
-    ).fetchall()
-    for modality, known, has_mean, measured_at in rows:
-        row = fetch_one(
-            connection.execute(sql.SQL("SELECT count(*) FROM {} AS i").format(space.rows(modality)))
-        )
-        items = int(row[0])
-        stale = abs(items - known) > STALE * items or (items > 0 and not has_mean)
+    for one in statistics_of(connection, space):
+        taken = f"taken {one.measured_at:%Y-%m-%d %H:%M}" if one.measured_at else "never taken"
+        said = f"of {one.known} items, now {one.items}; {taken}"
+        if one.is_stale:
+            said += f"; beyond {STALE:.0%} the next `pipeline ingest` takes them, or `serve`"
         yield Check(
-            f"statistics {modality}",
-            not stale,
-            f"of {known} items, now {items}; "
-            + (f"taken {measured_at:%Y-%m-%d %H:%M}" if measured_at else "never taken"),
-            "SELECT * FROM refresh_space_statistics()" if stale else "",
+            f"statistics {one.modality}",
+            not one.is_stale,
+            said,
+            "SELECT * FROM refresh_space_statistics()" if one.is_stale else "",
         )

@@ -39,6 +39,7 @@ class Assembly:
         items: list[EmbeddedItem] = []
         for part, result in results:
             if isinstance(result, RowError):
+                result.of_content = True
                 batch.failures.append((job, result))
                 return
             items.append(

@@ -13,6 +13,7 @@ from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
 from pipeline.queue import claims
+from pipeline.queue.news import wait_for_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -141,5 +142,5 @@ class Claiming:
         """Up to ``poll_seconds``, less if a notification says that there are new jobs."""
         deadline = time.monotonic() + self._options.poll_seconds
         while not self._control.stop.is_set() and time.monotonic() < deadline:
-            if self._connection.run(lambda c: claims.wait_for_jobs(c, LOOK_SECONDS)):
+            if self._connection.run(lambda c: wait_for_jobs(c, LOOK_SECONDS)):
                 return

@@ -88,7 +88,10 @@ class Preparer:
         if unprepared:
             lost = {job.source_id for job, _ in unprepared}
             parts = [part for part in parts if part.job.source_id not in lost]
-        return parts, failures + unprepared
+        failures += unprepared
+        for _, error in failures:
+            error.of_content = True
+        return parts, failures
 
     def _prepare_loaded(
         self, reader: Reader, jobs: Sequence[ClaimedJob]
@@ -99,9 +102,14 @@ class Preparer:
             try:
                 with self._timed("load"):
                     content = self._load(job.content_ref)
+            except RowError as exc:
+                failures.append((job, exc))
+                continue
+            try:
                 with self._timed("prepare"):
                     parts += self._of_content(reader, job, content)
             except RowError as exc:
+                exc.of_content = True
                 failures.append((job, exc))
         return parts, failures
 

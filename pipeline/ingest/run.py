@@ -6,12 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import sql
-
 from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
-from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
+from pipeline.postgres.chores import every
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
 from pipeline.queue import claims, status
@@ -19,14 +16,13 @@ from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
 from pipeline.spaces import IndexProgress, Space, find_space
 from pipeline.spaces.index.build import IndexBuild, ignore
+from pipeline.spaces.retirement import drop_retired
+from pipeline.spaces.statistics import LOOK_SECONDS, refresh_if_stale
 
 if TYPE_CHECKING:
     from pipeline.ingest.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-# The statistics are no reason to wait longer, least of all at the end of a run that is to stop.
-LOCK_TIMEOUT_MS = 2000
 
 
 @dataclass(frozen=True)
@@ -93,14 +89,18 @@ def ingest(
         report = work(once=True) if due else IngestReport(space.name)
         if lacks_index:
             report.seconds_indexing = load_first.index_now(database, space, first_rows, build_index)
-    elif lacks_index:
-        with load_first.index_beside(database, space, first_rows, build_index):
-            report = work(once=False)
     else:
-        report = work(once=False)
-    if report.items:
-        with database.open("pipeline statistics") as connection:
-            _refresh_statistics(connection, space, report.items)
+        with ExitStack() as beside:
+            beside.enter_context(
+                every(LOOK_SECONDS, database, "statistics", lambda c: refresh_if_stale(c, space))
+            )
+            if lacks_index:
+                index = load_first.index_beside(database, space, first_rows, build_index)
+                beside.enter_context(index)
+            report = work(once=False)
+    with database.open("pipeline statistics") as connection:
+        refresh_if_stale(connection, space, report.items)
+        drop_retired(connection, settings.drop_retired_days)
     return report
 
 
@@ -144,32 +144,3 @@ def _work(
         )
         listener.starting(worker, due)
         return worker.run()
-
-
-def _refresh_statistics(connection: Connection, space: Space, added: int) -> None:
-    """Counts and mean vectors, which ranking across modalities needs, and the planner's own
-    statistics, without which it may pass the index by; not for every trickle.
-
-    They are read off the whole table, so they are taken anew when they have grown stale: a
-    twentieth more items than they know of, or a day.
-    """
-    known, is_old = fetch_one(
-        connection.execute(
-            """
-            SELECT coalesce(sum(item_count), 0),
-                coalesce(min(measured_at) < now() - interval '1 day', true)
-            FROM space_modalities WHERE space_id = %s
-            """,
-            (space.id,),
-        )
-    )
-    if is_old or added * 20 >= known:
-        try:
-            with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
-                connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
-            for modality in space.modalities:
-                # A role that may not is told so by a WARNING; autovacuum does it later anyway.
-                with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
-                    connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
-        except psycopg.errors.LockNotAvailable:  # by a TRUNCATE, say
-            logger.warning("somebody has the items locked; a later run takes their statistics")

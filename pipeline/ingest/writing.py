@@ -128,6 +128,7 @@ class Writing:
                 self._finish(finished[middle:])
             elif is_of_a_row(exc):
                 error = TransientRowError("internal", f"the database refuses this row: {exc}")
+                error.of_content = True
                 self._fail([(finished[0].job, error)])
             else:
                 raise

@@ -56,7 +56,9 @@ class Loader:
         with _row_errors_only():
             data, notes = self._of(content_ref).load(content_ref, Deadline(self._timeout))
         if not data:
-            raise PermanentRowError("empty_file", "0 bytes; expected some content")
+            error = PermanentRowError("empty_file", "0 bytes; expected some content")
+            error.of_content = True
+            raise error
         return LoadedContent(data, hashlib.sha256(data).digest(), notes)
 
     def stat(self, content_ref: str) -> Mapping[str, Any]:

@@ -75,3 +75,8 @@ class IngestJob(Base):
         server_default=text("nextval('ingest_job_versions')"),
         comment="Fence: never the same again once the source item has changed.",
     )
+    content_changed: Mapped[bool] = mapped_column(
+        server_default=text("false"),
+        comment="Whether the row's content is another than its items are of; if it fails for good, "
+        "they go.",
+    )

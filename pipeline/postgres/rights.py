@@ -33,6 +33,8 @@ EMBED = Need(
     _READ | {"ingest_jobs": ("SELECT", "UPDATE", "DELETE"), "media_roots": ("SELECT",)},
     "pipeline_ingest",
 )
+REMOVE = Need(_READ | {"source_items": ("SELECT", "UPDATE", "DELETE")}, "pipeline_ingest")
+RESCAN = Need({**EMBED.privileges, **REMOVE.privileges}, "pipeline_ingest")
 SERVE = Need(
     _READ
     | {

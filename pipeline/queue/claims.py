@@ -18,16 +18,13 @@ import socket
 import uuid
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.session import held
 from pipeline.queue.backoff import Backoff
-
-CHANNEL = "ingest_jobs"
+from pipeline.queue.stale_items import delete_stale
 
 # A job lost with its worker this often is a suspect: it may be what kills them. Its ``run_after``
 # is the epoch then, which the index of pending jobs puts first, and a claim of it is a claim of it
@@ -173,11 +170,11 @@ def release(
 
 _FAIL = """
 WITH held AS (
-    SELECT j.space_id, j.source_id, f.code, f.error, f.permanent, f.delay
+    SELECT j.space_id, j.source_id, f.code, f.error, f.permanent, f.of_content, f.delay
     FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[],
                 %(codes)s::text[], %(errors)s::text[], %(permanent)s::boolean[],
-                %(delays)s::double precision[])
-        AS f (source_id, version, attempts, code, error, permanent, delay)
+                %(of_content)s::boolean[], %(delays)s::double precision[])
+        AS f (source_id, version, attempts, code, error, permanent, of_content, delay)
     JOIN ingest_jobs AS j USING (source_id, version, attempts)
     WHERE j.space_id = %(space)s AND j.state = 'running' AND j.worker = %(worker)s
     ORDER BY j.source_id FOR UPDATE OF j SKIP LOCKED
@@ -190,7 +187,7 @@ UPDATE ingest_jobs AS j SET
     leased_until = NULL, worker = NULL
 FROM held
 WHERE j.space_id = held.space_id AND j.source_id = held.source_id
-RETURNING j.source_id, j.state
+RETURNING j.source_id, j.state, j.state = 'failed' AND (j.content_changed OR held.of_content)
 """
 
 
@@ -208,28 +205,36 @@ def fail(
 
     A permanent error, or the last attempt, ends in ``failed``; any other goes back to ``pending``
     after a delay: the back-off, or what the error itself asks for where that is longer.
+
+    With what ends in ``failed`` go, in the same transaction, the items that the row had in this
+    space, where they are known to say what is no longer so: its content was changed since, or what
+    its reference leads to was loaded and is other content. A reference that is the same and merely
+    leads nowhere leaves them: a host or a disk may come back.
     """
     if not failures:
         return {}
-    rows = connection.execute(
-        _FAIL,
-        {
-            "space": space_id,
-            "worker": worker,
-            "max_attempts": max_attempts,
-            "ids": [job.source_id for job, _ in failures],
-            "versions": [job.version for job, _ in failures],
-            "attempts": [job.attempts for job, _ in failures],
-            "codes": [error.code for _, error in failures],
-            "errors": [held(connection, storable(error.message)) for _, error in failures],
-            "permanent": [error.permanent for _, error in failures],
-            "delays": [
-                max(backoff.delay(job.attempts), getattr(error, "retry_after", None) or 0.0)
-                for job, error in failures
-            ],
-        },
-    ).fetchall()
-    return dict(rows)
+    with connection.transaction():
+        rows = connection.execute(
+            _FAIL,
+            {
+                "space": space_id,
+                "worker": worker,
+                "max_attempts": max_attempts,
+                "ids": [job.source_id for job, _ in failures],
+                "versions": [job.version for job, _ in failures],
+                "attempts": [job.attempts for job, _ in failures],
+                "codes": [error.code for _, error in failures],
+                "errors": [held(connection, storable(error.message)) for _, error in failures],
+                "permanent": [error.permanent for _, error in failures],
+                "of_content": [error.of_content for _, error in failures],
+                "delays": [
+                    max(backoff.delay(job.attempts), getattr(error, "retry_after", None) or 0.0)
+                    for job, error in failures
+                ],
+            },
+        ).fetchall()
+        delete_stale(connection, [(space_id, row[0]) for row in rows if row[2]])
+    return {source_id: state for source_id, state, _ in rows}
 
 
 def storable(message: str, limit: int = 500) -> str:
@@ -255,7 +260,7 @@ UPDATE ingest_jobs AS j SET
     leased_until = NULL, worker = NULL
 FROM expired AS e
 WHERE j.space_id = e.space_id AND j.source_id = e.source_id
-RETURNING j.source_id
+RETURNING j.space_id, j.source_id, j.state = 'failed' AND j.content_changed
 """
 
 
@@ -263,11 +268,15 @@ def sweep(connection: Connection, max_attempts: int) -> int:
     """Returns lapsed leases to the queue, where they keep their place; how many.
 
     A job out of attempts ends in ``failed``, but only if it was claimed alone when its worker was
-    lost: before that nobody knows which of the claimed rows is to blame.
+    lost: before that nobody knows which of the claimed rows is to blame. If its content was
+    changed, its old items go, as in :func:`fail`.
     """
-    return connection.execute(
-        _SWEEP, {"max_attempts": max_attempts, "suspect_after": SUSPECT_AFTER}
-    ).rowcount
+    with connection.transaction():
+        rows = connection.execute(
+            _SWEEP, {"max_attempts": max_attempts, "suspect_after": SUSPECT_AFTER}
+        ).fetchall()
+        delete_stale(connection, [row[:2] for row in rows if row[2]])
+    return len(rows)
 
 
 def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> bool:
@@ -280,9 +289,3 @@ def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> 
         (space_id, "epoch" if suspects else "now"),
     ).fetchone()
     return bool(row and row[0])
-
-
-def wait_for_jobs(connection: Connection, seconds: float) -> bool:
-    """Whether a notification says that there are new jobs, waiting so long for one."""
-    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
-    return any(connection.notifies(timeout=seconds, stop_after=1))

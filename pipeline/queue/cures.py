@@ -11,7 +11,10 @@ CURES = {
     ),
     "forbidden_address": "if that network is meant, list it in `PIPELINE_HTTP_ALLOW_PRIVATE`",
     "forbidden_bucket": "add it to `PIPELINE_BUCKETS`",
-    "not_found": "correct the reference, or restore the object and retry",
+    "not_found": (
+        "correct the reference, or restore the object and retry; if it is gone for good: "
+        "`pipeline rescan`, or `pipeline remove KEY`"
+    ),
     "not_a_file": "name a regular file",
     "permission_denied": (
         "grant read access to the user the pipeline runs as, or renew the presigned URL"

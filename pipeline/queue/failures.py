@@ -7,8 +7,8 @@ from typing import Any
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection
-from pipeline.queue.claims import CHANNEL
 from pipeline.queue.cures import CURES
+from pipeline.queue.news import announce_jobs
 from pipeline.references import redact
 
 
@@ -112,10 +112,7 @@ def retry(
     ids = None if source_ids is None else list(source_ids)
     count = connection.execute(_RETRY, {"space": space_id, "code": code, "ids": ids}).rowcount
     if count:
-        # A full queue, which is anybody's, would fail the transaction.
-        connection.execute(
-            "SELECT pg_notify(%s, '') WHERE pg_notification_queue_usage() < 0.5", (CHANNEL,)
-        )
+        announce_jobs(connection)
     return count
 
 

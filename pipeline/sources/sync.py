@@ -14,6 +14,7 @@ from pipeline.modalities.base import ReadOptions
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
 from pipeline.references import is_data
+from pipeline.sources.removal import Brake
 from pipeline.sources.source_items import enqueue
 
 PAGE = 20_000
@@ -21,12 +22,17 @@ PAGE = 20_000
 
 @dataclass
 class SyncReport:
-    """Source items whose insert, update or delete was missed, and how many were looked at."""
+    """Source items whose insert, update or delete was missed, and how many were looked at.
+
+    Attributes:
+        refused: of those that are gone, so many at once that what they left was kept.
+    """
 
     checked: int = 0
     new: int = 0
     changed: int = 0
     gone: int = 0
+    refused: int = 0
 
     def __bool__(self) -> bool:
         """Whether there was any."""
@@ -40,19 +46,21 @@ def sync(
     connection: Connection,
     *,
     mend: bool = True,
+    brake: Brake | None = None,
     progress: Callable[[SyncReport], None] = lambda _: None,
 ) -> SyncReport:
     """Compare every source item with its jobs and items, in every space.
 
     Args:
         mend: open the jobs of what is new or changed, and remove what is gone; else only look.
+        brake: how much of all source items may be gone at once; None: any.
         progress: called after each page.
     """
-    report = SyncReport()
+    report, all_gone = SyncReport(), set[int]()
     for after, up_to, rows in _ranges(connection):
         found = _missed(connection, after, up_to)
         if mend:
-            _mend(connection, found)
+            _reopen(connection, found)
         report.checked += rows
         # Each counts once, whatever the number of spaces.
         new, changed, gone = (
@@ -60,8 +68,13 @@ def sync(
         )
         report.new += len(new - changed)
         report.changed += len(changed)
-        report.gone += len(gone)
+        all_gone |= gone
+        report.gone = len(all_gone)
         progress(report)
+    if mend and brake is not None and brake.holds(report.gone, report.checked + report.gone):
+        report.refused = report.gone
+    elif mend:
+        piecewise(connection, sorted(all_gone), lambda ids: _remove(connection, ids))
     return report
 
 
@@ -81,11 +94,11 @@ def _missed(connection: Connection, after: int, up_to: int) -> Missed:
     return found
 
 
-def _mend(connection: Connection, found: Missed) -> None:
-    reopen = sorted({source_id for _, source_id in found["new"] + found["changed"]})
-    piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
-    gone = sorted({source_id for _, source_id in found["gone"]})
-    piecewise(connection, gone, lambda ids: _remove(connection, ids))
+def _reopen(connection: Connection, found: Missed) -> None:
+    changed = {source_id for _, source_id in found["changed"]}
+    new = {source_id for _, source_id in found["new"]} - changed
+    piecewise(connection, sorted(new), lambda ids: enqueue(connection, ids))
+    piecewise(connection, sorted(changed), lambda ids: enqueue(connection, ids, changed=True))
 
 
 def _remove(connection: Connection, ids: list[int]) -> int:

@@ -59,17 +59,17 @@ END $$;
 COMMENT ON FUNCTION @schema@.refuse_modalities(text[]) IS
     'Raises, naming the modalities that are known.';
 
-CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION @schema@.open_jobs(ids bigint[], changed boolean) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WITH wanted AS (
         SELECT m.space_id, s.id AS source_id
         FROM @schema@.source_items AS s
         JOIN @schema@.space_modalities AS m ON m.modality = s.modality
         WHERE s.id = ANY (ids)
     ),
-    enqueued AS (
-        INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id)
-        SELECT w.space_id, w.source_id FROM wanted AS w ORDER BY w.space_id, w.source_id
+    opened AS (
+        INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id, content_changed)
+        SELECT w.space_id, w.source_id, changed FROM wanted AS w ORDER BY w.space_id, w.source_id
         ON CONFLICT (space_id, source_id) DO UPDATE SET
             version = nextval('@schema@.ingest_job_versions'), state = 'pending', attempts = 0,
             -- A row that waits keeps its place, however often it changes; one that was claimed or
@@ -77,11 +77,25 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
             run_after = CASE WHEN j.state = 'pending' AND j.run_after > 'epoch'
                 THEN least(j.run_after, now()) ELSE now() END,
             leased_until = NULL, worker = NULL,
-            error_code = NULL, error = NULL
+            error_code = NULL, error = NULL,
+            content_changed = j.content_changed OR excluded.content_changed
         RETURNING 1
     )
-    SELECT count(*) FROM enqueued
+    SELECT count(*) FROM opened
 $$;
+COMMENT ON FUNCTION @schema@.open_jobs(bigint[], boolean) IS
+    'Creates or re-opens the jobs of these source items, in every space that has their modality, '
+    'and says in them whether their content changed; returns how many. Whoever calls it holds the '
+    'source items.';
+
+CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Not while somebody changes them: whoever changes metadata alone writes the items, so that no
+    -- worker may have them in hand.
+    PERFORM FROM @schema@.source_items AS s WHERE s.id = ANY (ids) ORDER BY s.id FOR SHARE;
+    RETURN @schema@.open_jobs(ids, false);
+END $$;
 COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
@@ -188,7 +202,7 @@ BEGIN
         PERFORM @schema@.refuse_modalities(strange);
     END IF;
     -- A row that was lost without its trigger may have left a job under this id.
-    IF @schema@.enqueue_source_items((SELECT array_agg(n.id) FROM new_rows AS n)) > 0 THEN
+    IF @schema@.open_jobs((SELECT array_agg(n.id) FROM new_rows AS n), false) > 0 THEN
         PERFORM @schema@.wake_workers();
     END IF;
     RETURN NULL;
@@ -196,24 +210,53 @@ END $$;
 COMMENT ON FUNCTION @schema@.source_items_inserted() IS
     'Creates the jobs of new source items, in every space that has their modality.';
 
+CREATE OR REPLACE FUNCTION @schema@.retold_metadata(item jsonb, before jsonb, now jsonb)
+RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN jsonb_typeof(now) <> 'object' OR jsonb_typeof(item) <> 'object'
+        -- What stands there is the user's own, where the intake had nothing to note.
+        OR item -> '_pipeline' IS NOT DISTINCT FROM
+            CASE jsonb_typeof(before) WHEN 'object' THEN before -> '_pipeline' END
+    THEN now
+    ELSE now || jsonb_build_object('_pipeline', item -> '_pipeline') END;
+COMMENT ON FUNCTION @schema@.retold_metadata(jsonb, jsonb, jsonb) IS
+    'The metadata of an item whose source item''s changed: the new one, with the intake''s notes.';
+
+CREATE OR REPLACE FUNCTION @schema@.stop_work_on(ids bigint[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE @schema@.ingest_jobs AS j SET
+        version = nextval('@schema@.ingest_job_versions'), state = 'pending', attempts = 0,
+        run_after = now(), leased_until = NULL, worker = NULL
+    WHERE j.source_id = ANY (ids) AND j.state = 'running'
+      AND j.space_id IN (SELECT e.id FROM @schema@.embedding_spaces AS e)
+$$;
+COMMENT ON FUNCTION @schema@.stop_work_on(bigint[]) IS
+    'Takes these source items from the workers that have them in hand, to be claimed anew. Whoever '
+    'calls it holds the jobs.';
+
 CREATE OR REPLACE FUNCTION @schema@.source_items_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed bigint[];
     moved   bigint[];  -- those of another modality than before
+    retold  bigint[];  -- those of other metadata
     gone    bigint[];  -- of rows that have another id now
     strange text[];
+    known   record;
+    opened  bigint := 0;
+    lacking bigint;
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
     PERFORM @schema@.check_sees_spaces();
-    SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL),
+    SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL
+               AND (n.modality, n.content_ref) IS DISTINCT FROM (o.modality, o.content_ref)),
            array_agg(n.id ORDER BY n.id) FILTER (
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
+           array_agg(n.id ORDER BY n.id) FILTER (WHERE n.metadata <> o.metadata),
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
-    INTO changed, moved, gone
-    FROM new_rows AS n FULL JOIN old_rows AS o USING (id)
-    WHERE (n.modality, n.content_ref, n.metadata)
-        IS DISTINCT FROM (o.modality, o.content_ref, o.metadata);
+    INTO changed, moved, retold, gone
+    FROM new_rows AS n FULL JOIN old_rows AS o USING (id);
     IF moved IS NOT NULL THEN
         SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
         WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
@@ -221,14 +264,45 @@ BEGIN
             PERFORM @schema@.refuse_modalities(strange);
         END IF;
     END IF;
-    IF moved IS NOT NULL OR gone IS NOT NULL THEN
+    IF moved IS NOT NULL OR gone IS NOT NULL OR retold IS NOT NULL THEN
         -- Those that are re-opened and those that go in one order, whatever comes below.
-        PERFORM @schema@.lock_jobs(changed || gone);
+        PERFORM @schema@.lock_jobs(changed || gone || retold);
     END IF;
     IF gone IS NOT NULL THEN
         PERFORM @schema@.remove_source_items(gone);
     END IF;
-    IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
+    IF retold IS NOT NULL THEN
+        PERFORM @schema@.stop_work_on(retold);
+        FOR known IN
+            SELECT m.space_id, m.modality, @schema@.items_table(m.space_id, m.modality) AS items
+            FROM @schema@.space_modalities AS m ORDER BY m.space_id, m.modality
+        LOOP
+            CONTINUE WHEN known.items IS NULL;
+            -- Without the model, and at once: a filter may be what keeps tenants apart.
+            EXECUTE format($query$
+                UPDATE %s AS i SET
+                    metadata = @schema@.retold_metadata(i.metadata, o.metadata, n.metadata)
+                FROM new_rows AS n JOIN old_rows AS o USING (id)
+                WHERE i.source_id = n.id AND n.id = ANY ($1)
+                $query$, known.items) USING retold;
+            -- What has no item yet, of a space that is being created say, or none that could hold
+            -- the notes.
+            EXECUTE format($query$
+                INSERT INTO @schema@.ingest_jobs (space_id, source_id)
+                SELECT $2, n.id FROM new_rows AS n JOIN old_rows AS o USING (id)
+                WHERE n.id = ANY ($1) AND n.modality = $3
+                  AND (NOT EXISTS (SELECT FROM %s AS i WHERE i.source_id = n.id)
+                       OR jsonb_typeof(o.metadata) <> 'object')
+                ORDER BY n.id ON CONFLICT (space_id, source_id) DO NOTHING
+                $query$, known.items) USING retold, known.space_id, known.modality;
+            GET DIAGNOSTICS lacking = ROW_COUNT;
+            opened := opened + lacking;
+        END LOOP;
+    END IF;
+    IF changed IS NOT NULL THEN
+        opened := opened + @schema@.open_jobs(changed, true);
+    END IF;
+    IF opened > 0 THEN
         PERFORM @schema@.wake_workers();
     END IF;
     IF moved IS NOT NULL THEN
@@ -237,8 +311,9 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION @schema@.source_items_updated() IS
-    'Re-opens the jobs of source items whose content or metadata changed; one of another modality '
-    'leaves the spaces that lack it, and one of another id leaves nothing under the old one.';
+    'Re-opens the jobs of source items whose content changed, and writes changed metadata into '
+    'their items; one of another modality leaves the spaces that lack it, and one of another id '
+    'leaves nothing under the old one.';
 
 CREATE OR REPLACE FUNCTION @schema@.source_items_deleted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -104,6 +104,7 @@ NEED_A_DATABASE = {
     ("failures",): (),
     ("retry",): (),
     ("rescan",): (),
+    ("remove",): ("x", "--yes"),
     ("sync",): (),
     ("search",): ("dog",),
     ("serve",): (),

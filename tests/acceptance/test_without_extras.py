@@ -105,6 +105,7 @@ WORK = {
     "failures": ("failures",),
     "retry": ("retry",),
     "rescan": ("rescan",),
+    "remove": ("remove", "--source", "test", "--dry-run"),
     "sync": ("sync",),
     "ingest with nothing due": ("ingest",),
     "search like an item": ("search", "--item", "1", "--json"),

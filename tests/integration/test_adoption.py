@@ -54,7 +54,8 @@ def rows(connection: Connection, query: str) -> list[tuple[object, ...]]:
 
 KEPT = {
     "source_items": "SELECT * FROM source_items ORDER BY id",
-    "jobs": "SELECT * FROM ingest_jobs ORDER BY space_id, source_id",
+    "jobs": "SELECT space_id, source_id, state, attempts, error_code, error, run_after, "
+    "leased_until, worker, version FROM ingest_jobs ORDER BY space_id, source_id",
     "items": "SELECT id, source_id, content_ref, embedding FROM multimodal_items ORDER BY id",
     "items of the other space": "SELECT * FROM multimodal_items_text_s2 ORDER BY id",
     "queries": "SELECT space_id, query_sha256, query, embedding, error, requested_at, embedded_at, "

@@ -65,6 +65,7 @@ TABLE = {
     "failures": Case(ANALYST, "failures --rows"),
     "retry": Case(INGEST, "retry"),
     "rescan": Case(INGEST, "rescan"),
+    "remove": Case(INGEST, "remove http://localhost/no.png --yes"),
     "sync": Case(INGEST, "sync"),
     "search": Case(ANALYST, "search never-searched-before", model=True),
     "serve": Case(INGEST, "serve", model=True),

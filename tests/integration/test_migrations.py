@@ -50,6 +50,9 @@ FROZEN = {
     "pipeline_0007_query_servers": (
         "208aa8f897b3210ae32eed4d64e90fcda237bea30f436f7b0ce0bd666c2eecb9"
     ),
+    "pipeline_0008_content_changed": (
+        "5d9e02edb70c9565b4e6049cb1ad2174c0aab5bb361c7cf5046a28415d0efdc1"
+    ),
 }
 
 

@@ -137,7 +137,7 @@ def test_a_row_that_becomes_what_a_space_lacks_leaves_that_space(
     add_texts(connection, ["one", "two", "three"])
     fill(settings, space, FakeEmbedder())
     fill(settings, texts_only, FakeEmbedder(12))
-    connection.execute("""UPDATE source_items SET metadata = '{"a": 1}' WHERE source_key = '3'""")
+    connection.execute("UPDATE source_items SET content_ref = 'drei' WHERE source_key = '3'")
     assert jobs(connection) == [(space.id, "3"), (texts_only.id, "3")]
     # To one that only the first space has: there its old item stays until the job is done.
     connection.execute("UPDATE source_items SET modality = 'image' WHERE source_key IN ('1', '3')")

@@ -7,14 +7,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.errors import TransientRowError
+from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
+from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import RescanReport, count_loaded, rescan
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.workers import work
+
+CAREFUL = Brake(0.1)
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def test_only_the_changed_picture_is_embedded_anew(
     before = items(connection)
     Image.new("RGB", (9, 9), "yellow").save(pictures[1])
     with Loader(LoadOptions.of(settings)) as loader:
-        assert rescan(connection, loader.stat) == RescanReport(checked=3, changed=1)
+        assert rescan(connection, loader.stat, CAREFUL) == RescanReport(checked=3, changed=1)
     assert ingest(settings, space).embedded == 1
     after = items(connection)
     assert after["red.png"] == before["red.png"]
@@ -66,13 +69,13 @@ def test_a_picture_that_was_only_touched_keeps_its_vector_and_is_not_embedded(
     before = items(connection)
     os.utime(pictures[0], (1, 1))
     with Loader(LoadOptions.of(settings)) as loader:
-        assert rescan(connection, loader.stat).changed == 1
+        assert rescan(connection, loader.stat, CAREFUL).changed == 1
         assert ingest(settings, space).embedded == 0
         assert items(connection)["red.png"][1:] == before["red.png"][1:]
-        assert rescan(connection, loader.stat).changed == 0
+        assert rescan(connection, loader.stat, CAREFUL).changed == 0
 
 
-def test_what_is_gone_fails_with_its_code_and_what_is_unreachable_is_left_alone(
+def test_what_is_gone_goes_and_what_is_unreachable_or_forbidden_is_left_alone(
     settings: Settings, space: Space, connection: Connection, pictures: list[Path]
 ) -> None:
     ingest(settings, space)
@@ -82,12 +85,15 @@ def test_what_is_gone_fails_with_its_code_and_what_is_unreachable_is_left_alone(
         def stat(ref: str) -> dict[str, Any]:
             if ref.endswith("red.png"):
                 raise TransientRowError("timeout", "no answer in 30 s")
+            if ref.endswith("green.png"):
+                raise PermanentRowError("permission_denied", "not for you")
             return loader.stat(ref)
 
-        assert rescan(connection, stat) == RescanReport(checked=3, gone=1, unreachable=1)
-    ingest(settings, space)
-    rows = connection.execute("SELECT state, error_code FROM ingest_jobs").fetchall()
-    assert rows == [("failed", "not_found")]
+        report = rescan(connection, stat, CAREFUL)
+    assert report == RescanReport(checked=3, removed=1, unreachable=1, unreadable=1)
+    assert set(items(connection)) == {"red.png", "green.png"}
+    jobs = connection.execute("SELECT state FROM ingest_jobs").fetchall()
+    assert jobs == [("pending",)]  # the next ingest says why it cannot be read
 
 
 def test_a_source_can_be_rescanned_alone(
@@ -95,7 +101,7 @@ def test_a_source_can_be_rescanned_alone(
 ) -> None:
     ingest(settings, space)
     with Loader(LoadOptions.of(settings)) as loader:
-        assert rescan(connection, loader.stat, source="another").checked == 0
-        assert rescan(connection, loader.stat, source="files").checked == 3
+        assert rescan(connection, loader.stat, CAREFUL, source="another").checked == 0
+        assert rescan(connection, loader.stat, CAREFUL, source="files").checked == 3
     assert count_loaded(connection, "files") == 3
     assert count_loaded(connection, "another") == 0

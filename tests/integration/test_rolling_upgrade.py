@@ -60,7 +60,8 @@ def test_everything_is_kept_and_works_after_the_upgrade(
 ) -> None:
     kept = (
         "SELECT * FROM source_items ORDER BY id",
-        "SELECT * FROM ingest_jobs ORDER BY 1, 2",
+        "SELECT space_id, source_id, state, attempts, error_code, error, run_after, leased_until, "
+        "worker, version FROM ingest_jobs ORDER BY 1, 2",
         "SELECT * FROM multimodal_items ORDER BY id",
         "SELECT query FROM query_embeddings",
     )

@@ -31,6 +31,7 @@ COMMANDS: dict[str, list[str]] = {
     "failures": [],
     "retry": [],
     "rescan": [],
+    "remove": ["x", "--yes"],
     "sync": [],
     "search": ["x"],
     "serve": [],

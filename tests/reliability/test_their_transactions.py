@@ -18,6 +18,7 @@ from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
 from pipeline.settings import Settings
 from pipeline.sources import rescan
+from pipeline.sources.removal import Brake
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer, Written
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -158,7 +159,11 @@ def test_a_rescan_holds_no_row_while_it_waits_for_an_application(
     jobs = claims.claim(connection, space.id, "me", 2, 60)
     Writer(space).finish(connection, "me", [finished(job) for job in jobs])
     go_the_other_way(
-        url, connection, application, ["/2", "/1"], lambda own: rescan.rescan(own, stat_anew)
+        url,
+        connection,
+        application,
+        ["/2", "/1"],
+        lambda own: rescan.rescan(own, stat_anew, Brake(0.1)),
     )
     assert [state for _, state, _ in states(connection)] == ["pending", "pending"]
 
