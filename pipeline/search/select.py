@@ -74,7 +74,7 @@ def nearest_to(
     the reverse) needs: see docs/decisions.md on the modality gap.
     """
     distance = distance_to(vector)
-    query = select(MultimodalItem, (1 - distance).label("similarity")).order_by(distance)
+    query = _by_distance(distance)
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
 
@@ -93,10 +93,12 @@ def similar_to(
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
     distance = item_distance(MultimodalItem.embedding, key)
-    query = (
-        select(MultimodalItem, (1 - distance).label("similarity"))
-        .where(MultimodalItem.source_id != own_source)
-        .order_by(distance)
-    )
+    query = _by_distance(distance).where(MultimodalItem.source_id != own_source)
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
+
+
+def _by_distance(distance: ColumnElement[float]) -> Select[MultimodalItem, float]:
+    """Items that are as near come in the order of their ids, so that pages continue."""
+    similarity = (1 - distance).label("similarity")
+    return select(MultimodalItem, similarity).order_by(distance, MultimodalItem.id)

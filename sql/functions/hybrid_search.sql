@@ -32,11 +32,22 @@ AS $$
 DECLARE
     probe @vector@.halfvec;
     words tsquery := websearch_to_tsquery('pg_catalog.english', query);
-    n     integer := coalesce(candidates, greatest(4 * k, 50));
+    given bigint;
+    n     integer := coalesce(candidates, greatest(least(4 * k::bigint, 100000), 50));
 BEGIN
-    IF least(vector_weight, text_weight) < 0 OR vector_weight + text_weight = 0 THEN
-        RAISE EXCEPTION 'weights are % and %, and must not be negative nor all zero',
-            vector_weight, text_weight USING ERRCODE = 'invalid_parameter_value';
+    IF k IS NULL OR k < 1 OR k > 100000 THEN
+        RAISE EXCEPTION 'k is %, and must be between 1 and 100000', coalesce(k::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF n NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'candidates is %, and must be between 1 and 100000', candidates
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF (vector_weight >= 0 AND vector_weight < 'Infinity' AND text_weight >= 0
+        AND text_weight < 'Infinity' AND greatest(vector_weight, text_weight) > 0) IS NOT TRUE THEN
+        RAISE EXCEPTION 'vector_weight is % and text_weight %, and neither may be negative, '
+            'infinite or null, nor both zero', coalesce(vector_weight::text, 'null'),
+            coalesce(text_weight::text, 'null') USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
@@ -45,7 +56,7 @@ BEGIN
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
                m.rank
-        FROM @schema@.search_items(embedding => probe, modality => hybrid_search.modality, k => n,
+        FROM @schema@.nearest_items(embedding => probe, modality => hybrid_search.modality, k => n,
             filter => hybrid_search.filter, ranking => hybrid_search.ranking,
             query_modality => 'text') AS m
     ),
@@ -66,7 +77,7 @@ BEGIN
                    (1 - (i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe))::real
                        AS similarity
             FROM @schema@.multimodal_items AS i WHERE i.source_id = found.source_id
-            ORDER BY i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe LIMIT 1
+            ORDER BY i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe, i.id LIMIT 1
         ) AS i
     ),
     -- Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), with their 60.
@@ -85,6 +96,12 @@ BEGIN
            f.source_id, f.part, f.modality, f.content_ref, f.metadata, f.similarity,
            f.vector_rank, f.text_rank, f.score::real
     FROM fused AS f ORDER BY 1 LIMIT k;
+    GET DIAGNOSTICS given = ROW_COUNT;
+    IF given < k THEN
+        RAISE NOTICE 'only % of the % asked for: %', given, k, CASE
+            WHEN filter <> '{}' THEN 'no other item matches the filter'
+            ELSE 'there are no other items' END;
+    END IF;
 END $$;
 COMMENT ON FUNCTION
     @schema@.hybrid_search(text, text[], integer, jsonb, real, real, integer, text) IS
