@@ -34,7 +34,7 @@ from pipeline.sources.media_roots import register_roots
 from pipeline.sources.source_items import AddReport
 from pipeline.spaces import Space
 from pipeline.spaces.opening import open_model
-from pipeline.vectors import Vectors, unit_rows
+from pipeline.vectors import Vectors, as_vector, unit_rows
 
 Query = str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
@@ -118,7 +118,7 @@ class UnifiedIndex:
             decoded = accepting.decoded(query, ReadOptions.of(self.settings))
             return embed_query(self.embedder, accepting, decoded), accepting.name
         try:
-            vector = unit_rows(np.asarray(query, dtype=np.float32).reshape(1, -1))[0]
+            vector = unit_rows(as_vector(query).reshape(1, -1))[0]
         except (TypeError, ValueError) as exc:
             raise ConfigurationError(
                 "a query is a text, an image, a Path, a vector of numbers or the number of an "
