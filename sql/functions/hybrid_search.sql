@@ -1,18 +1,5 @@
 -- Words and vectors together: exact names and numbers come from full text, meaning from vectors.
 
-CREATE OR REPLACE FUNCTION @schema@.item_document(modality text, content_ref text, metadata jsonb)
-RETURNS tsvector
--- Immutable, as an index on source_items is made of it (sql/schema/full_text_index.sql). So it may
--- ask no table which modalities are words: it is text. Cut where a tsvector would refuse (1 MB).
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN to_tsvector('pg_catalog.english', left(concat_ws(' ',
-    metadata ->> 'title', metadata ->> 'caption', metadata ->> 'description',
-    metadata ->> 'alt', metadata ->> 'tags',
-    CASE WHEN modality = 'text' THEN content_ref END), 100000));
-COMMENT ON FUNCTION @schema@.item_document(text, text, jsonb) IS
-    'What full text finds of a source item: its text, and title, caption, description, alt and '
-    'tags of its metadata.';
-
 CREATE OR REPLACE FUNCTION @schema@.hybrid_search(
     query         text,
     modality      text[]  DEFAULT NULL,
@@ -31,7 +18,7 @@ SET jit = off
 AS $$
 DECLARE
     probe @vector@.halfvec;
-    words tsquery := websearch_to_tsquery('pg_catalog.english', query);
+    any_words tsquery;  -- in every language
     given bigint;
     n     integer := coalesce(candidates, greatest(least(4 * k::bigint, 100000), 50));
 BEGIN
@@ -52,6 +39,7 @@ BEGIN
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
     probe := @schema@.text_embedding(query);
+    any_words := @schema@.words_of_any(query);
     RETURN QUERY
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
@@ -61,11 +49,14 @@ BEGIN
             query_modality => 'text') AS m
     ),
     found AS MATERIALIZED (
-        SELECT s.id AS source_id,
-               ts_rank_cd(@schema@.item_document(s.modality, s.content_ref, s.metadata), words)
-                   AS weight
+        SELECT s.id AS source_id, ts_rank_cd(own.document, own.words) AS weight
         FROM @schema@.source_items AS s
-        WHERE @schema@.item_document(s.modality, s.content_ref, s.metadata) @@ words
+        CROSS JOIN LATERAL (  -- once a row: OFFSET keeps it together
+            SELECT @schema@.item_document(s.modality, s.content_ref, s.metadata) AS document,
+                   @schema@.words_of(hybrid_search.query, s.metadata) AS words OFFSET 0
+        ) AS own
+        WHERE @schema@.item_document(s.modality, s.content_ref, s.metadata) @@ any_words
+          AND own.document @@ own.words
           AND (hybrid_search.modality IS NULL OR s.modality = ANY (hybrid_search.modality))
           AND s.metadata @> hybrid_search.filter
         ORDER BY weight DESC, s.id LIMIT n
