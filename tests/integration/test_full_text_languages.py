@@ -15,6 +15,7 @@ TEXTS = {
     "fr": "Les chevaux blancs",
     "EN_us": "Running horses",
     "tlh": "nuqneH horses",
+    "xx": "hors",  # which is what English makes of a horse
     "": "two horses walking",
     None: "our horses walked",
 }
