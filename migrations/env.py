@@ -14,6 +14,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from pipeline.errors import PipelineError
 from pipeline.integrations.alembic import OF_A_SPACE
 from pipeline.models import Base
+from pipeline.models.embedding import Embedding
 from pipeline.postgres import revisions, schema
 from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
@@ -36,7 +37,7 @@ def same_type(
     context_: object, inspected: object, column: object, db_type: object, model_type: object
 ) -> bool | None:
     """A vector column's dimensions and type are those of the active space: never a difference."""
-    if type(model_type).__name__ == "HALFVEC":
+    if isinstance(model_type, Embedding):
         return False
     return None
 

@@ -34,9 +34,9 @@ from pipeline.sources.media_roots import register_roots
 from pipeline.sources.source_items import AddReport
 from pipeline.spaces import Space
 from pipeline.spaces.opening import open_model
-from pipeline.vectors import Vectors, unit_rows
+from pipeline.vectors import Vectors, as_vector, unit_rows
 
-Query = str | Path | Image.Image | npt.NDArray[Any] | Sequence[float] | int
+Query = str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
 
 class UnifiedIndex:
@@ -75,8 +75,8 @@ class UnifiedIndex:
         """The ``top_k`` items nearest to a query, best first.
 
         Args:
-            query: a text; an image (or a ``Path`` to a file); a vector (D,); or the number of a
-                stored item.
+            query: a text; an image as Pillow opened it, the bytes of a file or a ``Path`` to one;
+                a vector (D,); or the number of a stored item.
             filter_modality: only items of this modality; None: of all, ranked as ``ranking`` says.
             filter_metadata: what an item's metadata must contain.
             ranking: over several modalities: calibrated, raw or quota.
@@ -102,7 +102,7 @@ class UnifiedIndex:
         return retrieve.like_vector(self._connection, vector, of_modality, wanted)
 
     def _vector(
-        self, query: str | Path | Image.Image | npt.NDArray[Any] | Sequence[float]
+        self, query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float]
     ) -> tuple[Vectors, str | None]:
         """The unit vector of a query, and its modality where it is known."""
         if isinstance(query, str):
@@ -110,11 +110,15 @@ class UnifiedIndex:
         if isinstance(query, Path):
             modality, decoded = self._read(query)
             return embed_query(self.embedder, modality, decoded), modality.name
+        if isinstance(query, (bytes, bytearray)):
+            modality, decoded = self._decode("the bytes", bytes(query))
+            return embed_query(self.embedder, modality, decoded), modality.name
         accepting = modalities.accepting(query)
         if accepting is not None:
-            return embed_query(self.embedder, accepting, Decoded(query)), accepting.name
+            decoded = accepting.decoded(query, ReadOptions.of(self.settings))
+            return embed_query(self.embedder, accepting, decoded), accepting.name
         try:
-            vector = unit_rows(np.asarray(query, dtype=np.float32).reshape(1, -1))[0]
+            vector = unit_rows(as_vector(query).reshape(1, -1))[0]
         except (TypeError, ValueError) as exc:
             raise ConfigurationError(
                 "a query is a text, an image, a Path, a vector of numbers or the number of an "
@@ -139,12 +143,19 @@ class UnifiedIndex:
             # The person at the keyboard names the file, so its folder is allowed for this once.
             with Loader(options, [path.parent]) as loader:
                 data = loader.load(str(path)).data
+        except RowError as exc:
+            raise ConfigurationError(f"{path}: {exc.message}") from exc
+        return self._decode(str(path), data)
+
+    def _decode(self, name: str, data: bytes) -> tuple[modalities.Modality, Decoded]:
+        """The content of a file, decoded as a worker does it. Raises ConfigurationError."""
+        try:
             modality = modalities.sniffed(data, self.space.modalities) or IMAGE
             encoder = encoder_for(self.embedder, modality)
             with modality.reader(encoder, ReadOptions.of(self.settings)) as reader:
                 return modality, reader.decode(data)
         except RowError as exc:
-            raise ConfigurationError(f"{path}: {exc.message}") from exc
+            raise ConfigurationError(f"{name}: {exc.message}") from exc
 
     @errors_of_ours()
     def embed_query(self, text: str) -> Vectors:

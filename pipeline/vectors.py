@@ -1,4 +1,6 @@
-"""The one place where vectors are normalised."""
+"""The one place where vectors are read and normalised."""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,3 +24,17 @@ def unit_rows(vectors: npt.ArrayLike) -> Vectors:
     rows[~np.isfinite(rows).all(axis=1)] = np.nan
     unit: Vectors = rows.astype(np.float32)
     return unit
+
+
+def as_vector(value: Any) -> Vectors:
+    """One vector, float32, from an array, numbers, pgvector's text or one of its Python classes.
+
+    Raises:
+        ValueError, TypeError: it is none of these.
+    """
+    if isinstance(value, str):
+        value = value[1:-1].split(",")
+    elif hasattr(value, "to_numpy"):  # HalfVector, Vector, SparseVector, a pandas column
+        value = value.to_numpy()
+    vector: Vectors = np.asarray(value, dtype=np.float32)
+    return vector

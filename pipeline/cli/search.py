@@ -10,13 +10,16 @@ from pipeline.search.results import Ranking
 
 if TYPE_CHECKING:
     from pipeline.search.results import Neighbour
+    from pipeline.settings import Settings
 
 
 def search(
     query: Annotated[str | None, typer.Argument(help="A text to look for.")] = None,
     file: Annotated[
-        Path | None,
-        typer.Option("--image", "--file", help="Look for what is like this file, mostly an image."),
+        str | None,
+        typer.Option(
+            "--image", "--file", help="Look for what is like this file or URL, mostly an image."
+        ),
     ] = None,
     item: Annotated[
         int | None, typer.Option("--item", help="Look for what is like this stored item.")
@@ -43,9 +46,9 @@ def search(
         known = ", ".join(modalities.known_names())
         wrong("--modality", f"{modality!r} is not one of {known}")
 
-    chosen: str | Path | int | None = query if query is not None else file or item
-    assert chosen is not None
     with UnifiedIndex() as index:
+        chosen = _content(file, index.settings) if file is not None else query or item
+        assert chosen is not None
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
         if query is not None and index.takes_no_writes:
             note("the text was embedded here, since the database takes no writes; nothing is kept")
@@ -55,6 +58,21 @@ def search(
         note("nothing is stored yet that could be found; see `pipeline status`")
     else:
         print_neighbours(None, found)
+
+
+def _content(reference: str, settings: "Settings") -> Path | bytes:
+    """A file's path; what lies behind any other reference is loaded as a worker does it."""
+    from pipeline.errors import ConfigurationError, RowError
+    from pipeline.loaders import Loader, LoadOptions
+    from pipeline.references import is_data, is_elsewhere, redact
+
+    if not (is_elsewhere(reference) or is_data(reference)):
+        return Path(reference)
+    try:
+        with Loader(LoadOptions.of(settings)) as loader:
+            return loader.load(reference).data
+    except RowError as exc:
+        raise ConfigurationError(f"{redact(reference)}: {exc.message}") from exc
 
 
 def as_dict(neighbour: "Neighbour") -> dict[str, object]:

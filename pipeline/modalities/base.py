@@ -173,8 +173,16 @@ class Modality(ABC):
         return False
 
     def accepts(self, value: object) -> bool:
-        """Whether a Python object, given as a query, is decoded content of this modality."""
+        """Whether a Python object, given as a query, is opened content of this modality."""
         return False
+
+    def decoded(self, value: Any, options: ReadOptions) -> Decoded:
+        """An object that it :meth:`accepts`, as :meth:`decode` would give it of the object's file.
+
+        Raises:
+            RowError: what is wrong with it.
+        """
+        return Decoded(value)
 
     @abstractmethod
     def decode(self, data: bytes, options: ReadOptions) -> Decoded:

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -21,6 +20,7 @@ from sqlalchemy.dialects.postgresql import REAL
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pipeline.models.base import Base
+from pipeline.models.embedding import Embedding
 
 
 class EmbeddingSpace(Base):
@@ -108,7 +108,7 @@ class SpaceModality(Base):
         BigInteger, server_default=text("0"), comment="Items when the statistics were taken."
     )
     mean: Mapped[Any | None] = mapped_column(
-        HALFVEC(), comment="Mean vector, for calibrated ranking across modalities."
+        Embedding(), comment="Mean vector, for calibrated ranking across modalities."
     )
     recall: Mapped[float | None] = mapped_column(REAL, comment="Last measured recall@10.")
     ef_search: Mapped[int | None] = mapped_column(comment="Tuned ef_search for this modality.")

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     BigInteger,
     Identity,
@@ -17,6 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from pipeline.models.base import Base
+from pipeline.models.embedding import Embedding
 
 
 class SourceItem(Base):
@@ -111,7 +111,7 @@ class MultimodalItem(Base):
     space_id: Mapped[int] = mapped_column(Integer, comment="The space the vector belongs to.")
     content_sha256: Mapped[bytes] = mapped_column(comment="SHA-256 of what was embedded.")
     embedding: Mapped[np.ndarray[Any, np.dtype[np.float32]]] = mapped_column(
-        HALFVEC(),
+        Embedding(),
         deferred=True,  # a result list needs the pointer, not the vector
         comment="Unit vector; compare with <=> (cosine distance).",
     )

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ForeignKey,
     Index,
@@ -13,6 +12,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pipeline.models.base import Base
+from pipeline.models.embedding import Embedding
 
 
 class QueryEmbedding(Base):
@@ -50,7 +50,7 @@ class QueryEmbedding(Base):
     )
     query: Mapped[str] = mapped_column(comment="The query's text, as it was asked.")
     embedding: Mapped[Any | None] = mapped_column(
-        HALFVEC(), comment="Its unit vector; null while somebody waits for it."
+        Embedding(), comment="Its unit vector; null while somebody waits for it."
     )
     error: Mapped[str | None] = mapped_column(comment="Why it could not be embedded.")
     requested_at: Mapped[datetime] = mapped_column(

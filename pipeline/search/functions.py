@@ -6,13 +6,13 @@ our schema; these follow ``schema_translate_map`` as the models do.
 
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import Double
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from pipeline.models import MultimodalItem
+from pipeline.models.embedding import Embedding
 
 
 class _FunctionOfOurs(FunctionElement[Any]):
@@ -46,5 +46,5 @@ class text_embedding(_FunctionOfOurs):  # noqa: N801
     """
 
     name = "text_embedding"
-    type = HALFVEC()
+    type = Embedding()
     inherit_cache = True

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pgvector.sqlalchemy import HALFVEC
+import pgvector
+from pgvector import HalfVector, SparseVector
 from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import aliased
 
@@ -22,10 +23,20 @@ from pipeline import modalities
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
+from pipeline.models.embedding import Embedding
 from pipeline.search.functions import item_distance
+from pipeline.vectors import as_vector
 
 Modality = ModalityType | str
-Vector = Sequence[float] | npt.NDArray[np.floating[Any]] | ColumnElement[Any]
+# pgvector's own classes too, which is what psycopg gives after its register_vector().
+Vector = (
+    Sequence[float]
+    | npt.NDArray[np.floating[Any]]
+    | HalfVector
+    | SparseVector
+    | pgvector.Vector
+    | ColumnElement[Any]
+)
 
 
 def check_modality(modality: Modality | None) -> str | None:
@@ -55,13 +66,18 @@ def distance_to(vector: Vector) -> ColumnElement[float]:
     if isinstance(vector, ColumnElement):
         # Once per statement, where a bare call is one per row that is compared.
         return item_distance(MultimodalItem.embedding, select(vector).scalar_subquery())
-    values = np.asarray(vector, dtype=np.float32)
+    try:
+        values = as_vector(vector)
+    except (TypeError, ValueError) as exc:
+        raise ConfigurationError(
+            f"a query vector is one row of numbers, not a {type(vector).__name__}: {exc}"
+        ) from exc
     if values.ndim != 1 or not np.isfinite(values).all() or not values.any():
         raise ConfigurationError(
             f"a query vector is one row of finite numbers, not all zero; "
             f"this one has shape {values.shape}"
         )
-    return item_distance(MultimodalItem.embedding, bindparam(None, values, type_=HALFVEC()))
+    return item_distance(MultimodalItem.embedding, bindparam(None, values, type_=Embedding()))
 
 
 def nearest_to(
@@ -74,7 +90,7 @@ def nearest_to(
     the reverse) needs: see docs/decisions.md on the modality gap.
     """
     distance = distance_to(vector)
-    query = select(MultimodalItem, (1 - distance).label("similarity")).order_by(distance)
+    query = _by_distance(distance)
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
 
@@ -93,10 +109,12 @@ def similar_to(
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
     distance = item_distance(MultimodalItem.embedding, key)
-    query = (
-        select(MultimodalItem, (1 - distance).label("similarity"))
-        .where(MultimodalItem.source_id != own_source)
-        .order_by(distance)
-    )
+    query = _by_distance(distance).where(MultimodalItem.source_id != own_source)
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
+
+
+def _by_distance(distance: ColumnElement[float]) -> Select[MultimodalItem, float]:
+    """Items that are as near come in the order of their ids, so that pages continue."""
+    similarity = (1 - distance).label("similarity")
+    return select(MultimodalItem, similarity).order_by(distance, MultimodalItem.id)

@@ -27,7 +27,7 @@ def text_rows(docs: Iterable[str | Mapping[str, Any]], source: str) -> Iterator[
             raise ConfigurationError(f"{place} needs a 'text'; it has {list(doc)}")
         row = text_row(_usable(place, doc["text"]), source)
         metadata = {name: value for name, value in doc.items() if name not in {"id", "text"}}
-        key = str(doc.get("id", row.source_key))
+        key = row.source_key if doc.get("id") is None else str(doc["id"])
         yield NewSource(source, key, row.modality, row.content_ref, metadata, place)
 
 

@@ -1,18 +1,5 @@
 -- Words and vectors together: exact names and numbers come from full text, meaning from vectors.
 
-CREATE OR REPLACE FUNCTION @schema@.item_document(modality text, content_ref text, metadata jsonb)
-RETURNS tsvector
--- Immutable, as an index on source_items is made of it (sql/schema/full_text_index.sql). So it may
--- ask no table which modalities are words: it is text. Cut where a tsvector would refuse (1 MB).
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN to_tsvector('pg_catalog.english', left(concat_ws(' ',
-    metadata ->> 'title', metadata ->> 'caption', metadata ->> 'description',
-    metadata ->> 'alt', metadata ->> 'tags',
-    CASE WHEN modality = 'text' THEN content_ref END), 100000));
-COMMENT ON FUNCTION @schema@.item_document(text, text, jsonb) IS
-    'What full text finds of a source item: its text, and title, caption, description, alt and '
-    'tags of its metadata.';
-
 CREATE OR REPLACE FUNCTION @schema@.hybrid_search(
     query         text,
     modality      text[]  DEFAULT NULL,
@@ -31,30 +18,45 @@ SET jit = off
 AS $$
 DECLARE
     probe @vector@.halfvec;
-    words tsquery := websearch_to_tsquery('pg_catalog.english', query);
-    n     integer := coalesce(candidates, greatest(4 * k, 50));
+    any_words tsquery;  -- in every language
+    given bigint;
+    n     integer := coalesce(candidates, greatest(least(4 * k::bigint, 100000), 50));
 BEGIN
-    IF least(vector_weight, text_weight) < 0 OR vector_weight + text_weight = 0 THEN
-        RAISE EXCEPTION 'weights are % and %, and must not be negative nor all zero',
-            vector_weight, text_weight USING ERRCODE = 'invalid_parameter_value';
+    IF k IS NULL OR k < 1 OR k > 100000 THEN
+        RAISE EXCEPTION 'k is %, and must be between 1 and 100000', coalesce(k::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF n NOT BETWEEN 1 AND 100000 THEN
+        RAISE EXCEPTION 'candidates is %, and must be between 1 and 100000', candidates
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF (vector_weight >= 0 AND vector_weight < 'Infinity' AND text_weight >= 0
+        AND text_weight < 'Infinity' AND greatest(vector_weight, text_weight) > 0) IS NOT TRUE THEN
+        RAISE EXCEPTION 'vector_weight is % and text_weight %, and neither may be negative, '
+            'infinite or null, nor both zero', coalesce(vector_weight::text, 'null'),
+            coalesce(text_weight::text, 'null') USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
     probe := @schema@.text_embedding(query);
+    any_words := @schema@.words_of_any(query);
     RETURN QUERY
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
                m.rank
-        FROM @schema@.search_items(embedding => probe, modality => hybrid_search.modality, k => n,
+        FROM @schema@.nearest_items(embedding => probe, modality => hybrid_search.modality, k => n,
             filter => hybrid_search.filter, ranking => hybrid_search.ranking,
             query_modality => 'text') AS m
     ),
     found AS MATERIALIZED (
-        SELECT s.id AS source_id,
-               ts_rank_cd(@schema@.item_document(s.modality, s.content_ref, s.metadata), words)
-                   AS weight
+        SELECT s.id AS source_id, ts_rank_cd(own.document, own.words) AS weight
         FROM @schema@.source_items AS s
-        WHERE @schema@.item_document(s.modality, s.content_ref, s.metadata) @@ words
+        CROSS JOIN LATERAL (  -- once a row: OFFSET keeps it together
+            SELECT @schema@.item_document(s.modality, s.content_ref, s.metadata) AS document,
+                   @schema@.words_of(hybrid_search.query, s.metadata) AS words OFFSET 0
+        ) AS own
+        WHERE @schema@.item_document(s.modality, s.content_ref, s.metadata) @@ any_words
+          AND own.document @@ own.words
           AND (hybrid_search.modality IS NULL OR s.modality = ANY (hybrid_search.modality))
           AND s.metadata @> hybrid_search.filter
         ORDER BY weight DESC, s.id LIMIT n
@@ -66,7 +68,7 @@ BEGIN
                    (1 - (i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe))::real
                        AS similarity
             FROM @schema@.multimodal_items AS i WHERE i.source_id = found.source_id
-            ORDER BY i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe LIMIT 1
+            ORDER BY i.embedding::@vector@.halfvec OPERATOR(@vector@.<=>) probe, i.id LIMIT 1
         ) AS i
     ),
     -- Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), with their 60.
@@ -85,6 +87,12 @@ BEGIN
            f.source_id, f.part, f.modality, f.content_ref, f.metadata, f.similarity,
            f.vector_rank, f.text_rank, f.score::real
     FROM fused AS f ORDER BY 1 LIMIT k;
+    GET DIAGNOSTICS given = ROW_COUNT;
+    IF given < k THEN
+        RAISE NOTICE 'only % of the % asked for: %', given, k, CASE
+            WHEN filter <> '{}' THEN 'no other item matches the filter'
+            ELSE 'there are no other items' END;
+    END IF;
 END $$;
 COMMENT ON FUNCTION
     @schema@.hybrid_search(text, text[], integer, jsonb, real, real, integer, text) IS

@@ -26,6 +26,11 @@ AS $$
 DECLARE
     known record;
 BEGIN
+    IF num_nulls(after_id, up_to_id) > 0 THEN
+        RAISE EXCEPTION 'after_id is %, up_to_id %, and neither may be null',
+            coalesce(after_id::text, 'null'), coalesce(up_to_id::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     FOR known IN
         SELECT m.space_id, m.modality, @schema@.items_table(m.space_id, m.modality) AS items,
                k.inline

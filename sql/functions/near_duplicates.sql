@@ -24,8 +24,8 @@ BEGIN
         RAISE EXCEPTION 'the threshold is %, and must be between 0 and 1',
             coalesce(threshold::text, 'null') USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF neighbours IS NULL OR neighbours < 1 THEN
-        RAISE EXCEPTION 'neighbours is %, and must be at least 1',
+    IF neighbours IS NULL OR neighbours NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'neighbours is %, and must be between 1 and 10000',
             coalesce(neighbours::text, 'null') USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN

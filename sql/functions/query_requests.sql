@@ -65,6 +65,10 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF queries IS NULL THEN
+        RAISE EXCEPTION 'queries is null' USING
+            ERRCODE = 'MM004', HINT = 'Give an array of texts.';
+    END IF;
     -- Lengths first, since all else takes time in proportion.
     IF EXISTS (SELECT FROM unnest(queries) AS q WHERE octet_length(q) > 10000) THEN
         RAISE EXCEPTION 'the query is longer than 10000 bytes' USING
@@ -217,12 +221,17 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF timeout IS NULL THEN
+        RAISE EXCEPTION 'the timeout is null' USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'timeout => ''10 s''';
+    END IF;
     RAISE EXCEPTION 'no vector for the query within %', timeout USING
         ERRCODE = 'MM003',
         HINT = '`pipeline serve` runs but is busy, or its model is slow: try again, or give a '
                'longer timeout => ''60 s''.';
 END $$;
-COMMENT ON FUNCTION @schema@.refuse_to_wait(interval) IS 'Raises: the time is over.';
+COMMENT ON FUNCTION @schema@.refuse_to_wait(interval) IS
+    'Raises: the time is over, or none was given.';
 
 CREATE OR REPLACE PROCEDURE @schema@.embed_queries(queries text[], timeout interval DEFAULT '10 s')
 LANGUAGE plpgsql
@@ -232,6 +241,9 @@ DECLARE
     asked  timestamptz;
     pause  double precision := 0.002;
 BEGIN
+    IF timeout IS NULL THEN
+        PERFORM @schema@.refuse_to_wait(timeout);
+    END IF;
     WHILE asked IS NULL OR @schema@.query_embeddings_missing(queries) > 0 LOOP
         -- Again after a while: a request lapses when nobody asks for it any more.
         IF asked IS NULL OR pg_catalog.clock_timestamp() > asked + interval '20 s' THEN

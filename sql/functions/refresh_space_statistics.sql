@@ -9,6 +9,11 @@ DECLARE
     pages  bigint;
     sample text;
 BEGIN
+    IF NOT EXISTS (SELECT FROM @schema@.embedding_spaces AS s WHERE s.name = space)
+       AND space IS NOT NULL THEN
+        RAISE EXCEPTION 'there is no space %', quote_literal(space) USING
+            ERRCODE = 'invalid_parameter_value', HINT = 'See the view space_status.';
+    END IF;
     FOR known IN
         SELECT s.id, s.name, m.modality,
                @schema@.items_table(s.id, m.modality) AS items_table

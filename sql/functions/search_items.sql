@@ -3,6 +3,10 @@
 --
 -- The candidates' statement is put together as text: with the modality as a literal the planner
 -- sees one partition, and with the limit as a number it sees that the index pays.
+--
+-- Everything is ordered by distance, then id: the index gives the distance, and an incremental sort
+-- reads on while it stays the same; where many are equal, they are compared without the index. So
+-- equal items come in one order, and a smaller k gives the first of a larger.
 
 CREATE OR REPLACE FUNCTION @schema@.has_few_matches(modality text, filter jsonb, few bigint)
 RETURNS boolean
@@ -65,7 +69,7 @@ END $$;
 COMMENT ON FUNCTION @schema@.modality_means(integer) IS
     'The mean vectors that calibrated ranking subtracts, per modality that has items.';
 
-CREATE OR REPLACE FUNCTION @schema@.search_items(
+CREATE OR REPLACE FUNCTION @schema@.nearest_items(
     query          text    DEFAULT NULL,
     embedding      @vector@.halfvec DEFAULT NULL,
     like_item      bigint  DEFAULT NULL,
@@ -85,6 +89,7 @@ SET hnsw.ef_search = 100
 SET hnsw.iterative_scan = relaxed_order
 SET hnsw.max_scan_tuples = 100000
 SET enable_seqscan = on
+SET enable_incremental_sort = on
 SET jit = off
 AS $$
 DECLARE
@@ -103,7 +108,10 @@ DECLARE
     statement  text;
     result     @schema@.item_match[];
     more       boolean;
+    ended      boolean;   -- the index, before it came to items that are too far
+    tied       boolean;   -- many items, of which the result may hold but some
     comparand  text;
+    nearness   text;
     n          integer;
     few        bigint;
     tuned      integer;   -- ef_search
@@ -122,6 +130,10 @@ BEGIN
         RAISE EXCEPTION 'there is no ranking %', quote_nullable(ranking) USING
             ERRCODE = 'invalid_parameter_value', HINT = 'Use calibrated, raw or quota.';
     END IF;
+    IF min_similarity NOT BETWEEN -1 AND 1 THEN
+        RAISE EXCEPTION 'min_similarity is %, and must be between -1 and 1', min_similarity
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     IF filter IS NULL OR jsonb_typeof(filter) <> 'object' THEN
         RAISE EXCEPTION 'filter is %, and must be a JSON object', quote_nullable(filter)
             USING ERRCODE = 'invalid_parameter_value', HINT = 'filter => ''{"colour": "red"}''';
@@ -139,7 +151,7 @@ BEGIN
     END IF;
     SELECT array_agg(m.modality ORDER BY m.modality) AS known,
            array_agg(m.modality ORDER BY m.modality) FILTER (
-               WHERE search_items.modality IS NULL OR m.modality = ANY (search_items.modality)
+               WHERE nearest_items.modality IS NULL OR m.modality = ANY (nearest_items.modality)
            ) AS chosen,
            max(m.item_count) AS items
     INTO asked
@@ -149,6 +161,11 @@ BEGIN
         RAISE EXCEPTION 'there is no modality %', modality USING
             ERRCODE = 'invalid_parameter_value',
             HINT = format('Use modality => %L, or leave it out for all.', asked.known);
+    END IF;
+    IF query_modality NOT IN (SELECT name FROM @schema@.known_modalities) THEN
+        RAISE EXCEPTION 'there is no query_modality %', quote_literal(query_modality) USING
+            ERRCODE = 'invalid_parameter_value',
+            HINT = 'See known_modalities; leave it out where it is not known.';
     END IF;
 
     -- The query's vector.
@@ -229,20 +246,24 @@ BEGIN
 
     -- Calibrated candidates are those nearest to the centred query, so more of them are needed:
     -- the index knows the items' directions, not those of the items less their mean.
-    candidates := CASE WHEN centred IS NULL THEN k ELSE greatest(4 * k, 100) END;
+    -- Of raw ones some more than k, to see whether many that are equal come after the last.
+    candidates := CASE WHEN centred IS NULL THEN k + 10 ELSE greatest(4 * k, 100) END;
     LOOP
         pieces := '';
         FOR n IN 1 .. cardinality(modalities) LOOP
             comparand := CASE WHEN centred IS NULL OR exact[n] THEN '$1' ELSE '$2' END;
+            nearness := format('i.embedding OPERATOR(@vector@.<=>) %s::@vector@.%I', comparand,
+                active.vector_type);
             pieces := pieces || format(
                 '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
-                '%s AS distance, %s AS centred FROM @schema@.multimodal_items AS i '
-                'WHERE i.modality = %L%s%s%s ORDER BY %s LIMIT %s)',
+                '%s AS distance, %s AS centred, %s AS reach FROM @schema@.multimodal_items AS i '
+                'WHERE i.modality = %L%s%s%s ORDER BY %s, i.id LIMIT %s)',
                 CASE WHEN n > 1 THEN ' UNION ALL ' END,
                 format('i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I', active.vector_type),
                 CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
                     '(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
                     'OPERATOR(@vector@.<=>) $6', n) END,
+                CASE WHEN exact[n] THEN 'NULL::float8' ELSE nearness END,
                 modalities[n],
                 CASE WHEN filtered THEN ' AND i.metadata @> $3' END,
                 CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
@@ -252,11 +273,8 @@ BEGIN
                 CASE WHEN exact[n] AND centred IS NOT NULL
                      THEN format('(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
                                  'OPERATOR(@vector@.<=>) $6', n)
-                     WHEN exact[n]
-                     THEN format('(i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) + 0',
-                                 active.vector_type)
-                     ELSE format('i.embedding OPERATOR(@vector@.<=>) %s::@vector@.%I',
-                                 comparand, active.vector_type) END,
+                     WHEN exact[n] THEN format('(%s) + 0', nearness)
+                     ELSE nearness END,
                 candidates);
         END LOOP;
         statement := format(
@@ -277,11 +295,22 @@ BEGIN
             ranked AS (
                 SELECT *, row_number() OVER (ORDER BY %3$s score DESC, id) AS rank
                 FROM placed ORDER BY rank LIMIT %4$s
+            ),
+            equal AS (  -- so many that they may take several nodes of the index
+                SELECT modality, max(score) AS score FROM scored WHERE reach IS NOT NULL
+                GROUP BY modality, reach HAVING count(*) >= 5
             )
             SELECT (SELECT array_agg((rank, id, source_id, part, modality, content_ref, metadata,
                         similarity, %5$s)::@schema@.item_match ORDER BY rank) FROM ranked),
                    EXISTS (SELECT FROM scored GROUP BY modality
-                           HAVING count(*) = %6$s AND ($7 IS NULL OR min(similarity) >= $7))
+                           HAVING count(*) = %6$s AND ($7 IS NULL OR min(similarity) >= $7)),
+                   EXISTS (SELECT FROM scored GROUP BY modality
+                           HAVING count(*) < %6$s AND min(similarity) >= $7),
+                   EXISTS (SELECT FROM equal LEFT JOIN (
+                               SELECT modality, min(score) AS score FROM ranked GROUP BY modality
+                           ) AS worst USING (modality)
+                           WHERE equal.score >= coalesce(worst.score,
+                                                         (SELECT min(score) FROM ranked)))
             $sql$,
             pieces,
             CASE WHEN centred IS NULL THEN '1 - distance' ELSE '1 - centred' END,
@@ -292,17 +321,21 @@ BEGIN
             candidates);
         PERFORM set_config('hnsw.ef_search',
             least(1000, greatest(tuned, 2 * candidates))::text, true);
-        IF true = ALL (exact) THEN
+        IF true = ALL (exact) AND tied IS NOT TRUE THEN
             PERFORM set_config('enable_seqscan', 'off', true);
         END IF;
-        EXECUTE statement INTO result, more
+        EXECUTE statement INTO result, more, ended, tied
             USING probe, @vector@.l2_normalize(centred)::@vector@.halfvec, filter, itself, means,
                   centred, min_similarity::float8;
-        EXIT WHEN cardinality(result) >= k;
-        IF more THEN
+        EXIT WHEN cardinality(result) >= k AND (NOT tied OR candidates >= 10000);
+        IF tied AND cardinality(result) >= k AND coalesce(asked.items, 0) <= 50000 THEN
+            -- A node of pgvector's graph holds up to 10 equal vectors; to further nodes of the same
+            -- vector it need not lead. In a large table those are taken that it leads to.
+            exact := array_fill(true, ARRAY[cardinality(modalities)]);
+        ELSIF more THEN
             candidates := 4 * candidates;  -- many of them were parts of one source item
         ELSIF true = ALL (exact) OR min_similarity IS NOT NULL AND centred IS NULL
-              AND NOT filtered AND cardinality(result) > 0 THEN
+              AND NOT filtered AND NOT ended AND cardinality(result) > 0 THEN
             EXIT;
         ELSE
             -- The index scan ended before it found enough: it looks at so many rows at most.
@@ -310,15 +343,41 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF coalesce(cardinality(result), 0) < k THEN
-        RAISE NOTICE 'only % of the % asked for: %', coalesce(cardinality(result), 0), k, CASE
+    RETURN QUERY SELECT r.* FROM unnest(result) AS r;
+END $$;
+COMMENT ON FUNCTION @schema@.nearest_items(
+    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text) IS
+    'search_items() without a word where they are fewer than k.';
+
+CREATE OR REPLACE FUNCTION @schema@.search_items(
+    query          text    DEFAULT NULL,
+    embedding      @vector@.halfvec DEFAULT NULL,
+    like_item      bigint  DEFAULT NULL,
+    modality       text[]  DEFAULT NULL,
+    k              integer DEFAULT 10,
+    filter         jsonb   DEFAULT '{}',
+    min_similarity real    DEFAULT NULL,
+    ranking        text    DEFAULT 'calibrated',
+    query_modality text    DEFAULT NULL
+)
+RETURNS SETOF @schema@.item_match
+LANGUAGE plpgsql VOLATILE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    given bigint;
+BEGIN
+    RETURN QUERY SELECT * FROM @schema@.nearest_items(
+        query, embedding, like_item, modality, k, filter, min_similarity, ranking, query_modality);
+    GET DIAGNOSTICS given = ROW_COUNT;
+    IF given < k THEN
+        RAISE NOTICE 'only % of the % asked for: %', given, k, CASE
             WHEN min_similarity IS NOT NULL THEN format(
                 'no other item%s has a similarity of at least %s',
-                CASE WHEN filtered THEN ' that matches the filter' END, min_similarity)
-            WHEN filtered THEN 'no other item matches the filter'
+                CASE WHEN filter <> '{}' THEN ' that matches the filter' END, min_similarity)
+            WHEN filter <> '{}' THEN 'no other item matches the filter'
             ELSE 'there are no other items' END;
     END IF;
-    RETURN QUERY SELECT r.* FROM unnest(result) AS r;
 END $$;
 COMMENT ON FUNCTION @schema@.search_items(
     text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text) IS

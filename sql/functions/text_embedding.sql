@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION @schema@.text_embedding(query text, timeout interval DEFAULT '10 s')
 RETURNS @vector@.halfvec
 -- COST: a cached answer takes some 30 microseconds, so it is better evaluated once than per row.
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER COST 300
+LANGUAGE plpgsql STABLE SECURITY DEFINER COST 300
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -12,8 +12,11 @@ DECLARE
     used   timestamptz;
 BEGIN
     -- Before its key is computed; the rest is checked where a text is asked for.
-    IF octet_length(text_embedding.query) > 10000 THEN
+    IF text_embedding.query IS NULL OR octet_length(text_embedding.query) > 10000 THEN
         PERFORM @schema@.check_query_texts(ARRAY[text_embedding.query]);
+    END IF;
+    IF timeout IS NULL THEN
+        PERFORM @schema@.refuse_to_wait(timeout);
     END IF;
     -- The text's vector and the items it is compared with are of one space, or it is refused.
     PERFORM @schema@.check_snapshot();
@@ -37,13 +40,16 @@ COMMENT ON FUNCTION @schema@.text_embedding(text, interval) IS
 
 CREATE OR REPLACE FUNCTION @schema@.text_embeddings(queries text[], timeout interval DEFAULT '10 s')
 RETURNS @vector@.halfvec[]
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER COST 1000
+LANGUAGE plpgsql STABLE SECURITY DEFINER COST 1000
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     answers @vector@.halfvec[];
 BEGIN
     PERFORM @schema@.check_query_texts(queries);
+    IF timeout IS NULL THEN
+        PERFORM @schema@.refuse_to_wait(timeout);
+    END IF;
     PERFORM @schema@.check_snapshot();
     answers := @schema@.cached_query_embeddings(queries);
     IF array_position(answers, NULL) IS NULL THEN

@@ -6,18 +6,29 @@
 \set last_id 0
 \set k 10
 
--- Pages by distance: an OFFSET would find and drop every row before. The materialized candidates
--- are sorted again, as a filtered index scan may swap near neighbours.
+-- Pages by distance, then id: an OFFSET would find and drop every row before. The materialized
+-- candidates are sorted again, as a filtered index scan may swap near neighbours. Where the index
+-- ends before the items do, or amid equal ones, the page is found without it.
 WITH candidates AS MATERIALIZED (
-    SELECT id, content_ref, embedding <=> text_embedding(:'query') AS distance
+    SELECT id, content_ref, embedding <=> (SELECT text_embedding(:'query')) AS distance
     FROM multimodal_items
     WHERE modality = 'image'
-      AND embedding <=> text_embedding(:'query') >= :last_distance
-    ORDER BY embedding <=> text_embedding(:'query')
+      AND (embedding <=> (SELECT text_embedding(:'query')), id) > (:last_distance, :last_id)
+    ORDER BY embedding <=> (SELECT text_embedding(:'query')), id
     LIMIT :k + 10
+),
+rest AS (
+    SELECT id, content_ref, (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
+    FROM multimodal_items
+    WHERE (SELECT count(*) FROM candidates
+           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+      AND modality = 'image'
+      AND (embedding <=> (SELECT text_embedding(:'query')), id) > (:last_distance, :last_id)
+    ORDER BY distance, id
+    LIMIT :k
 )
-SELECT id, content_ref, distance
-FROM candidates
-WHERE (distance, id) > (:last_distance, :last_id)
+SELECT id, content_ref, distance FROM candidates
+UNION
+SELECT id, content_ref, distance FROM rest
 ORDER BY distance, id
 LIMIT :k;

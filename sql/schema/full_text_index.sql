@@ -2,20 +2,14 @@
 --
 -- On source_items and not on the items: one index whatever the number of spaces, and activating a
 -- space, which attaches partitions, has no index to build. An index knows nothing of a change in
--- the function it is made of, so its comment holds the function's hash: where that differs, the
--- index is built anew.
+-- the functions it is made of, so its comment holds their hash: where that differs, the index is
+-- built anew.
 
 DO $$
-DECLARE
-    made_of text := format('Full text of the source items, made by a function of MD5 %s.',
-        md5(pg_get_functiondef('@schema@.item_document(text, text, jsonb)'::regprocedure)));
 BEGIN
-    IF made_of IS DISTINCT FROM
+    IF @schema@.full_text_made_of() IS DISTINCT FROM
         obj_description(to_regclass('@schema@.source_items_document'), 'pg_class')
     THEN
-        DROP INDEX IF EXISTS @schema@.source_items_document;
-        CREATE INDEX source_items_document ON @schema@.source_items
-            USING gin (@schema@.item_document(modality, content_ref, metadata));
-        EXECUTE format('COMMENT ON INDEX @schema@.source_items_document IS %L', made_of);
+        PERFORM @schema@.build_full_text_index();
     END IF;
 END $$;

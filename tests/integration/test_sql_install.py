@@ -278,7 +278,7 @@ def test_words_are_indexed_anew_where_what_they_are_made_of_changed(
     add(files, MORE.format("", "1"))
     migrate.upgrade(url)
     assert connection.execute(index).fetchone() == before
-    words = files / "functions" / "hybrid_search.sql"
+    words = files / "functions" / "full_text.sql"
     words.write_text(words.read_text().replace("metadata ->> 'tags',", "metadata ->> 'colour',", 1))
     migrate.upgrade(url)
     assert connection.execute(index).fetchone() != before

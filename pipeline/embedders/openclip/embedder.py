@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline.errors import ConfigurationError, MissingExtra, ModelError
 
@@ -42,7 +42,7 @@ from pipeline.embedders.openclip.preprocessing import fit_of, preprocess_config
 from pipeline.embedders.openclip.text_encoder import TextEncoder
 from pipeline.embedders.openclip.text_towers import is_causal
 from pipeline.embedders.openclip.tokenizers import check_tokenizer, load_tokenizer
-from pipeline.modalities import IMAGE, TEXT, Encoder
+from pipeline.modalities import IMAGE, TEXT, Encoder, ReadOptions
 from pipeline.settings import DEFAULT_MODEL
 from pipeline.vectors import Vectors, unit_rows
 
@@ -135,21 +135,33 @@ class MultimodalEmbedder:
     def embed_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Unit rows, float32, shape (n, dimensions), in the order of ``images``.
 
+        An image of any mode is rendered as ingestion renders its file: upright, on white, in sRGB.
+
         Raises:
             ModelError: the model gave a vector without a direction.
-            PermanentRowError: ``corrupt``, an image that cannot be resized.
+            PermanentRowError: ``too_large``, ``truncated`` or ``corrupt``.
         """
-        return _without_nan(self._images.embed(self._images.prepare(images)), "images")
+        rendered = [IMAGE.decoded(image, ReadOptions()).content for image in images]
+        return _without_nan(self._images.embed(self._images.prepare(rendered)), "images")
 
     def cross_modal_similarity(
         self,
         text: str | Sequence[str],
         images: Image.Image | str | Path | Sequence[Image.Image | str | Path],
     ) -> Vectors:
-        """Cosines, float32, shape (texts, images). Takes one or many; images also as paths."""
+        """Cosines, float32, shape (texts, images). Takes one or many; images also as paths.
+
+        Raises:
+            ModelError: the model gave a vector without a direction.
+            RowError: a text or an image cannot be embedded.
+        """
         texts = [text] if isinstance(text, str) else list(text)
         many = [images] if isinstance(images, (Image.Image, str, Path)) else list(images)
-        opened = [i if isinstance(i, Image.Image) else _open_image(Path(i)) for i in many]
+        with IMAGE.reader(self._images, ReadOptions()) as files:
+            opened = [
+                i if isinstance(i, Image.Image) else files.decode(Path(i).read_bytes()).content
+                for i in many
+            ]
         return self.embed_text(texts) @ self.embed_images(opened).T
 
     def embed_fixed_inputs(self) -> Vectors:
@@ -263,11 +275,6 @@ def _loaded(checkpoint: Checkpoint, precision: str, spec: str) -> tuple[torch.nn
             f"{spec} has no transformer blocks that int8 is for; set PIPELINE_PRECISION=auto"
         )
     return module, first
-
-
-def _open_image(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _without_nan(rows: Vectors, what: str) -> Vectors:

@@ -59,6 +59,7 @@ def _with_transparency(image: Image.Image) -> Image.Image:
     """One colour (or some palette entries) declared transparent: an alpha channel."""
     value = image.info["transparency"]
     if image.mode == "RGB" and isinstance(value, tuple) and max(value) > 255:
+        image = image.copy()  # whose info is its own
         image.info["transparency"] = tuple(part >> 8 for part in value)  # from 16-bit RGB
     return image.convert("RGBA")
 

@@ -1,6 +1,8 @@
 """Images as a modality. What needs Pillow is imported by the method that needs it: a run of
 ingestion that finds nothing to do must not pay for it."""
 
+from typing import Any
+
 from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
 from pipeline.modalities.image.sniff import is_image
 
@@ -45,6 +47,12 @@ class Image(Modality):
         from pipeline.modalities.image.rendering import Limits, render
 
         return Decoded(*render(data, Limits(options.max_pixels, options.max_side)))
+
+    def decoded(self, value: Any, options: ReadOptions) -> Decoded:
+        """An image that its owner opened with Pillow, in this process; theirs stays as it is."""
+        from pipeline.modalities.image.rendering import Limits, render_opened
+
+        return Decoded(*render_opened(value, Limits(options.max_pixels, options.max_side)))
 
     def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
         from pipeline.modalities.image.reader import ImageReader

@@ -6,7 +6,8 @@ never half-grey images. Pillow and NumPy only: every decoder process imports thi
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -49,11 +50,35 @@ def render(data: bytes, limits: Limits) -> tuple[Image.Image, Notes]:
     """
     name = sniff(data)
     _set_pillow_limits(limits)
+    with _faults_named(name, limits), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return _render(data, name, limits)
+
+
+def render_opened(image: Image.Image, limits: Limits) -> tuple[Image.Image, Notes]:
+    """What :func:`render` gives of the file of an image that somebody opened with Pillow.
+
+    Their image is loaded, at most, and is otherwise left as it is; so are Pillow's own limits.
+    What its file holds beyond the pixels, such as damage that Pillow fills with grey, is not seen.
+
+    Raises:
+        PermanentRowError: ``too_large``, ``truncated`` or ``corrupt``.
+    """
+    name = image.format or "image"
+    with _faults_named(name, limits):
+        _check_size(image.size, name, limits)
+        notes: Notes = {} if image.format is None else {"format": name}
+        orientation = _orientation(image)
+        image.load()
+        return _as_seen(image, orientation, notes), notes
+
+
+@contextmanager
+def _faults_named(name: str, limits: Limits) -> Iterator[None]:
+    """Whatever Pillow makes of an image is a ``PermanentRowError`` that says what is wrong."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _render(data, name, limits)
+        yield
     except RowError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
@@ -83,12 +108,18 @@ def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]
     image.load()
     damage.check_pixels(data, image, name)
     notes |= facts(image, with_place=limits.keep_gps)
+    return _as_seen(image, orientation, notes), notes
+
+
+def _as_seen(image: Image.Image, orientation: int, notes: Notes) -> Image.Image:
+    """A loaded image, which is left as it is, upright and in RGB."""
     if orientation != 1:
         notes["orientation"] = orientation
-        ImageOps.exif_transpose(image, in_place=True)  # nothing left for TIFF, turned on loading
+        if _orientation(image) != 1:  # else Pillow turned it on loading, as it does TIFF
+            image = ImageOps.exif_transpose(image)
     rgb = to_rgb(image, notes)
     notes["width"], notes["height"] = rgb.size
-    return rgb, notes
+    return rgb
 
 
 # -- opening, with the size checked before any pixel ---------------------------------------------
