@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import note, print_json, print_table, shortened, wrong
+from pipeline.cli.sheet import sheet_place, show_sheet
 from pipeline.search.results import Ranking
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def search(
     ranking: Annotated[
         Ranking, typer.Option(help="The order of results of several modalities.")
     ] = "calibrated",
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Write a page of the results too, images shown.", show_default=False),
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """Find the items nearest to a text, a file such as an image, or a stored item.
@@ -37,6 +43,7 @@ def search(
     if sum(given is not None for given in (query, file, item)) != 1:
         wrong("QUERY", "give a text, or --image FILE, or --item ID")
     from pipeline import modalities
+    from pipeline.settings import Settings
     from pipeline.unified_index import UnifiedIndex
 
     if modality is not None and modality not in modalities.known_names():
@@ -45,6 +52,7 @@ def search(
 
     chosen: str | Path | int | None = query if query is not None else file or item
     assert chosen is not None
+    place = sheet_place(sheet, opens=opens)
     with UnifiedIndex() as index:
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
         if query is not None and index.takes_no_writes:
@@ -55,6 +63,11 @@ def search(
         note("nothing is stored yet that could be found; see `pipeline status`")
     else:
         print_neighbours(None, found)
+        if folder := folder_of(found):
+            print(f"files are below {folder}")
+    if place is not None:
+        title = query if query is not None else f"like {file.name}" if file else f"like item {item}"
+        show_sheet(place, title, found, Settings.load(), asked=file, opens=opens)
 
 
 def as_dict(neighbour: "Neighbour") -> dict[str, object]:
@@ -75,6 +88,7 @@ def as_dict(neighbour: "Neighbour") -> dict[str, object]:
 def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
     """The table of a search; with the score where that, not the similarity, is the order."""
     scored = any(n.score != n.similarity for n in found)
+    folder = folder_of(found)
     print_table(
         title,
         ("rank", *["score"] * scored, "similarity", "id", "modality", "content"),
@@ -85,7 +99,7 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
                 f"{n.similarity:.3f}",
                 n.document.id,
                 n.document.modality,
-                shown(n),
+                shown(n, folder),
             )
             for n in found
         ],
@@ -93,12 +107,22 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
     )
 
 
-def shown(neighbour: "Neighbour") -> str:
-    """What is its own content by its beginning; a file by its name."""
-    from pipeline import modalities
-    from pipeline.references import name_of
+def folder_of(found: "list[Neighbour]") -> str:
+    """That of all files that were found, if they have one."""
+    from pipeline.references import redact
+    from pipeline.search.places import common_folder, is_inline
+
+    return common_folder(
+        [redact(n.document.content_ref) for n in found if not is_inline(n.document)]
+    )
+
+
+def shown(neighbour: "Neighbour", folder: str) -> str:
+    """What is its own content by its beginning; a file by its path from the folder on."""
+    from pipeline.references import redact
+    from pipeline.search.places import is_inline, place_in
 
     document = neighbour.document
-    modality = modalities.find(str(document.modality))
-    is_inline = modality is not None and modality.inline
-    return shortened(document.content_ref if is_inline else name_of(document.content_ref))
+    if is_inline(document):
+        return shortened(document.content_ref)
+    return place_in(folder, redact(document.content_ref))
