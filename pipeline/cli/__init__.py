@@ -127,10 +127,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(exc, reason="given up")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again while it exits.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as exc:
         reason = refusal(exc)
         if reason is not None:

@@ -4,6 +4,8 @@
 options that stand on the root are those of every command, and one that is given later wins.
 """
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,6 +45,18 @@ class Command(_Shares, TyperCommand):
 
 class Group(_Shares, WholeSummaries):
     """Commands under one name."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has seen enough. Python would complain again at its end, and
+            # typer would call it a failure.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from None
 
 
 class CommandLine(typer.Typer):

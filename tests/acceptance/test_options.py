@@ -219,3 +219,19 @@ def test_ok_and_fail_are_coloured_on_a_terminal_alone(
     assert "\x1b" not in run("doctor").stdout
     assert green in run("doctor", FORCE_COLOR="1", TERM="xterm").stdout
     assert "\x1b" not in run("doctor", "--json", FORCE_COLOR="1").stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered: str) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "settings", "--quiet"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
