@@ -32,7 +32,7 @@ class _Shares:
     def invoke(self, ctx: Any) -> Any:
         root = ctx.find_root()
         if ctx is not root:
-            values = {name: ctx.params.pop(name) for name in SHARED}
+            values = {name: ctx.params.pop(name) for name in SHARED if name in ctx.params}
             given = {name: value for name, value in values.items() if _is_typed(ctx, name)}
             if given:
                 listen(root.params | given, given)

@@ -19,6 +19,8 @@ SHARED_OPTIONS = ("--log-format", "--log-level", "--quiet", "--verbose", "-h")
 NOT_OURS = {("db", "psql")}  # its options are psql's
 JSON = ("--log-format", "json")
 
+pytestmark = pytest.mark.timeout(900)  # many commands, some of which load a model
+
 
 def lines_of(done: Done) -> list[dict[str, object]]:
     """Every line of stderr, each of them a JSON object."""

@@ -23,6 +23,8 @@ from tests.helpers.command import pipeline
 from tests.helpers.databases import database_url
 from tests.helpers.terminal import on_a_terminal
 
+pytestmark = pytest.mark.timeout(900)  # a model is loaded by several commands
+
 SAMPLES = Path(__file__).parents[2] / "pipeline" / "demo" / "samples" / "images"
 HOSTILE = '<script>alert(1)</script> a pizza & "more" </title>'
 
