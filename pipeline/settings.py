@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -50,6 +51,7 @@ PREFIX = "PIPELINE_"
 OTHERS = ("CONFIG", "IMPORT_URL", "LOG_FORMAT", "LOG_LEVEL")
 # What Kubernetes and Docker tell their containers of a service called pipeline, or pipeline-x.
 _INJECTED = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+_RENAMED = {"database_schema": "schema"}  # as people write it
 _LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, and means none of ours
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
@@ -83,8 +85,10 @@ class Settings(BaseSettings):
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     vector_type: VectorType = Field("halfvec", description="of a new space")
-    hnsw_m: int = Field(16, ge=2, le=100)
-    hnsw_ef_construction: int = Field(64, ge=4, le=1000)
+    hnsw_m: int = Field(16, ge=2, le=100, description="of a new space: links of a vector")
+    hnsw_ef_construction: int = Field(
+        64, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
+    )
 
     # the database
     roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
@@ -120,9 +124,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: Duration = Field(
         0.0, ge=0, description="how often a claim is prolonged; 0: every third of the lease"
     )
-    max_attempts: int = Field(5, ge=1)
+    max_attempts: int = Field(5, ge=1, description="of a row, until it has failed for good")
     backoff_seconds: Duration = Field(2.0, ge=0, description="first back-off; doubles, with jitter")
-    backoff_max_seconds: Duration = Field(600.0, ge=0)
+    backoff_max_seconds: Duration = Field(600.0, ge=0, description="longest back-off")
     poll_seconds: Duration = Field(2.0, gt=0, description="how often an idle worker looks for jobs")
     sweep_seconds: Duration = Field(10.0, gt=0, description="how often expired leases are returned")
     grace_seconds: Duration = Field(30.0, gt=0, description="to finish what is claimed on SIGTERM")
@@ -140,11 +144,11 @@ class Settings(BaseSettings):
     )
     load_workers: int = Field(8, ge=1, le=256, description="references loaded at the same time")
     load_timeout_seconds: Duration = Field(30.0, gt=0, description="for one reference in all")
-    connect_timeout_seconds: Duration = Field(5.0, gt=0)
+    connect_timeout_seconds: Duration = Field(5.0, gt=0, description="for one connection")
     max_bytes: int = Field(64 * 2**20, ge=1, description="per file")
-    max_pixels: int = Field(50_000_000, ge=1)
-    max_side: int = Field(30_000, ge=1, description="pixels")
-    decode_timeout_seconds: Duration = Field(20.0, gt=0)
+    max_pixels: int = Field(50_000_000, ge=1, description="per image")
+    max_side: int = Field(30_000, ge=1, description="pixels of an image's longer side")
+    decode_timeout_seconds: Duration = Field(20.0, gt=0, description="for one image")
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     keep_gps: bool = Field(
         False, description="whether metadata says where an image was taken, if it tells"
@@ -207,6 +211,13 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Aliases serve the file and the code too; in the environment SCHEMA is anybody's.
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {
+            name: value
+            for name, value in env_settings.env_vars.items()
+            if name.upper().startswith(PREFIX) or name.upper() == "DATABASE_URL"
+        }
         return (
             init_settings,
             env_settings,
@@ -238,22 +249,33 @@ class Settings(BaseSettings):
 def _where(name: str, flags: Mapping[str, Any]) -> str:
     """Where the setting got its value: the one that wins."""
     plain = name.lower().removeprefix(PREFIX.lower())
-    asked = [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
-    if plain not in flags:
-        set_there = {variable.upper(): variable for variable in os.environ}
-        file = config_file.path()
-        in_file = _read(file)
-        places = [set_there[variable] for variable in asked if variable in set_there]
-        places += [f"{file}: {key}" for key in (name, plain, *asked) if key in in_file]
-        if places:
-            return places[0]
-    return asked[0]
+    return next(iter([] if plain in flags else set_in(name)), variables_of(name)[0])
+
+
+def variables_of(name: str) -> list[str]:
+    """The environment variables of a setting, the one that wins first."""
+    plain = name.lower().removeprefix(PREFIX.lower())
+    plain = _RENAMED.get(plain, plain)
+    return [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
+
+
+def set_in(name: str) -> list[str]:
+    """Where a setting is set, the place that wins first: a variable, or ``FILE: KEY``."""
+    asked = variables_of(name)
+    plain = asked[0].removeprefix(PREFIX).lower()
+    set_there = {variable.upper(): variable for variable in os.environ}
+    file = config_file.path()
+    in_file = _read(file)
+    keys = dict.fromkeys((name, plain, *asked))
+    return [
+        *(set_there[variable] for variable in asked if variable in set_there),
+        *(f"{file}: {key}" for key in keys if key in in_file),
+    ]
 
 
 def names() -> list[str]:
     """Of the settings: as in the file, and in upper case behind ``PIPELINE_``."""
-    renamed = {"database_schema": "schema"}
-    return [renamed.get(name, name) for name in Settings.model_fields]
+    return [_RENAMED.get(name, name) for name in Settings.model_fields]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -7,52 +7,74 @@ Commands import what they need when they run: ``pipeline --help`` loads neither 
 database driver and answers in a fraction of a second.
 """
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import db, quality, space
+from pipeline.cli import db, quality, space, stderr
 from pipeline.cli.add import add
 from pipeline.cli.allocator import keep_freed_memory
+from pipeline.cli.commands import CommandLine, listen, typed_of
 from pipeline.cli.demo import demo
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
-from pipeline.cli.output import exit_code, fail, refusal, setup_logging
+from pipeline.cli.output import (
+    exit_code,
+    fail,
+    fail_by_a_fault,
+    fail_by_usage,
+    refusal,
+    setup_logging,
+    speaks_json,
+)
 from pipeline.cli.queue import failures, retry, status
 from pipeline.cli.remove import remove
 from pipeline.cli.rescan import rescan
 from pipeline.cli.search import search
 from pipeline.cli.serve import serve
-from pipeline.cli.summaries import WholeSummaries
+from pipeline.cli.settings import settings
 from pipeline.cli.sync import sync
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
 
-app = typer.Typer(
+app = CommandLine(
     name="pipeline",
     help="Cross-modal search in PostgreSQL: images and texts in one pgvector table.",
-    no_args_is_help=True,
-    cls=WholeSummaries,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    epilog="Every command takes --log-format, --log-level, --quiet and --verbose as well.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=True,
 )
 
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     log_format: Annotated[
-        str, typer.Option(help="Logs on stderr: text or json.", envvar="PIPELINE_LOG_FORMAT")
+        str,
+        typer.Option(
+            help="What every line of stderr is: text or json.", envvar="PIPELINE_LOG_FORMAT"
+        ),
     ] = "text",
     log_level: Annotated[
         str,
         typer.Option(help="debug, info, warning or error.", envvar="PIPELINE_LOG_LEVEL"),
     ] = "warning",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Errors only: no notes, bars and warnings.")
+    ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False, help="Log more; twice: all."
+        ),
+    ] = 0,
 ) -> None:
-    setup_logging(log_format, log_level)
+    listen(context.params, typed_of(context))
     keep_freed_memory()
     if version:
         print(__version__)
@@ -80,7 +102,12 @@ app.add_typer(quality.eval_app, name="eval")
 app.command("tune")(quality.tune)
 app.command("map")(quality.map_items)
 app.command("doctor")(quality.doctor)
+app.command()(settings)
 app.add_typer(db.app, name="db")
+
+
+# Of click, or of typer's own: what it raises for wrong usage derives from this.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,18 +115,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     So is what the database or the system refuses. Anything else is a bug, and its traceback shows.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if stderr.asks_for_json(arguments, os.environ):
+        setup_logging("json", "warning")  # its own words may be wrong, and are told in JSON too
+    _print_what_cannot_be_encoded()
     try:
-        app(args=arguments)
+        sys.exit(app(args=arguments, standalone_mode=False))
     except PipelineError as exc:
         fail(exc, exit_code(exc))
+    except _UsageError as exc:
+        fail_by_usage(exc)
+    except typer.Abort as exc:
+        fail(exc, reason="given up")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain again while it exits.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as exc:
         reason = refusal(exc)
-        if reason is None:
+        if reason is not None:
+            fail(exc, exit_code(exc), reason=reason)
+        if not speaks_json():
             raise
-        fail(exc, exit_code(exc), reason=reason)
+        fail_by_a_fault(exc)
+
+
+def _print_what_cannot_be_encoded() -> None:
+    """As \\x.., where stdout takes ASCII alone, say: it is no reason to print nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")

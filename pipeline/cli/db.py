@@ -9,8 +9,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
-from pipeline.cli.summaries import WholeSummaries
+from pipeline.cli.commands import CommandLine
 from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.settings import Settings
 
@@ -19,12 +20,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from pipeline.postgres.embedded import EmbeddedServer
 
-app = typer.Typer(
-    help="Start, stop and reach the embedded PostgreSQL.",
-    no_args_is_help=True,
-    cls=WholeSummaries,
-    add_completion=False,
-)
+app = CommandLine(help="Start, stop and reach the embedded PostgreSQL.")
 
 
 @app.command()
@@ -74,7 +70,15 @@ def url() -> None:
     print(without_password(_database_url())[0])
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+# Its options are psql's, -h, -q and -v among them.
+@app.command(
+    cls=TyperCommand,
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": ["--help"],
+    },
+)
 def psql(context: typer.Context) -> None:
     """Open psql on the database in use, starting the embedded PostgreSQL if it is that one.
 

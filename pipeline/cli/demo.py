@@ -30,7 +30,7 @@ def demo(
 
     Example: pipeline demo --sheet /tmp/sheet.html
     """
-    from pipeline.demo.contact_sheet import check_place, write
+    from pipeline.demo.contact_sheet import write
     from pipeline.demo.manifest import MODEL, SAMPLES, source_rows
     from pipeline.demo.next_steps import next_steps
     from pipeline.demo.notice import warn_of_demo_model
@@ -38,6 +38,7 @@ def demo(
     from pipeline.demo.tour import take_tour
     from pipeline.postgres.database import Database
     from pipeline.postgres.embedded import EmbeddedServer
+    from pipeline.search.sheet_page import check_place
     from pipeline.settings import Settings
     from pipeline.sources.media_roots import register_roots
     from pipeline.sources.source_items import AddReport, add

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, wrong
+from pipeline.cli.output import note, print_json, wrong
 
 if TYPE_CHECKING:
     from pipeline.postgres.database import Database
     from pipeline.settings import Settings
+    from pipeline.spaces import Space
 
 
 def migrate(
@@ -25,6 +26,7 @@ def migrate(
     yes: Annotated[
         bool, typer.Option("--yes", help="Go back to an older revision without asking.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Bring the database's schema up to date, and create the first space if there is none.
 
@@ -53,8 +55,7 @@ def migrate(
                 f"going back from {before} to {revision} deletes what the newer revisions hold; "
                 "add --yes if that is meant"
             )
-        undone = migrations.downgrade(url, revision, schema=schema).revisions
-        print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
+        _go_back(url, revision, schema, as_json=as_json)
         return
     migrated = migrations.upgrade(
         url,
@@ -64,18 +65,38 @@ def migrate(
         schema=schema,
     )
     at, _ = migrations.current(url, schema=schema)
-    print(f"schema: {migrated} at revision {at}")
-    if revision not in {"head", head} or not space:
-        return
-    _ensure_space(database, settings)
+    if not as_json:
+        print(f"schema: {migrated} at revision {at}")
+    wants_space = space and revision in {"head", head}
+    found = _ensure_space(database, settings, as_json=as_json) if wants_space else None
+    if as_json:
+        print_json({"revision": at, "undone": 0, "space": found.name if found else None})
 
 
-def _ensure_space(database: "Database", settings: "Settings") -> None:
+def _go_back(url: str, revision: str, schema: str, *, as_json: bool) -> None:
+    from pipeline.postgres import migrate as migrations
+
+    undone = migrations.downgrade(url, revision, schema=schema).revisions
+    if as_json:
+        print_json({"revision": revision, "undone": len(undone), "space": None})
+    else:
+        print(f"schema: went back to {revision} ({len(undone)} revisions undone)")
+
+
+def _ensure_space(database: "Database", settings: "Settings", *, as_json: bool) -> "Space":
+    from pipeline.errors import MissingExtra
     from pipeline.spaces.opening import NewSpace, ensure_space
 
     with database.connect() as connection:
-        found, created = ensure_space(connection, NewSpace.of(settings), note)
-    print(
-        f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, {found.precision}) "
-        f"{'created and active' if created else 'is active'}"
-    )
+        try:
+            found, created = ensure_space(connection, NewSpace.of(settings), note)
+        except MissingExtra as exc:
+            what, extra, _ = exc.args
+            instead = "`pipeline migrate --no-space` for the tables alone, which are made"
+            raise MissingExtra(what, extra, instead) from exc
+    if not as_json:
+        print(
+            f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, "
+            f"{found.precision}) {'created and active' if created else 'is active'}"
+        )
+    return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from pipeline.cli import stderr
 from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -26,9 +27,31 @@ logger = logging.getLogger("pipeline")
 
 def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoReturn:
     """One line for a person, the traceback at --log-level debug."""
-    logger.debug("failed", exc_info=exc)
-    print(f"pipeline: {' '.join((reason or str(exc)).split())}", file=sys.stderr)
+    said = " ".join((reason or str(exc)).split())
+    if speaks_json():
+        trace = exc if logger.isEnabledFor(logging.DEBUG) else None
+        logger.error(said, exc_info=trace, extra={"exit_code": code})
+    else:
+        logger.debug("failed", exc_info=exc)
+        print(f"pipeline: {said}", file=sys.stderr)
     sys.exit(code)
+
+
+def fail_by_a_fault(exc: BaseException) -> NoReturn:
+    """What nobody foresaw, as one JSON object with its traceback; else Python shows it."""
+    logger.error("a fault of the pipeline: %s", exc, exc_info=exc, extra={"exit_code": 1})
+    sys.exit(1)
+
+
+def fail_by_usage(exc: Any) -> NoReturn:  # of click, or of typer's own
+    """Wrong usage: what is wrong, and where the help is; exit code 2."""
+    if speaks_json():
+        usage = exc.ctx.get_usage() if getattr(exc, "ctx", None) else None
+        extra = {"exit_code": exc.exit_code, "usage": usage}
+        logger.error(exc.format_message(), extra=extra)
+    else:
+        exc.show()
+    sys.exit(exc.exit_code)
 
 
 def exit_code(exc: Exception) -> int:
@@ -62,7 +85,15 @@ def wrong(option: str, problem: str) -> NoReturn:
 
 def note(message: str) -> None:
     """For the person, not for the pipe."""
-    print(message, file=sys.stderr)
+    _notes.info(message)
+
+
+def as_note(message: str) -> str:
+    """What ``note()`` would write, for those who must write it themselves; with its line's end."""
+    if not _notes.isEnabledFor(logging.INFO):
+        return ""
+    record = logging.LogRecord(_notes.name, logging.INFO, "", 0, message, None, None)
+    return f"{_notes.handlers[0].format(record)}\n"
 
 
 def shortened(text: str, length: int = 100) -> str:
@@ -71,7 +102,13 @@ def shortened(text: str, length: int = 100) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, default=str, ensure_ascii=False))
+    """One line; in ASCII where stdout takes no more, since a replaced character is no JSON."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, default=str)
+    print(text)
 
 
 def print_table(
@@ -113,7 +150,7 @@ def make_table(
 
 
 def progress_bar() -> "Progress":
-    """On stderr, silent where that is no terminal."""
+    """On stderr, silent where that is no terminal, and under --quiet."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -135,7 +172,7 @@ def progress_bar() -> "Progress":
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and _notes.isEnabledFor(logging.INFO)),
         transient=True,
     )
 
@@ -151,22 +188,49 @@ def show_indexing(bar: "Progress", task: "TaskID", progress: "IndexProgress") ->
     )
 
 
-def setup_logging(log_format: str, level: str) -> None:
-    """Logs are configured here and nowhere else; an unknown format or level is wrong usage."""
+def setup_logging(log_format: str, level: str, *, quiet: bool = False) -> None:
+    """Logs are configured here and nowhere else; an unknown format or level is wrong usage.
+
+    Args:
+        quiet: no notes and no bars.
+    """
     if level.lower() not in LEVELS:
         wrong("--log-level", f"{level!r} is not one of {', '.join(LEVELS)}")
     if log_format not in FORMATS:
         wrong("--log-format", f"{log_format!r} is not one of {', '.join(FORMATS)}")
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        _JsonFormatter()
-        if log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    )
+    as_json = log_format == "json"
+    if as_json:
+        stderr.speak_json(_as_message)
+    else:
+        stderr.speak_text()
+    to_json = _JsonFormatter() if as_json else None
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [
+        _ToStderr(to_json or logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    ]
+    _notes.handlers[:] = [_ToStderr(to_json or logging.Formatter())]
     root.setLevel(logging.WARNING)  # other people's libraries
-    logging.getLogger("pipeline").setLevel(level.upper())
+    logger.setLevel(level.upper())
+    _notes.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def speaks_json() -> bool:
+    """Whether every line of stderr is a JSON object."""
+    return isinstance(sys.stderr, stderr.JsonLines)
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what ``sys.stderr`` is at the time."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
 
 
 _STANDARD = set(vars(logging.makeLogRecord({})))
@@ -186,3 +250,17 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _as_message(line: str) -> str:
+    """The JSON object of a line that somebody else has written."""
+    return _JsonFormatter().format(
+        logging.LogRecord("stderr", logging.WARNING, "", 0, line, None, None)
+    )
+
+
+# Notes are for a person: without a time or a level, and none under --quiet.
+_notes = logging.getLogger("pipeline.notes")
+_notes.propagate = False
+_notes.setLevel(logging.INFO)
+_notes.handlers[:] = [_ToStderr(logging.Formatter())]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.colours import painted
+from pipeline.cli.commands import CommandLine
 from pipeline.cli.output import note, print_json, print_table, progress_bar, wrong
-from pipeline.cli.summaries import WholeSummaries
 from pipeline.settings import Settings
 
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
@@ -18,13 +19,7 @@ if TYPE_CHECKING:
     from pipeline.quality.retrieval import RetrievalReport
     from pipeline.quality.tune import Tuning
 
-eval_app = typer.Typer(
-    help="Measure recall of the index, and retrieval of the model.",
-    no_args_is_help=True,
-    cls=WholeSummaries,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+eval_app = CommandLine(help="Measure recall of the index, and retrieval of the model.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SpaceName = Annotated[
@@ -169,6 +164,7 @@ def map_items(
     ],
     space: SpaceName = None,
     sample: Annotated[int, typer.Option(min=3, help="Items per modality at most.")] = 1000,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the items in two dimensions (PCA), by modality, before and after centring.
 
@@ -184,7 +180,10 @@ def map_items(
     with Database.of(Settings.load()).open() as connection:
         projection = project(connection, find_space(connection, space), sample)
     plots.draw_map(projection, output)
-    print(output)
+    if as_json:
+        print_json({"file": str(output)})
+    else:
+        print(output)
 
 
 def doctor(
@@ -204,8 +203,9 @@ def doctor(
     if as_json:
         print_json([dataclasses.asdict(check) for check in results])
     else:
+        good, bad = painted("OK", "green"), painted("FAIL", "bold red")
         for check in results:
-            print(f"{'OK  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            print(f"{f'{good}  ' if check.ok else bad}  {check.name}: {check.found}")
             if check.fix:
                 print(f"      {check.fix}")
     raise typer.Exit(1 if wrong else 0)

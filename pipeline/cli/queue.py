@@ -103,6 +103,7 @@ def retry(
         list[int] | None, typer.Option("--id", help="Only this source item; may be repeated.")
     ] = None,
     space: Annotated[str | None, typer.Option(help="Of this space, not the active one.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Bring failed rows back into the queue, all of them or some.
 
@@ -120,4 +121,7 @@ def retry(
     with Database.of(Settings.load()).open(needs=EMBED) as connection:
         found = find_space(connection, space)
         count = failures.retry(connection, space_id=found.id, code=code, source_ids=id_ or None)
+    if as_json:
+        print_json({"space": found.name, "retried": count})
+        return
     print(f"{count} {'row' if count == 1 else 'rows'} back in the queue")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import note, print_json, print_table, shortened, wrong
+from pipeline.cli.sheet import sheet_place, show_sheet
 from pipeline.search.results import Ranking
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def search(
     ranking: Annotated[
         Ranking, typer.Option(help="The order of results of several modalities.")
     ] = "calibrated",
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Write a page of the results too, images shown.", show_default=False),
+    ] = None,
+    opens: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """Find the items nearest to a text, a file such as an image, or a stored item.
@@ -46,6 +52,7 @@ def search(
         known = ", ".join(modalities.known_names())
         wrong("--modality", f"{modality!r} is not one of {known}")
 
+    place = sheet_place(sheet, opens=opens)
     with UnifiedIndex() as index:
         chosen = _content(file, index.settings) if file is not None else query or item
         assert chosen is not None
@@ -58,6 +65,19 @@ def search(
         note("nothing is stored yet that could be found; see `pipeline status`")
     else:
         print_neighbours(None, found)
+        if folder := folder_of(found):
+            print(f"files are below {folder}")
+    if place is not None:
+        asked = chosen if isinstance(chosen, Path) else None
+        show_sheet(place, _title(query, file, item), found, index.settings, asked=asked, opens=opens)
+
+
+def _title(query: str | None, file: str | None, item: int | None) -> str:
+    from pipeline.references import redact
+
+    if query is not None:
+        return query
+    return f"like {redact(file).rpartition('/')[2]}" if file is not None else f"like item {item}"
 
 
 def _content(reference: str, settings: "Settings") -> Path | bytes:
@@ -93,6 +113,7 @@ def as_dict(neighbour: "Neighbour") -> dict[str, object]:
 def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
     """The table of a search; with the score where that, not the similarity, is the order."""
     scored = any(n.score != n.similarity for n in found)
+    folder = folder_of(found)
     print_table(
         title,
         ("rank", *["score"] * scored, "similarity", "id", "modality", "content"),
@@ -103,7 +124,7 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
                 f"{n.similarity:.3f}",
                 n.document.id,
                 n.document.modality,
-                shown(n),
+                shown(n, folder),
             )
             for n in found
         ],
@@ -111,12 +132,22 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
     )
 
 
-def shown(neighbour: "Neighbour") -> str:
-    """What is its own content by its beginning; a file by its name."""
-    from pipeline import modalities
-    from pipeline.references import name_of
+def folder_of(found: "list[Neighbour]") -> str:
+    """That of all files that were found, if they have one."""
+    from pipeline.references import redact
+    from pipeline.search.places import common_folder, is_inline
+
+    return common_folder(
+        [redact(n.document.content_ref) for n in found if not is_inline(n.document)]
+    )
+
+
+def shown(neighbour: "Neighbour", folder: str) -> str:
+    """What is its own content by its beginning; a file by its path from the folder on."""
+    from pipeline.references import redact
+    from pipeline.search.places import is_inline, place_in
 
     document = neighbour.document
-    modality = modalities.find(str(document.modality))
-    is_inline = modality is not None and modality.inline
-    return shortened(document.content_ref if is_inline else name_of(document.content_ref))
+    if is_inline(document):
+        return shortened(document.content_ref)
+    return place_in(folder, redact(document.content_ref))

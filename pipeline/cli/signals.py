@@ -7,6 +7,8 @@ import signal
 from types import FrameType
 from typing import Protocol
 
+from pipeline.cli.output import as_note
+
 # Said at the first signal by commands that take long to end.
 STOPPING = "stopping: finishing what is claimed; a second signal ends at once"
 
@@ -32,7 +34,7 @@ class StopSignals:
         """``saying`` goes to stderr at the first signal."""
         self.asked = False
         self._work = list(work)
-        self._saying = f"{saying}\n" if saying else ""
+        self._saying = as_note(saying) if saying else ""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 

@@ -1,26 +1,26 @@
 """``pipeline space``: the life of an embedding space, from its model to its end."""
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, wrong
+from pipeline.cli.commands import CommandLine
+from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
 from pipeline.cli.space_show import list_spaces, show_space
-from pipeline.cli.summaries import WholeSummaries
 from pipeline.errors import ConfigurationError
+from pipeline.setting_origins import bounds
 from pipeline.settings import Precision, Settings, VectorType
+
+if TYPE_CHECKING:
+    from pipeline.spaces import Space
 
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
-app = typer.Typer(
-    help="Create, build, activate, roll back, import, export and drop embedding spaces.",
-    no_args_is_help=True,
-    cls=WholeSummaries,
-    add_completion=False,
-    rich_markup_mode=None,
+app = CommandLine(
+    help="Create, build, activate, roll back, import, export and drop embedding spaces."
 )
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
@@ -31,6 +31,7 @@ RecreateViews = Annotated[
 Attempts = Annotated[
     int, typer.Option(min=1, help="How often to try for the lock, about once a second.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 app.command("list")(list_spaces)
@@ -55,6 +56,7 @@ def create(
         str | None,
         typer.Option(help="Of the index: m=16,ef_construction=64.", show_default=False),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Create a space for a model, with a job for every source row; searches go on as before.
 
@@ -67,12 +69,21 @@ def create(
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
+    if hnsw is not None and settings.hnsw_ef_construction < 2 * settings.hnsw_m:
+        wrong(
+            "--hnsw",
+            f"ef_construction is at least twice m, {2 * settings.hnsw_m} here, not "
+            f"{settings.hnsw_ef_construction}",
+        )
     with Database.of(settings).open(needs=CHANGE) as connection:
         space = create_space(connection, NewSpace.of(settings, name), note)
-    print(
-        f"created {space.name}: {space.model}, {space.dimensions} dimensions, {space.precision}, "
-        f"{space.vector_type}"
-    )
+    if as_json:
+        print_json(_as_dict(space))
+    else:
+        print(
+            f"created {space.name}: {space.model}, {space.dimensions} dimensions, "
+            f"{space.precision}, {space.vector_type}"
+        )
     note(f"next: pipeline space build {space.name}")
 
 
@@ -100,6 +111,7 @@ def activate(
     ] = 0.01,
     recreate_views: RecreateViews = False,
     attempts: Attempts = 30,
+    as_json: AsJson = False,
 ) -> None:
     """Make a built space the one that is searched; the old one stays for `space rollback`.
 
@@ -117,7 +129,7 @@ def activate(
         space = spaces.get_space(connection, name)
         before = spaces.find_active(connection)
         if before is not None and before.id == space.id:
-            print(f"{name} is active already")
+            _tell_active(name, name, as_json=as_json)
             return
         if before is not None:
             spaces.check_coverage(connection, space, min_coverage)
@@ -131,13 +143,15 @@ def activate(
             min_coverage=min_coverage,
             recreate=recreate_views,
         )
-    print(f"{name} is active")
+    _tell_active(name, before.name if before else None, as_json=as_json)
     if before is not None:
         note(f"back: pipeline space rollback; for good: pipeline space drop {before.name}")
 
 
 @app.command()
-def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> None:
+def rollback(
+    recreate_views: RecreateViews = False, attempts: Attempts = 30, as_json: AsJson = False
+) -> None:
     """Make the space active again that was active before. Example: pipeline space rollback"""
     from pipeline import spaces
     from pipeline.postgres.database import Database
@@ -145,9 +159,10 @@ def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> 
     from pipeline.queue import status
 
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
+        before = spaces.find_active(connection)
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
         pending = status.counts(connection, space.id).pending
-    print(f"{space.name} is active")
+    _tell_active(space.name, before.name if before else None, as_json=as_json)
     if pending:
         note(f"{pending} source rows changed meanwhile: run `pipeline ingest --once`")
 
@@ -156,6 +171,7 @@ def rollback(recreate_views: RecreateViews = False, attempts: Attempts = 30) -> 
 def drop(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete a space that is not active, with all its vectors.
 
@@ -177,22 +193,41 @@ def drop(
                 )
             typer.confirm(f"Delete the space {name} and its {items} vectors?", abort=True, err=True)
         spaces.drop(connection, space)
-    print(f"dropped {name} and its {items} vectors")
+    if as_json:
+        print_json({"dropped": name, "items": items})
+    else:
+        print(f"dropped {name} and its {items} vectors")
 
 
 app.command("import")(import_)
 app.command()(export)
 
 
+def _tell_active(name: str, before: str | None, *, as_json: bool) -> None:
+    """``before``: the space that was active until now, which may be the same."""
+    if as_json:
+        print_json({"active": name, "before": before})
+    else:
+        print(f"{name} is active{' already' if name == before else ''}")
+
+
+def _as_dict(space: "Space") -> dict[str, Any]:
+    fields = ("name", "model", "dimensions", "precision", "vector_type", "state")
+    return {field: getattr(space, field) for field in fields}
+
+
 def _hnsw(text: str | None) -> dict[str, Any]:
-    """``m=16,ef_construction=64`` as settings."""
+    """``m=16,ef_construction=64`` as settings; what no index can have is wrong usage."""
     if text is None:
         return {}
     known = {"m": "hnsw_m", "ef_construction": "hnsw_ef_construction"}
     values: dict[str, Any] = {}
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
-        if name not in known or not value.isdigit():
+        if name not in known or not (value.isascii() and value.isdecimal()):
             wrong("--hnsw", f"m=16,ef_construction=64 is expected, not {text!r}")
+        least, most = bounds(known[name])
+        if not least <= int(value) <= most:
+            wrong("--hnsw", f"{name} is from {least} to {most}, not {value}")
         values[known[name]] = int(value)
     return values

@@ -80,6 +80,7 @@ def export(
     vectors: Annotated[
         bool, typer.Option("--vectors/--no-vectors", help="With or without the vectors.")
     ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write the items of a space to a Parquet file that says which space it is of.
 
@@ -93,7 +94,10 @@ def export(
     with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
         count = transfer.export_parquet(connection, space, file, vectors=vectors)
-    print(f"exported {count} items to {file}")
+    if as_json:
+        print_json({"space": name, "file": str(file), "items": count, "vectors": vectors})
+    else:
+        print(f"exported {count} items to {file}")
 
 
 def _rows_of_table(

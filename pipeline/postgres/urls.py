@@ -1,17 +1,18 @@
 """Database URLs, taken apart so that no two programs read them differently."""
 
 import re
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from pipeline.errors import ConfigurationError
+from pipeline.postgres.foreign_urls import check_options, plain_options, plain_place
 
 # Every part in its place, and nothing that two programs take apart differently: a password with a
 # bare @, /, ? or # would be read as host, port, database or option, and shown as one.
 _URL = re.compile(
-    r"(?P<scheme>postgres|postgresql|postgresql\+psycopg)://"
+    r"(?P<scheme>postgres|postgresql|postgresql\+(?P<driver>\w+))://"
     r"(?:(?P<user>[^:@/?#]*)(?P<password>:[^@/?#]*)?@)?"
     r"(?P<hosts>[^@/?#]*)(?P<path>/[^@?#]*)?(?:\?(?P<query>[^@?#]*))?"
 )
@@ -29,7 +30,7 @@ def _take_apart(url: str) -> re.Match[str]:
         ConfigurationError: it is no URL, or not one of PostgreSQL.
     """
     scheme = re.match(r"([a-z][a-z0-9+.-]*)://", url)
-    if scheme and not re.match(r"postgres(ql)?(\+psycopg)?:", url):
+    if scheme and not re.match(r"(postgres|postgresql(\+\w+)?):", url):
         raise ConfigurationError(
             f"the database URL is of {scheme[1]!r}; "
             "only PostgreSQL works: postgresql://user:password@host:5432/database"
@@ -48,17 +49,24 @@ def _take_apart(url: str) -> re.Match[str]:
 
 
 def libpq_url(url: str) -> str:
-    """The same database for psql and psycopg: their scheme, the rest as it was written.
+    """The same database for psql and psycopg, in their words.
 
-    Accepts what people have: postgres://, postgresql://, postgresql+psycopg://.
+    Accepts what people have: postgres://, postgresql://, and what SQLAlchemy writes for any of its
+    drivers, such as postgresql+psycopg:// and postgresql+asyncpg://.
 
     Raises:
-        ConfigurationError: it is no URL, or not one of PostgreSQL.
+        ConfigurationError: it is no URL, or not one of PostgreSQL, or has what is not PostgreSQL's.
     """
-    plain = f"postgresql://{url[_take_apart(url).end('scheme') + 3 :]}"
+    parts = _take_apart(url)
+    place = url[
+        parts.end("scheme") + 3 : parts.end("path") if parts["path"] else parts.end("hosts")
+    ]
+    query = plain_options(parts["query"] or "", parts["driver"])
+    plain = f"postgresql://{plain_place(place, parts['driver'])}{f'?{query}' if query else ''}"
     try:
         conninfo_to_dict(plain)
     except (psycopg.ProgrammingError, UnicodeError) as exc:  # its words may hold the password
+        check_options(query)
         raise ConfigurationError(_UNREADABLE) from exc
     return plain
 
@@ -67,7 +75,8 @@ def shown_url(url: str) -> str:
     """The URL as it may appear in a log: without its passwords."""
     parts = _take_apart(libpq_url(url))
     user = "" if parts["user"] is None else f"{parts['user']}{':***' * bool(parts['password'])}@"
-    query = [(key, "***" if _SECRET.search(key) else v) for key, v in parse_qsl(parts["query"])]
+    pairs = (map(unquote, pair.split("=", 1)) for pair in (parts["query"] or "").split("&") if pair)
+    query = [(key, "***" if _SECRET.search(key) else v) for key, v in pairs]
     options = f"?{urlencode(query, safe='/*', quote_via=quote)}" if query else ""
     return f"postgresql://{user}{parts['hosts']}{parts['path'] or ''}{options}"
 

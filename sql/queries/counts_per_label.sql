@@ -1,8 +1,8 @@
 -- question:   How many images are there of each label?
 -- parameters: labels, filter
 -- index:      inside classify_items()
-\set labels '{bicycle,cat,boat}'
-\set filter '{"tenth": true}'
+\if :{?labels} \else \set labels '{bicycle,cat,boat}' \endif
+\if :{?filter} \else \set filter '{"group": "food-drink"}' \endif
 
 SELECT label, count(*) AS images, avg(probability)::real AS certainty
 FROM classify_items(:'labels', filter => :'filter')

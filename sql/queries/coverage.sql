@@ -1,7 +1,7 @@
 -- question:   Which of these topics does the collection hardly cover?
 -- parameters: topics
 -- index:      HNSW of the images, once per topic
-\set topics '{bicycles,submarines,weddings}'
+\if :{?topics} \else \set topics '{bicycles,submarines,weddings}' \endif
 
 SELECT t.topic, count(*) AS images, max(n.similarity)::real AS best, avg(n.similarity)::real AS mean
 FROM unnest(CAST(:'topics' AS text[])) AS t (topic)

@@ -1,7 +1,7 @@
 -- question:   Has what comes in lately changed, compared with all there is?
 -- parameters: days
 -- index:      none: every item is read
-\set days 7
+\if :{?days} \else \set days 7 \endif
 
 SELECT i.modality, count(*) AS items,
        1 - (avg(i.embedding::halfvec) FILTER (

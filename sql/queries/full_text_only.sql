@@ -1,8 +1,8 @@
 -- question:   Which items have these very words?
 -- parameters: words, k
 -- index:      GIN of the words
-\set words 'number 77 or number 78 or number 79'
-\set k 10
+\if :{?words} \else \set words 'pizza or taco or waffle' \endif
+\if :{?k} \else \set k 10 \endif
 
 -- The index is asked for the words in every language, then each row in its own.
 SELECT id, modality, content_ref, metadata ->> 'caption' AS caption

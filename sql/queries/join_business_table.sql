@@ -1,13 +1,16 @@
 -- question:   Which products in stock under this price look like what the text says?
 -- parameters: query, price, k
 -- index:      HNSW of the images
-\set query 'a red bicycle'
-\set price 40
-\set k 10
+\if :{?query} \else \set query 'a red bicycle' \endif
+\if :{?price} \else \set price 40 \endif
+\if :{?k} \else \set k 10 \endif
 
--- Needs a table products (source_key, price, stock). More candidates than asked for, as the join
+-- Instead of products write the name of a table of yours. More candidates than asked for, as the join
 -- drops some.
-WITH candidates AS MATERIALIZED (
+WITH products AS (
+    SELECT source_key, id % 90 + 0.99 AS price, id % 3 AS stock FROM source_items
+),
+candidates AS MATERIALIZED (
     SELECT source_id, content_ref, embedding <=> text_embedding(:'query') AS distance
     FROM multimodal_items
     WHERE modality = 'image'

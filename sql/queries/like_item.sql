@@ -1,8 +1,12 @@
 -- question:   What else looks like this stored image?
 -- parameters: item, k
 -- index:      HNSW of the images
-\set item 20001
-\set k 10
+\if :{?item}
+\else
+SELECT coalesce(min(id), 0) AS item FROM multimodal_items WHERE modality = 'image'
+\gset
+\endif
+\if :{?k} \else \set k 10 \endif
 
 SELECT id, content_ref, 1 - (embedding <=> item_embedding(:item)) AS similarity
 FROM multimodal_items

@@ -1,8 +1,8 @@
 -- question:   How do I keep the neighbours of many items for a report?
--- parameters: filter, k
+-- parameters: filter, per_image
 -- index:      HNSW of the images, once per image
-\set filter '{"thousandth": true}'
-\set k 5
+\if :{?filter} \else \set filter '{"group": "food-drink"}' \endif
+\if :{?per_image} \else \set per_image 5 \endif
 
 -- In a report: CREATE MATERIALIZED VIEW neighbours AS ..., without the vectors themselves, since a
 -- view over the vector column stands in the way of activating another space.
@@ -15,9 +15,9 @@ CROSS JOIN LATERAL (
         FROM multimodal_items AS i
         WHERE i.modality = 'image'
         ORDER BY i.embedding <=> a.embedding
-        LIMIT :k + 1
+        LIMIT :per_image + 1
     ) AS b
     WHERE b.id <> a.id
 ) AS n
-WHERE a.modality = 'image' AND a.metadata @> :'filter' AND n.place <= :k
+WHERE a.modality = 'image' AND a.metadata @> :'filter' AND n.place <= :per_image
 ORDER BY a.id, n.place;

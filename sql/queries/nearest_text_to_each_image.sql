@@ -1,7 +1,7 @@
 -- question:   Which text is the nearest to each of these images?
 -- parameters: filter
 -- index:      HNSW of the texts, once per image
-\set filter '{"thousandth": true}'
+\if :{?filter} \else \set filter '{"group": "food-drink"}' \endif
 
 SELECT p.id, p.content_ref AS image, t.content_ref AS text, t.similarity
 FROM multimodal_items AS p

@@ -1,10 +1,23 @@
 -- question:   What comes after the last row of the page before?
 -- parameters: query, last_distance, last_id, k
 -- index:      HNSW of the images
-\set query 'a red bicycle'
-\set last_distance 0.66
-\set last_id 0
-\set k 10
+\if :{?query} \else \set query 'a red bicycle' \endif
+\if :{?k} \else \set k 10 \endif
+\if :{?last_distance}
+\else
+-- The last row of the first page.
+SELECT distance AS last_distance, id AS last_id
+FROM (
+    SELECT id, embedding <=> text_embedding(:'query') AS distance
+    FROM multimodal_items
+    WHERE modality = 'image'
+    ORDER BY embedding <=> text_embedding(:'query')
+    LIMIT :k
+) AS page
+ORDER BY distance DESC, id DESC
+LIMIT 1
+\gset
+\endif
 
 -- Pages by distance, then id: an OFFSET would find and drop every row before. The materialized
 -- candidates are sorted again, as a filtered index scan may swap near neighbours. Where the index
@@ -32,3 +45,7 @@ UNION
 SELECT id, content_ref, distance FROM rest
 ORDER BY distance, id
 LIMIT :k;
+
+-- So that the next query in this session begins with its own first page.
+\unset last_distance
+\unset last_id

@@ -1,7 +1,7 @@
 -- question:   Which images are least like the others?
 -- parameters: k
 -- index:      none: every image is compared
-\set k 10
+\if :{?k} \else \set k 10 \endif
 
 SELECT id, content_ref,
        1 - (embedding::halfvec <=> (

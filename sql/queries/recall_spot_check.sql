@@ -1,8 +1,8 @@
 -- question:   Does the index find what an exact search finds, for this text?
 -- parameters: query, k
 -- index:      HNSW of the images, and none for the exact half
-\set query 'a red bicycle'
-\set k 10
+\if :{?query} \else \set query 'a red bicycle' \endif
+\if :{?k} \else \set k 10 \endif
 
 WITH query AS MATERIALIZED (SELECT text_embedding(:'query') AS embedding),
 by_index AS MATERIALIZED (

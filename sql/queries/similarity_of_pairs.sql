@@ -1,13 +1,16 @@
--- question:   How similar are the items of one source key, across modalities?
--- parameters: k
--- index:      source item of the items
-\set k 10
+-- question:   How similar are the texts and images that belong together by their metadata?
+-- parameters: pair, k
+-- index:      GIN of the metadata, once per text
+\if :{?pair} \else \set pair pair \endif
+\if :{?k} \else \set k 10 \endif
 
-SELECT s.source_key, 1 - (t.embedding <=> i.embedding) AS similarity
-FROM source_items AS s
-JOIN source_items AS p ON p.source_key = s.source_key AND p.source = 'images'
-JOIN multimodal_items AS t ON t.source_id = s.id AND t.modality = 'text'
-JOIN multimodal_items AS i ON i.source_id = p.id AND i.modality = 'image'
-WHERE s.source = 'texts'
-ORDER BY s.id
-LIMIT :k;
+SELECT t.metadata ->> :'pair' AS pair, t.content_ref AS text, i.content_ref AS image,
+       1 - (t.embedding <=> i.embedding) AS similarity
+FROM (
+    SELECT * FROM multimodal_items
+    WHERE modality = 'text' AND metadata ? :'pair' ORDER BY id LIMIT :k
+) AS t
+JOIN multimodal_items AS i
+    ON i.modality = 'image'
+    AND i.metadata @> jsonb_build_object(:'pair', t.metadata -> :'pair')
+ORDER BY t.id, i.id;

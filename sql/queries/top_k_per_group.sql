@@ -1,11 +1,12 @@
 -- question:   What are the best images of every category?
--- parameters: query, k
+-- parameters: query, key, per_group
 -- index:      HNSW of the images
-\set query 'a red bicycle'
-\set k 3
+\if :{?query} \else \set query 'a red bicycle' \endif
+\if :{?key} \else \set key group \endif
+\if :{?per_group} \else \set per_group 3 \endif
 
 WITH candidates AS MATERIALIZED (
-    SELECT id, metadata ->> 'category' AS category, content_ref,
+    SELECT id, metadata ->> :'key' AS value, content_ref,
            embedding <=> text_embedding(:'query') AS distance
     FROM multimodal_items
     WHERE modality = 'image'
@@ -13,9 +14,9 @@ WITH candidates AS MATERIALIZED (
     LIMIT 200
 ),
 placed AS (
-    SELECT *, row_number() OVER (PARTITION BY category ORDER BY distance) AS place
+    SELECT *, row_number() OVER (PARTITION BY value ORDER BY distance) AS place
     FROM candidates
 )
-SELECT category, place, content_ref, 1 - distance AS similarity
-FROM placed WHERE place <= :k
-ORDER BY category, place;
+SELECT value, place, content_ref, 1 - distance AS similarity
+FROM placed WHERE place <= :per_group
+ORDER BY value, place;

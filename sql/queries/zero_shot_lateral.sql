@@ -1,8 +1,8 @@
 -- question:   Which label has each of the newest images?
 -- parameters: labels, n
 -- index:      inside classify_items()
-\set labels '{bicycle,cat,boat}'
-\set n 20
+\if :{?labels} \else \set labels '{bicycle,cat,boat}' \endif
+\if :{?n} \else \set n 20 \endif
 
 SELECT i.id, i.content_ref, c.label, c.probability
 FROM (

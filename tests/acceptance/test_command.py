@@ -126,9 +126,9 @@ NEED_A_DATABASE = {
 
 
 def test_every_command_needs_a_database_or_is_known_not_to() -> None:
-    groups = {("space",), ("eval",), ("db",)}
+    others = {("space",), ("eval",), ("settings",)}
     of_the_server = {command for command in commands() if command[0] == "db"}
-    assert set(NEED_A_DATABASE) == set(commands()) - groups - of_the_server
+    assert set(NEED_A_DATABASE) == set(commands()) - others - of_the_server
 
 
 @pytest.mark.parametrize("command", NEED_A_DATABASE, ids=" ".join)

@@ -196,3 +196,10 @@ def test_psql_is_that_of_the_system_or_asked_for(filled: str, tmp_path: Path) ->
     done = base(tmp_path, "db", "psql", DATABASE_URL=filled, PATH=str(tmp_path))
     assert_names(done, "server")
     assert "or install PostgreSQL's own client" in done.stderr
+
+
+def test_migrate_names_the_way_without_a_model(tmp_path: Path, empty_url: str) -> None:
+    done = base(tmp_path, "migrate", "--model", "demo", DATABASE_URL=empty_url)
+    assert_names(done, "embed", after=1)
+    assert "or `pipeline migrate --no-space` for the tables alone" in done.stderr
+    assert base(tmp_path, "migrate", "--no-space", DATABASE_URL=empty_url).returncode == 0

@@ -85,6 +85,7 @@ TABLE = {
     "tune": Case(OWNER, "tune --target-recall 0 --sample 3 -k 2"),
     "map": Case(ANALYST, "map {folder}/map.png"),
     "doctor": Case(ANALYST, "doctor --model", model=True),
+    "settings": Case(NOBODY, "settings"),
     "db status": Case(NOBODY, "db status"),
     "db url": Case(NOBODY, "db url"),
 }

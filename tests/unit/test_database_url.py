@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL, event
 
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres.connections import connect
+from pipeline.postgres.engines import create_engine
 from pipeline.postgres.urls import libpq_url, shown_url, without_password
 
 SECRET = re.compile("s3|cr3t")
@@ -74,4 +77,83 @@ def test_what_cannot_be_connected_to_is_an_error_of_ours(url: str) -> None:
     with pytest.raises(DatabaseError) as got:
         connect(url)
     assert "u:***@" in str(got.value)
+    assert not SECRET.search(str(got.value))
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        (URL.create("postgresql+psycopg", "u", "a b+c%40@/?#%", "h", 5432, "x"),
+         {"user": "u", "password": "a b+c%40@/?#%", "host": "h", "port": "5432", "dbname": "x"}),
+        (URL.create("postgresql+psycopg2", "u u", host="h", database="x"),
+         {"user": "u u", "host": "h", "dbname": "x"}),
+        (URL.create("postgresql+asyncpg", host="::1", database="x", query={"ssl": "require"}),
+         {"host": "::1", "dbname": "x", "sslmode": "require"}),
+        (URL.create("postgresql+pg8000", host="h", database="a b"), {"host": "h", "dbname": "a b"}),
+        (URL.create("postgresql+psycopg_async", host="h"), {"host": "h"}),
+        (URL.create("postgresql+psycopg", database="x", query={
+            "host": "/run/a b", "application_name": "my app+x", "options": "-c search_path=app"}),
+         {"dbname": "x", "host": "/run/a b", "application_name": "my app+x",
+          "options": "-c search_path=app"}),
+        (URL.create("postgresql+psycopg", database="x", query={"host": ("a:5432", "b")}),
+         {"dbname": "x", "host": "a,b", "port": "5432,"}),
+        (URL.create("postgresql+psycopg", database="x", query={"host": "a,b", "port": "1,2"}),
+         {"dbname": "x", "host": "a,b", "port": "1,2"}),
+        # Of those who write no driver libpq is right, but where nothing it could mean would work.
+        ("postgresql://h/x?application_name=a+b&options=-c+search_path%3Dapp+-c+a.b%3D1",
+         {"host": "h", "dbname": "x", "application_name": "a+b",
+          "options": "-c search_path=app -c a.b=1"}),
+        ("postgres://a:1,b:2/x?target_session_attrs=primary",
+         {"host": "a,b", "port": "1,2", "dbname": "x", "target_session_attrs": "primary"}),
+        ("postgresql://h/x?ssl=true", {"host": "h", "dbname": "x", "sslmode": "require"}),
+        ("postgresql://%2Frun%2Fa%20b/x", {"host": "/run/a b", "dbname": "x"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_url_means_the_same_to_psycopg_and_to_an_engine(
+    written: URL | str, means: dict[str, str]
+) -> None:
+    url = written if isinstance(written, str) else written.render_as_string(hide_password=False)
+    assert conninfo_to_dict(libpq_url(url)) == means
+    assert libpq_url(libpq_url(url)) == libpq_url(url)
+    _, options = create_engine(url).dialect.create_connect_args(create_engine(url).url)
+    asked = given_to_psycopg(url)
+    assert {key: asked.get(key) for key in means if key != "application_name"} == {
+        key: value for key, value in means.items() if key != "application_name"
+    }
+    assert set(options) <= {"dbname", "context"}
+    assert SECRET.search(shown_url(url)) is None
+    visible, password = without_password(url)
+    assert password == means.get("password")
+    assert conninfo_to_dict(visible) == {k: v for k, v in means.items() if k != "password"}
+
+
+def given_to_psycopg(url: str) -> dict[str, object]:
+    """What the driver is given when the engine connects."""
+    engine, given = create_engine(url), {}
+
+    @event.listens_for(engine, "do_connect")
+    def _(dialect: object, record: object, args: list[object], options: dict[str, object]) -> None:
+        given.update(options)
+        raise DatabaseError("enough is known")
+
+    with pytest.raises(DatabaseError):
+        engine.connect()
+    return given
+
+
+@pytest.mark.parametrize(
+    ("url", "names"),
+    [
+        ("postgresql+asyncpg://u:s3@h/x?prepared_statement_cache_size=0", "SQLAlchemy's asyncpg"),
+        (
+            "postgresql://u:s3@h/x?schema=public",
+            "the option schema in the database URL is Prisma's",
+        ),
+        ("postgresql://u:s3@h/x?currentSchema=app", "JDBC's"),
+    ],
+)
+def test_an_option_of_another_program_is_named(url: str, names: str) -> None:
+    with pytest.raises(ConfigurationError, match=names) as got:
+        libpq_url(url)
     assert not SECRET.search(str(got.value))

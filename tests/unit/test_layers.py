@@ -13,7 +13,7 @@ PACKAGE = ROOT / "pipeline"
 # level may not import each other in a circle.
 LEVELS = (
     ("errors", "jobs", "vectors", "references", "models", "version"),
-    ("settings", "setting_values", "config_file"),
+    ("settings", "setting_values", "setting_origins", "config_file"),
     ("postgres", "modalities", "loaders"),
     ("embedders", "sources", "queue"),
     ("spaces",),
@@ -24,6 +24,7 @@ LEVELS = (
     ("cli",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+LEVEL["__main__"] = LEVEL["cli"]  # the command by another name
 FRONT_DOOR = "pipeline"
 TORCH = {"torch", "torchvision", "open_clip", "timm"}
 
