@@ -241,6 +241,7 @@ DECLARE
     changed bigint[];
     moved   bigint[];  -- those of another modality than before
     retold  bigint[];  -- those of other metadata
+    many    bigint[];  -- the same, where they are too many to be written here
     gone    bigint[];  -- of rows that have another id now
     strange text[];
     known   record;
@@ -257,6 +258,11 @@ BEGIN
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
     INTO changed, moved, retold, gone
     FROM new_rows AS n FULL JOIN old_rows AS o USING (id);
+    IF cardinality(retold) > 1000 THEN
+        -- Each enters its index again, which takes a millisecond or more of this transaction.
+        many := retold;
+        retold := NULL;
+    END IF;
     IF moved IS NOT NULL THEN
         SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
         WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
@@ -264,9 +270,9 @@ BEGIN
             PERFORM @schema@.refuse_modalities(strange);
         END IF;
     END IF;
-    IF moved IS NOT NULL OR gone IS NOT NULL OR retold IS NOT NULL THEN
+    IF moved IS NOT NULL OR gone IS NOT NULL OR retold IS NOT NULL OR many IS NOT NULL THEN
         -- Those that are re-opened and those that go in one order, whatever comes below.
-        PERFORM @schema@.lock_jobs(changed || gone || retold);
+        PERFORM @schema@.lock_jobs(changed || gone || retold || many);
     END IF;
     IF gone IS NOT NULL THEN
         PERFORM @schema@.remove_source_items(gone);
@@ -298,6 +304,9 @@ BEGIN
             GET DIAGNOSTICS lacking = ROW_COUNT;
             opened := opened + lacking;
         END LOOP;
+    END IF;
+    IF many IS NOT NULL THEN
+        opened := opened + @schema@.open_jobs(many, false);
     END IF;
     IF changed IS NOT NULL THEN
         opened := opened + @schema@.open_jobs(changed, true);

@@ -316,6 +316,25 @@ def test_metadata_is_there_at_once_in_every_space_without_a_worker(
     assert after.fetchall() == before
 
 
+def test_metadata_of_a_great_many_rows_is_left_to_the_worker(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """Or an application would wait for as many insertions into the index."""
+    embedder = FakeEmbedder()
+    for rows, by_the_worker in ((1000, 0), (1001, 1001)):
+        connection.execute("TRUNCATE source_items")
+        add_texts(connection, [f"text {n}" for n in range(rows)])
+        work(settings, space, embedder)
+        asked = embedder.embedded
+        set_all(connection, metadata=OLD)
+        jobs = connection.execute("SELECT count(*) FROM ingest_jobs").fetchone()
+        assert jobs == (by_the_worker,)
+        work(settings, space, embedder)
+        of_it = "SELECT count(*) FROM multimodal_items WHERE metadata @> %s"
+        assert connection.execute(of_it, (OLD,)).fetchone() == (rows,)
+        assert embedder.embedded == asked
+
+
 def test_metadata_reaches_the_old_item_of_a_row_that_waits(
     settings: Settings, space: Space, connection: Connection, image: Path
 ) -> None:
