@@ -45,10 +45,8 @@ def search(
 
     chosen: str | Path | int | None = query if query is not None else file or item
     assert chosen is not None
-    with UnifiedIndex() as index:
+    with UnifiedIndex(note=note) as index:
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
-        if query is not None and index.takes_no_writes:
-            note("the text was embedded here, since the database takes no writes; nothing is kept")
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:
