@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline import modalities
 from pipeline.embedders import Embedder
-from pipeline.errors import ConfigurationError, RowError
+from pipeline.errors import ConfigurationError, MissingExtra, RowError
 from pipeline.ingest.run import ingest
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import TEXT, Decoded, ReadOptions
@@ -163,8 +163,10 @@ class UnifiedIndex:
             with Loader(LoadOptions.of(self.settings), [path.parent]) as loader:
                 data = loader.load(str(path)).data
             return self._queries.of_file(data)
-        except RowError as exc:
-            raise ConfigurationError(f"{path}: {exc.message}") from exc
+        except MissingExtra:
+            raise
+        except (RowError, ConfigurationError) as exc:
+            raise ConfigurationError(f"{path}: {exc}") from exc
 
     @errors_of_ours()
     def embed_query(self, text: str) -> Vectors:

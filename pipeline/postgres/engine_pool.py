@@ -64,7 +64,9 @@ class EnginePool:
             raise self._failure(exc) from exc
 
     def _asked(self) -> Borrowed:
-        borrowed = self._engine.connect()
+        # As our statements need it, whatever the engine's default: who writes the same text at the
+        # same time is no conflict. SQLAlchemy sets it back when the connection is returned.
+        borrowed = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
         try:
             borrowed.exec_driver_sql("SELECT 1")
         except BaseException:

@@ -50,6 +50,9 @@ FROZEN = {
     "pipeline_0007_query_servers": (
         "208aa8f897b3210ae32eed4d64e90fcda237bea30f436f7b0ce0bd666c2eecb9"
     ),
+    "pipeline_0012_query_files": (
+        "d65f6ae7f9d314cbe774fae9c7bbd1cd910d781e2e1b4e7c98479c05049b5b1c"
+    ),
 }
 
 

@@ -57,6 +57,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 }
 # Parts of others, which nobody calls by hand.
 PARTS: set[str] = {
+    "empty_query_files",
     "ask_for_query_embeddings",
     "cached_query_embeddings",
     "check_is_source_items",
