@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     query_queue_per_login: int = Field(
         5_000, ge=1, description="query texts of one login at one address that may wait"
     )
+    query_queue_bytes: int = Field(
+        512 * 2**20,
+        ge=2**20,
+        description="query files that may wait in all; of one login at one address a quarter",
+    )
 
     # the queue
     batch_size: int = Field(

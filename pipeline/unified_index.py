@@ -4,27 +4,28 @@ index = build_unified_index(["a red bicycle", ...], ["photos/bike.jpg", ...])
 index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=ModalityType.IMAGE)
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline import modalities, spaces
+from pipeline import modalities
 from pipeline.embedders import Embedder
-from pipeline.errors import ConfigurationError, RowError
+from pipeline.errors import ConfigurationError, MissingExtra, RowError
 from pipeline.ingest.run import ingest
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import IMAGE, TEXT, Decoded, ReadOptions
-from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
+from pipeline.modalities import TEXT, Decoded, ReadOptions
+from pipeline.postgres.connections import errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
-from pipeline.postgres.session import takes_no_writes
+from pipeline.postgres.pool import DatabasePool, Pool, run
 from pipeline.queue.failures import failed_rows
 from pipeline.references import expanded, redact, scheme_of
-from pipeline.search import query_vectors, retrieve
-from pipeline.search.query_encoding import embed_query, encoder_for
+from pipeline.search import retrieve
+from pipeline.search.queries import Queries
 from pipeline.search.results import Neighbour
 from pipeline.search.select import Modality, check_modality, check_number
 from pipeline.settings import Settings
@@ -33,32 +34,55 @@ from pipeline.sources.documents import image_rows, text_rows
 from pipeline.sources.media_roots import register_roots
 from pipeline.sources.source_items import AddReport
 from pipeline.spaces import Space
-from pipeline.spaces.opening import open_model
 from pipeline.vectors import Vectors, as_vector, unit_rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+logger = logging.getLogger(__name__)
 
 Query = str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
 
 class UnifiedIndex:
-    """Cross-modal retrieval over ``multimodal_items``. The model is loaded when a query needs it.
+    """Cross-modal retrieval over ``multimodal_items``, for any number of threads.
+
+    Queries are embedded by a running ``pipeline serve``. Only where there is none is the model
+    loaded into this process, once. Connections that were lost are replaced; a process that is
+    forked off has its own, but should fork before a model is loaded.
 
     Args:
         settings: None: from the environment, see ``pipeline.settings``.
         embedder: the active space's model, if the caller has it loaded already.
+        engine: the application's, of ``postgresql+psycopg``, to search through instead of by
+            connections to ``settings.database_url``; it is not closed with the index.
+        note: told in a sentence what takes long, such as a model that is loaded here.
     """
 
-    def __init__(self, settings: Settings | None = None, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        *,
+        engine: "Engine | None" = None,
+        note: Callable[[str], None] = logger.info,
+    ) -> None:
         self.settings = settings or Settings.load()
-        self._database = Database.of(self.settings)
-        self._connection: Connection = self._database.open("pipeline search")
-        self._embedder = embedder
+        self._pool = _pool(self.settings, engine)
+        self._queries = Queries(
+            self._pool,
+            embedder,
+            device=self.settings.device,
+            options=ReadOptions.of(self.settings),
+            note=note,
+        )
         self.failures: list[str] = []
 
     @property
     @errors_of_ours()
     def space(self) -> Space:
         """The active space; asked anew each time, since it may change under a running process."""
-        return spaces.active_space(self._connection)
+        return self._queries.space()
 
     @errors_of_ours()
     def retrieve_cross_modal(
@@ -97,9 +121,9 @@ class UnifiedIndex:
         )
         if isinstance(query, (int, np.integer, np.bool_)):
             item = check_number("the number of an item", query)
-            return retrieve.like_item(self._connection, item, wanted)
+            return run(self._pool, lambda c: retrieve.like_item(c, item, wanted))
         vector, of_modality = self._vector(query)
-        return retrieve.like_vector(self._connection, vector, of_modality, wanted)
+        return run(self._pool, lambda c: retrieve.like_vector(c, vector, of_modality, wanted))
 
     def _vector(
         self, query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float]
@@ -108,15 +132,15 @@ class UnifiedIndex:
         if isinstance(query, str):
             return self.embed_query(query), TEXT.name
         if isinstance(query, Path):
-            modality, decoded = self._read(query)
-            return embed_query(self.embedder, modality, decoded), modality.name
+            vector, modality = self._of_file(query)
+            return vector, modality.name
         if isinstance(query, (bytes, bytearray)):
-            modality, decoded = self._decode("the bytes", bytes(query))
-            return embed_query(self.embedder, modality, decoded), modality.name
+            vector, modality = self._of_bytes("the bytes", bytes(query))
+            return vector, modality.name
         accepting = modalities.accepting(query)
         if accepting is not None:
             decoded = accepting.decoded(query, ReadOptions.of(self.settings))
-            return embed_query(self.embedder, accepting, decoded), accepting.name
+            return self._queries.of_decoded(accepting, decoded), accepting.name
         try:
             vector = unit_rows(as_vector(query).reshape(1, -1))[0]
         except (TypeError, ValueError) as exc:
@@ -131,73 +155,64 @@ class UnifiedIndex:
             )
         return vector, None
 
-    def _read(self, path: Path) -> tuple[modalities.Modality, Decoded]:
-        """A file for a query, through the same safe intake as the rows of the source table.
+    def _of_file(self, path: Path) -> tuple[Vectors, modalities.Modality]:
+        """The vector of a file, through the same safe intake as the rows of the source table.
 
         Raises:
             ConfigurationError: naming the file and what is wrong with it.
         """
         path = expanded(path).resolve()
-        options = LoadOptions.of(self.settings)
         try:
             # The person at the keyboard names the file, so its folder is allowed for this once.
-            with Loader(options, [path.parent]) as loader:
+            with Loader(LoadOptions.of(self.settings), [path.parent]) as loader:
                 data = loader.load(str(path)).data
         except RowError as exc:
             raise ConfigurationError(f"{path}: {exc.message}") from exc
-        return self._decode(str(path), data)
+        return self._of_bytes(str(path), data)
 
-    def _decode(self, name: str, data: bytes) -> tuple[modalities.Modality, Decoded]:
-        """The content of a file, decoded as a worker does it. Raises ConfigurationError."""
+    def _of_bytes(self, name: str, data: bytes) -> tuple[Vectors, modalities.Modality]:
+        """The vector of a file's bytes, and its modality. Raises ConfigurationError."""
         try:
-            modality = modalities.sniffed(data, self.space.modalities) or IMAGE
-            encoder = encoder_for(self.embedder, modality)
-            with modality.reader(encoder, ReadOptions.of(self.settings)) as reader:
-                return modality, reader.decode(data)
-        except RowError as exc:
-            raise ConfigurationError(f"{name}: {exc.message}") from exc
+            return self._queries.of_file(data)
+        except MissingExtra:
+            raise
+        except (RowError, ConfigurationError) as exc:
+            raise ConfigurationError(f"{name}: {exc}") from exc
 
     @errors_of_ours()
     def embed_query(self, text: str) -> Vectors:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
-        space = self.space
-        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
-        is_cached = query_vectors.is_open(self._connection) and query_vectors.can_hold(
-            self._connection, text
-        )
-        cached = query_vectors.read(self._connection, space.id, text) if is_cached else None
-        if cached is not None:
-            return cached
-        vector = embed_query(self.embedder, TEXT, decoded)
-        if is_cached:
-            query_vectors.store(self._connection, space.id, text, vector)
-        return vector
+        return self._queries.of_text(text)
 
     @property
-    def takes_no_writes(self) -> bool:
-        """Whether the database only reads, so that no query's vector is kept: a standby, say."""
-        return takes_no_writes(self._connection)
-
-    @property
+    @errors_of_ours()
     def embedder(self) -> Embedder:
-        """The active space's model, loaded at the first use."""
-        if self._embedder is None:
-            self._embedder = open_model(self._database, self.space, device=self.settings.device)
-        return self._embedder
+        """The active space's model, loaded into this process at the first use."""
+        return self._queries.model(self._queries.space(), "the model itself is asked for")
 
     @errors_of_ours()
     def __len__(self) -> int:
-        (count,) = fetch_one(self._connection.execute("SELECT count(*) FROM multimodal_items"))
-        return int(count)
+        count = "SELECT count(*) FROM multimodal_items"
+        return int(run(self._pool, lambda connection: fetch_one(connection.execute(count)))[0])
 
     def close(self) -> None:
-        self._connection.close()
+        """Give its connections back; nothing can be searched by it afterwards."""
+        self._pool.close()
 
     def __enter__(self) -> "UnifiedIndex":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pool(settings: Settings, engine: "Engine | None") -> Pool:
+    if engine is None:
+        return DatabasePool(Database.of(settings), "pipeline search")
+    # Late: only who has an engine has imported SQLAlchemy, which takes half a second.
+    from pipeline.postgres.engine_pool import EnginePool
+
+    return EnginePool(engine, settings.database_schema)
 
 
 def build_unified_index(

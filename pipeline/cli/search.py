@@ -53,12 +53,10 @@ def search(
         wrong("--modality", f"{modality!r} is not one of {known}")
 
     place = sheet_place(sheet, opens=opens)
-    with UnifiedIndex() as index:
+    with UnifiedIndex(note=note) as index:
         chosen = _content(file, index.settings) if file is not None else query or item
         assert chosen is not None
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
-        if query is not None and index.takes_no_writes:
-            note("the text was embedded here, since the database takes no writes; nothing is kept")
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:

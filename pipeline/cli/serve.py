@@ -1,4 +1,4 @@
-"""``pipeline serve``: vectors for the texts that SQL sessions search for."""
+"""``pipeline serve``: vectors for the texts and files that others search for."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,9 @@ from pipeline.cli.output import note
 from pipeline.cli.signals import StopSignals
 
 if TYPE_CHECKING:
+    from pipeline.embedders import Embedder
     from pipeline.postgres.database import Database
+    from pipeline.spaces import Space
 
 
 def serve(
@@ -24,13 +26,14 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Embed the texts that text_embedding() asks for, in any SQL session, until stopped.
+    """Embed what others search for, in any SQL session or by `pipeline search`, until stopped.
 
     Keeps the active space's model in memory. Exits 0 on SIGTERM or SIGINT.
 
     Example: pipeline serve --cache-size 50000
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
+    from pipeline.modalities import ReadOptions
     from pipeline.postgres.chores import every
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import SERVE
@@ -44,23 +47,31 @@ def serve(
     database.open("pipeline serve", needs=SERVE).close()
     if configure_loopback:
         _configure_loopback(database)
+
+    def load(space: "Space") -> "Embedder":
+        note(f"loading the model {space.model}")
+        return open_model(database, space, device=settings.device)
+
     server = QueryServer(
         database.url,
-        lambda space: open_model(database, space, device=settings.device),
+        load,
         ServeOptions(
             cache_size=settings.query_cache_size,
             retention_days=settings.query_retention_days,
             asker_limit=settings.query_queue_per_login,
             queue_limit=settings.query_queue,
+            file_queue_bytes=settings.query_queue_bytes,
+            read=ReadOptions.of(settings),
             outage_seconds=settings.outage_seconds,
             schema=database.schema,
         ),
+        serving=lambda space: note(f"serving the space {space.name}; stop with Ctrl-C"),
     )
     StopSignals(server)
-    note("serving; stop with Ctrl-C")
     with every(LOOK_SECONDS, database, "statistics", refresh_active):
         report = server.run()
-    note(f"stopped after {report.answered} texts in {report.batches} batches")
+    texts = f"{report.answered} texts in {report.batches} batches"
+    note(f"stopped after {texts}" + f" and {report.files} files" * bool(report.files))
 
 
 def _configure_loopback(database: "Database") -> None:

@@ -53,8 +53,8 @@ def _functions(connection: Connection) -> Check:
 
 TABLES = (
     "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities", "media_roots",
-    "multimodal_items", "query_embeddings", "query_servers", "source_items", "space_evaluations",
-    "space_modalities", "space_probes", "space_tunings",
+    "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",
+    "space_evaluations", "space_modalities", "space_probes", "space_tunings",
 )  # fmt: skip
 _OURS = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
 # Beside source_items, which anybody may be let write, and the columns that a role may.

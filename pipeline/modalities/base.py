@@ -192,6 +192,10 @@ class Modality(ABC):
             RowError: what is wrong with it; never half of it.
         """
 
+    def to_bytes(self, decoded: Decoded) -> bytes | None:
+        """A file that decodes to the same, for whoever embeds elsewhere; None: there is none."""
+        return None
+
     def parts(self, decoded: Decoded, encoder: Encoder, options: ReadOptions) -> list[Part]:
         """The parts that become items, each of which ``encoder`` takes; at least one.
 

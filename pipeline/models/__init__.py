@@ -13,6 +13,7 @@ from pipeline.models.installed_sql import InstalledSql
 from pipeline.models.items import MultimodalItem, SourceItem
 from pipeline.models.quality import SpaceEvaluation, SpaceTuning
 from pipeline.models.query_embeddings import QueryEmbedding, RunningServer
+from pipeline.models.query_files import QueryFile
 
 __all__ = [
     "Base",
@@ -23,6 +24,7 @@ __all__ = [
     "MediaRoot",
     "MultimodalItem",
     "QueryEmbedding",
+    "QueryFile",
     "RunningServer",
     "SourceItem",
     "SpaceEvaluation",

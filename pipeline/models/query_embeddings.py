@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ForeignKey,
     Index,
     func,
@@ -95,4 +96,13 @@ class RunningServer(Base):
     queue_limit: Mapped[int] = mapped_column(comment="How many texts may wait in all.")
     started_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When it was ready."
+    )
+    seen_at: Mapped[datetime | None] = mapped_column(
+        comment="Of one behind a pooler, where no lock lasts: when it last said that it runs."
+    )
+    file_limit: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Most bytes of a file that is a query; null: it answers none."
+    )
+    file_queue_limit: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Most bytes of such files that may wait in all."
     )

@@ -32,6 +32,12 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+# Of each connection of ours.
+CONNECT: dict[str, Any] = {
+    "client_encoding": "UTF8",
+    "prepare_threshold": None,  # prepared statements do not survive PgBouncer
+    **KEEPALIVE,
+}
 
 
 def connect(
@@ -59,9 +65,7 @@ def connect(
                 libpq_url(url),
                 autocommit=True,
                 application_name=role,
-                client_encoding="UTF8",
-                prepare_threshold=None,  # prepared statements do not survive PgBouncer
-                **KEEPALIVE,
+                **CONNECT,
             )
             on_failure.callback(connection.close)
             settle(connection, schema)

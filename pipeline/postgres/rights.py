@@ -40,6 +40,7 @@ SERVE = Need(
     | {
         "query_embeddings": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "query_servers": ("SELECT", "INSERT", "DELETE"),
+        "query_files": ("SELECT", "UPDATE", "DELETE"),
     },
     "pipeline_ingest",
 )

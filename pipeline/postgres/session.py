@@ -8,6 +8,7 @@ Set for the session where it is ours alone. Behind a pooler that shares its sess
 that would reach the next client; there the role's own settings hold, and what would break is said.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psycopg
@@ -117,7 +118,13 @@ def settle_transaction(connection: Connection, schema: str) -> None:
 
     But for ``lock_timeout``: a migration that waits for a table keeps the application from it.
     """
-    _set(connection, _look(connection, schema), local=True, but="lock_timeout")
+    _set(connection, _look(connection, schema), local=True, but={"lock_timeout"})
+
+
+def settle_borrowed(connection: Connection, schema: str) -> None:
+    """The same for a transaction on the application's own connection, whose timeouts stand."""
+    timeouts = {name for name in NEEDED if name.endswith("_timeout")}
+    _set(connection, _look(connection, schema), local=True, but=timeouts)
 
 
 def is_direct(connection: Connection) -> bool:
@@ -151,12 +158,14 @@ def _look(connection: Connection, schema: str | None) -> _Session:
     return _Session(*row)
 
 
-def _set(connection: Connection, session: _Session, *, local: bool, but: str | None = None) -> None:
+def _set(
+    connection: Connection, session: _Session, *, local: bool, but: Collection[str] = ()
+) -> None:
     version = connection.info.server_version
     needed = {
         name: value
         for name, value in NEEDED.items()
-        if version >= _SINCE.get(name, 0) and name != but
+        if version >= _SINCE.get(name, 0) and name not in but
     }
     if session.schema is not None:
         needed["search_path"] = session.search_path

@@ -13,7 +13,7 @@ import psycopg
 from pipeline.modalities.text.cleaning import clean_text
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.session import is_unicode
-from pipeline.vectors import Vectors, unit_rows
+from pipeline.vectors import Vectors
 
 # Nobody waits for a request any more that is older; text_embedding() opens it again.
 REQUEST_SECONDS = 60
@@ -55,23 +55,11 @@ def can_hold(connection: Connection, text: str) -> bool:
     if is_unicode(connection):
         return True
     try:
-        connection.execute("SELECT %s::text", (asked(text),))
+        with connection.transaction():  # the caller's goes on
+            connection.execute("SELECT %s::text", (asked(text),))
     except psycopg.errors.UntranslatableCharacter:
         return False
     return True
-
-
-def read(connection: Connection, space_id: int, text: str) -> npt.NDArray[np.float32] | None:
-    """The vector (D,) of a text if there is one, and a note that it was used."""
-    row = connection.execute(
-        """
-        UPDATE query_embeddings SET last_used_at = now()
-        WHERE space_id = %s AND query_sha256 = query_key(%s) AND embedding IS NOT NULL
-        RETURNING embedding::real[]
-        """,
-        (space_id, asked(text)),
-    ).fetchone()
-    return unit_rows([row[0]])[0] if row else None
 
 
 def store(

@@ -1,28 +1,33 @@
-"""``pipeline serve``: turns query texts into vectors for ``text_embedding()``, in any session.
+"""``pipeline serve``: turns queries into vectors for ``text_embedding()``, in any session, and for
+clients that search by a text or a file.
 
-The database is the only door: a request is a row of ``query_embeddings`` without a vector, the
-answer is its vector. So no port is opened, nothing is configured in the server, and several of
-these processes share the requests (each claims what it embeds, under a lease).
+The database is the only door: a request is a row of ``query_embeddings`` or ``query_files`` without
+a vector, the answer is its vector. So no port is opened, nothing is configured in the server, and
+several of these processes share the requests (each claims what it embeds, under a lease).
 
-Needs a connection of its own: through PgBouncer's transaction mode neither LISTEN nor the advisory
-lock that says "somebody serves" would hold.
+A connection of its own is best: it hears of a request at once, and its end is known at once. Behind
+a pooler it looks for requests instead, see ``announcement.py``.
 """
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import psycopg
 from psycopg import sql
 
 from pipeline import spaces
 from pipeline.embedders import Embedder
+from pipeline.modalities import ReadOptions
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.reconnect import Outage, ReconnectingConnection, Stopped
 from pipeline.search import query_vectors
-from pipeline.search.announcement import announce
+from pipeline.search.announcement import Announcement, Limits
 from pipeline.search.query_encoding import embed_query_texts
+from pipeline.search.serve_files import FileAnswers
 from pipeline.settings import DEFAULT_SCHEMA
 from pipeline.spaces import Space
 
@@ -30,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "query_embeddings"
 FORGET_SECONDS = 3600.0
+# Between two looks: whether a file is decoded; and, behind a pooler, which passes no notifications
+# on, whether anybody asks.
+DECODING_SECONDS = 0.01
+POOLED_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,8 @@ class ServeOptions:
         retention_days: after which a text that nobody asks for is forgotten.
         asker_limit: how many texts of one login at one address may wait.
         queue_limit: how many may wait in all.
+        file_queue_bytes: of files that wait in all; of one login at one address a quarter.
+        read: what a file may take that is decoded.
         poll_seconds: how long to wait for a notification before looking anyway.
         outage_seconds: how long to wait for a database that is away.
         schema: that of our tables.
@@ -53,17 +64,26 @@ class ServeOptions:
     retention_days: float = 90.0
     asker_limit: int = 5_000
     queue_limit: int = 20_000
+    file_queue_bytes: int = 512 * 2**20
+    read: ReadOptions = field(default_factory=ReadOptions)
     poll_seconds: float = 0.5
     outage_seconds: float = 300.0
     schema: str = DEFAULT_SCHEMA
 
+    @property
+    def limits(self) -> Limits:
+        """What may wait."""
+        file = min(self.read.max_bytes, self.file_queue_bytes // 4)
+        return Limits(self.asker_limit, self.queue_limit, file, self.file_queue_bytes)
+
 
 @dataclass
 class ServeReport:
-    """What a server has done so far."""
+    """What a server has done so far; ``answered``, ``refused`` and ``batches`` of texts."""
 
     answered: int = 0
     refused: int = 0
+    files: int = 0
     batches: int = 0
     forgotten: int = 0
 
@@ -74,14 +94,22 @@ class QueryServer:
     Args:
         url: the database.
         load: gives the model of a space; called again when another space becomes active.
+        serving: called whenever a space begins to be served: its model is loaded, and whoever
+            asks ``is_served()`` hears so.
     """
 
     def __init__(
-        self, url: str, load: Callable[[Space], Embedder], options: ServeOptions | None = None
+        self,
+        url: str,
+        load: Callable[[Space], Embedder],
+        options: ServeOptions | None = None,
+        *,
+        serving: Callable[[Space], None] = lambda space: None,
     ) -> None:
         self.report = ServeReport()
         self.ready = threading.Event()
         self._load = load
+        self._serving = serving
         self._options = options or ServeOptions()
         self._stop = threading.Event()
         self._connection = ReconnectingConnection(
@@ -91,7 +119,8 @@ class QueryServer:
             schema=self._options.schema,
         )
         self._model: tuple[Space, Embedder] | None = None
-        self._announced: tuple[Connection, int] | None = None
+        self._files: FileAnswers | None = None
+        self._announced: Announcement | None = None
         self._since_forgetting = 0
         self._forget_at = time.monotonic()
 
@@ -115,22 +144,21 @@ class QueryServer:
             pass
         finally:
             self.ready.clear()
+            self._withdraw()
+            if self._files is not None:
+                self._files.close()
             self._connection.close()
         return self.report
 
     def answer_once(self) -> int:
         """Embed and answer the requests that wait, at most a batch; returns how many."""
-        space = self._connection.run(spaces.active_space)
-        if self._model is None or self._model[0].id != space.id:
-            logger.info("loading the model of the space", extra={"space": space.name})
-            self._model = (space, self._load(space))
-        self._connection.run(lambda c: self._announce(c, space.id))
-        self.ready.set()
+        space, model, files = self._opened(self._connection.run(spaces.active_space))
+        self._connection.run(lambda c: self._announce(c, space))
         claimed = self._connection.run(
             lambda c: query_vectors.claim(c, space.id, self._options.batch_size)
         )
         if claimed:
-            vectors, errors = embed_query_texts(self._model[1], claimed)
+            vectors, errors = embed_query_texts(model, claimed)
             for error in errors.values():
                 logger.warning("a query text cannot be embedded: %s", error.message)
             refused = {key: error.message for key, error in errors.items()}
@@ -139,8 +167,22 @@ class QueryServer:
             self.report.answered += len(vectors)
             self.report.refused += len(errors)
             self._since_forgetting += len(claimed)
+        answered = files.step()
+        self.report.files += answered
         self._forget(space.id)
-        return len(claimed)
+        return len(claimed) + answered
+
+    def _opened(self, space: Space) -> tuple[Space, Embedder, FileAnswers]:
+        """The space with its model, loaded if it is not the one of before."""
+        if self._model is None or self._files is None or self._model[0].id != space.id:
+            logger.info("loading the model of the space", extra={"space": space.name})
+            if self._files is not None:
+                self._files.close()
+            self._files = None
+            model = self._load(space)
+            self._model = (space, model)
+            self._files = FileAnswers(self._connection, space, model, self._options.read)
+        return (*self._model, self._files)
 
     def _forget(self, space_id: int) -> None:
         # Not at every answer: the cache may be 5 % larger for a while.
@@ -157,15 +199,34 @@ class QueryServer:
             )
         )
 
-    def _announce(self, connection: Connection, space_id: int) -> None:
+    def _announce(self, connection: Connection, space: Space) -> None:
         """Say that this space is served; anew after a reconnect."""
-        if self._announced == (connection, space_id):
+        before = self._announced
+        if before is not None and (before.connection, before.space_id) == (connection, space.id):
+            before.repeat(connection)
             return
-        announce(connection, space_id, self._options.asker_limit, self._options.queue_limit)
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
-        self._announced = (connection, space_id)
+        self._announced = Announcement(connection, space.id, self._options.limits)
+        if self._announced.is_direct:
+            connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
+        if before is not None and before.space_id != space.id:
+            before.withdraw(connection)
+        self.ready.set()
+        if before is None or before.space_id != space.id:
+            self._serving(space)
+
+    def _withdraw(self) -> None:
+        """Say that it is over; where that cannot be said, it shows."""
+        if self._announced is not None and not self._announced.connection.closed:
+            with contextlib.suppress(psycopg.Error):
+                self._announced.withdraw(self._announced.connection)
 
     def _wait(self, connection: Connection) -> None:
+        assert self._announced is not None
+        is_decoding = self._files is not None and self._files.is_busy
+        seconds = DECODING_SECONDS if is_decoding else self._options.poll_seconds
+        if not self._announced.is_direct:
+            self._stop.wait(min(seconds, POOLED_SECONDS))
+            return
         # A notification that arrived since the last look is there already, and ends the wait.
-        for _ in connection.notifies(timeout=self._options.poll_seconds, stop_after=1):
+        for _ in connection.notifies(timeout=seconds, stop_after=1):
             pass

@@ -9,8 +9,10 @@ AS $$
     -- A server holds an advisory lock (class 'pqry') with a number of its own, and loses it with
     -- its connection. Others can neither take it before nor pass for the server: it is this
     -- session's only as long as the row says so, and only who may serve can write that.
+    -- One behind a pooler, which shares its sessions, has no lock: it says again and again that it
+    -- runs, and is gone soon after it has stopped to.
     SELECT s.* FROM @schema@.query_servers AS s
-    WHERE EXISTS (
+    WHERE s.seen_at > clock_timestamp() - interval '15 s' OR s.seen_at IS NULL AND EXISTS (
         SELECT FROM pg_locks AS l
         WHERE l.locktype = 'advisory' AND l.classid = 1886483065 AND l.objid = s.lock_key::oid
           AND l.objsubid = 2 AND l.granted AND l.pid = s.pid

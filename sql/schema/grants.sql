@@ -69,3 +69,15 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+
+-- Who may search by a text may search by a file; whoever serves takes it from there.
+GRANT EXECUTE ON FUNCTION @schema@.ask_for_file_embedding(bytea), @schema@.file_embedding(uuid),
+    @schema@.forget_file(uuid)
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT SELECT, UPDATE, DELETE ON @schema@.query_files TO pipeline_ingest, pipeline_owner;
+
+GRANT EXECUTE ON FUNCTION @schema@.empty_query_files() TO pipeline_ingest, pipeline_owner;
+
+-- One that runs behind a pooler says so again and again.
+GRANT UPDATE (seen_at) ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;

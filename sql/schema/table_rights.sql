@@ -41,7 +41,8 @@ BEGIN
                 '@schema@.ingest_jobs', '@schema@.ingest_status', '@schema@.installed_sql',
                 '@schema@.item_catalog', '@schema@.known_modalities', '@schema@.media_roots',
                 '@schema@.multimodal_items', '@schema@.pipeline_alembic_version',
-                '@schema@.query_embeddings', '@schema@.query_servers', '@schema@.source_items',
+                '@schema@.query_embeddings', '@schema@.query_files', '@schema@.query_servers',
+                '@schema@.source_items',
                 '@schema@.space_evaluations', '@schema@.space_modalities', '@schema@.space_probes',
                 '@schema@.space_status', '@schema@.space_tunings',
                 '@schema@.unsupported_source_items']) AS n (name)

@@ -14,8 +14,10 @@ from pipeline.spaces import Space
 from tests.helpers.command import Done
 from tests.helpers.descriptions import CLIP
 from tests.helpers.fakes import add_texts
+from tests.helpers.images import encode, sample
 from tests.helpers.requirements import MODULES_OF_EXTRAS
 from tests.helpers.workers import work
+from tests.integration.test_serve import serving
 
 BLOCKED = f"import sys; sys.modules.update(dict.fromkeys({MODULES_OF_EXTRAS}))\n"
 
@@ -129,7 +131,6 @@ def test_these_commands_work(filled: str, tmp_path: Path, arguments: tuple[str, 
 
 
 NEED = {
-    "search for a text": (("search", "a text nobody asked for"), "embed"),
     "space export": (("space", "export", "fake", "items.parquet"), "parquet"),
     "space import": (("space", "import", "fake", "items.parquet"), "parquet"),
     "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
@@ -145,6 +146,24 @@ def test_these_commands_name_the_extra_they_need(
     for name in ("items.parquet", "rows.parquet"):
         (tmp_path / name).write_bytes(b"PAR1")
     assert_names(base(tmp_path, *arguments, DATABASE_URL=filled), extra)
+
+
+@pytest.mark.usefixtures("dblink")
+def test_whoever_serves_answers_who_has_no_model(filled: str, tmp_path: Path) -> None:
+    """A text and an image; neither torch nor any other extra is imported."""
+    (tmp_path / "image.png").write_bytes(encode(sample(), "PNG"))
+    with serving(filled):
+        for query in (("a text nobody asked for",), ("--image", "image.png")):
+            done = base(tmp_path, "search", *query, "--json", DATABASE_URL=filled)
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
+            assert len(json.loads(done.stdout)) == 10
+
+
+def test_with_nobody_to_ask_it_is_said_what_to_do(filled: str, tmp_path: Path) -> None:
+    done = base(tmp_path, "search", "a text nobody asked for", DATABASE_URL=filled)
+    assert_names(done, "embed", after=1)  # it has said that it loads the model
+    assert "nobody serves the active embedding space" in done.stderr
+    assert "or start `pipeline serve` where that is installed" in done.stderr
 
 
 def test_with_something_to_embed_so_do_those_that_embed(

@@ -32,9 +32,13 @@ ORDER BY 1
 THREE = ["pipeline_analyst", "pipeline_ingest", "pipeline_owner"]
 # Who may call what runs with its owner's rights, the owner aside.
 MAY_CALL = {
+    "ask_for_file_embedding(bytea)": THREE,
     "ask_for_query_embeddings(text[])": THREE,
     "cached_query_embeddings(text[])": [],
+    "empty_query_files()": THREE[1:],
     "enqueue_source_items(bigint[])": THREE[1:],
+    "file_embedding(uuid)": THREE,
+    "forget_file(uuid)": THREE,
     "loopback_answers(text[],text)": ["pipeline_loopback"],
     "loopback_ask(text[],text,text,text)": ["pipeline_loopback"],
     "loopback_connection()": [],
@@ -54,8 +58,8 @@ MAY_CALL = {
 RELATION = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TRUNCATE|TABLE)\s+(?:ONLY\s+)?([\w.%]+)")
 OF_THE_BODY = {
     "new_rows", "old_rows", "unnest", "wanted", "enqueued", "strange", "changed", "gone", "moved",
-    "answers", "answer", "waiting", "space", "asker_limit", "lacking", "refused", "items", "of",
-    "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
+    "answers", "answer", "waiting", "limits", "request", "space", "asker_limit", "lacking",
+    "refused", "items", "of", "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
 }  # fmt: skip
 
 

@@ -53,6 +53,9 @@ FROZEN = {
     "pipeline_0008_content_changed": (
         "5d9e02edb70c9565b4e6049cb1ad2174c0aab5bb361c7cf5046a28415d0efdc1"
     ),
+    "pipeline_0009_query_files": (
+        "d65f6ae7f9d314cbe774fae9c7bbd1cd910d781e2e1b4e7c98479c05049b5b1c"
+    ),
 }
 
 

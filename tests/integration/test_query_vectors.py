@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import PermanentRowError
 from pipeline.postgres.connections import Connection
-from pipeline.search import query_vectors
+from pipeline.search import asking, query_vectors
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.unified_index import UnifiedIndex
@@ -91,8 +91,8 @@ def test_a_text_that_is_kept_again_keeps_one_row_and_its_new_vector(
 ) -> None:
     for content in (b"one", b"two"):
         query_vectors.store(connection, space.id, "text", vector_of(content))
-    assert_close(query_vectors.read(connection, space.id, "text"), vector_of(b"two"))
-    assert query_vectors.read(connection, space.id, "another") is None
+    assert_close(asking.known(connection, "text"), vector_of(b"two"))
+    assert asking.known(connection, "another") is None
     row = connection.execute("SELECT count(*) FROM query_embeddings").fetchone()
     assert row == (1,)
 

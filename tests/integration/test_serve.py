@@ -280,7 +280,12 @@ def test_the_command_serves_the_real_model_until_sigterm(empty_url: str) -> None
             text=True,
         )
         try:
-            wait_until(connection, "SELECT is_served(id) FROM embedding_spaces", 4 * WITHIN)
+            assert process.stderr is not None
+            assert process.stderr.readline() == "loading the model demo\n"
+            assert process.stderr.readline() == "serving the space demo; stop with Ctrl-C\n"
+            # It says so when it is so: nobody has to wait.
+            row = connection.execute("SELECT is_served(id) FROM embedding_spaces").fetchone()
+            assert row == (True,)
             found = embedding(connection, "a red bicycle")
         finally:
             process.send_signal(signal.SIGTERM)

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.embedders.openclip.deferred import deferred_imports
 from pipeline.errors import ConfigurationError, MissingExtra, ModelError
 
 try:
-    import open_clip  # noqa: F401 (the modules below need it)
+    with deferred_imports():
+        import open_clip  # noqa: F401 (the modules below need it)
     import torch
 except ImportError as exc:
     raise MissingExtra("embedding", "embed") from exc

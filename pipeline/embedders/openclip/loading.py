@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
 from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
+from pipeline.embedders.openclip.deferred import deferred_imports
 from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.finding import architecture_name
 from pipeline.embedders.openclip.hub import fetch_text_config
@@ -36,7 +37,8 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
     state = _read_weights(checkpoint.weights)
     try:
         # Without memory and random numbers first: ViT-H-14 builds in 0.1 s instead of 20.
-        with torch.device("meta"):
+        # Initialising tensors that have no memory asks for the compiler, which then does nothing.
+        with deferred_imports(), torch.device("meta"):
             module = _build(checkpoint.model_config)
         _fill(module, state, checkpoint, dtype)
     except _LeftEmptyError:
