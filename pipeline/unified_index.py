@@ -18,7 +18,7 @@ from pipeline.embedders import Embedder
 from pipeline.errors import ConfigurationError, MissingExtra, RowError
 from pipeline.ingest.run import ingest
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import TEXT, Decoded, ReadOptions
+from pipeline.modalities import TEXT, ReadOptions
 from pipeline.postgres.connections import errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool, Pool, run

@@ -67,7 +67,9 @@ def search(
             print(f"files are below {folder}")
     if place is not None:
         asked = chosen if isinstance(chosen, Path) else None
-        show_sheet(place, _title(query, file, item), found, index.settings, asked=asked, opens=opens)
+        show_sheet(
+            place, _title(query, file, item), found, index.settings, asked=asked, opens=opens
+        )
 
 
 def _title(query: str | None, file: str | None, item: int | None) -> str:
