@@ -103,9 +103,9 @@ def redact(ref: str) -> str:
     return _shorten(_redact_url(_printable(ref)))
 
 
-def redact_message(message: str) -> str:
+def redact_message(message: str, longest: int = _MAX_SHOWN) -> str:
     """The same for every URL inside somebody else's message."""
-    return _shorten(_URL.sub(lambda m: _redact_url(m[0]), _printable(message)))
+    return _shorten(_URL.sub(lambda m: _redact_url(m[0]), _printable(message)), longest)
 
 
 def _redact_url(url: str) -> str:
@@ -128,5 +128,5 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+def _shorten(text: str, longest: int = _MAX_SHOWN) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."

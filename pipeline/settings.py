@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     decode_timeout_seconds: Duration = Field(20.0, gt=0)
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
+    max_text_bytes: int = Field(2**20, ge=1, description="of a text, as UTF-8")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(64, ge=1, description="windows (parts) per text")
 

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.connections import Connections
@@ -13,6 +13,8 @@ from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
 from pipeline.queue import claims
+from pipeline.queue.bounds import ClaimBounds
+from pipeline.queue.notifications import wait_for_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class ClaimOptions:
     sweep_seconds: float = 10.0
     poll_seconds: float = 2.0
     max_attempts: int = 5
+    bounds: ClaimBounds = field(default_factory=ClaimBounds)
 
 
 class Claiming:
@@ -88,9 +91,7 @@ class Claiming:
                 if self._in_flight.wait_below(1, LOOK_SECONDS):
                     suspects = self._claim(1, suspects=True) > 0
             # Not one by one: a claim costs the same for one row as for many.
-            elif self._in_flight.wait_below(
-                (CLAIMS_IN_FLIGHT - 1) * (size := self._jobs_per_claim()) + 1, LOOK_SECONDS
-            ) and not self._claim(size):
+            elif self._has_room_for(size := self._jobs_per_claim()) and not self._claim(size):
                 if not self._options.once:
                     self._wait_for_jobs()
                 # What is in flight may come back as due, so it is waited for before the end.
@@ -105,6 +106,14 @@ class Claiming:
             pass
         self._control.drained.set()
         self._pipes.end()
+
+    def _has_room_for(self, size: int) -> bool:
+        """Whether another claim of so many jobs may be in flight."""
+        return self._in_flight.wait_below(
+            (CLAIMS_IN_FLIGHT - 1) * size + 1,
+            LOOK_SECONDS,
+            (CLAIMS_IN_FLIGHT - 1) * self._options.bounds.bytes,
+        )
 
     def _jobs_per_claim(self) -> int:
         return min(self._size.jobs, max(1, self._input.room() // CLAIMS_IN_FLIGHT))
@@ -129,6 +138,7 @@ class Claiming:
                     room,
                     self._options.lease_seconds,
                     suspects=suspects,
+                    bounds=self._options.bounds,
                 )
             )
         if self._left is not None:
@@ -141,5 +151,5 @@ class Claiming:
         """Up to ``poll_seconds``, less if a notification says that there are new jobs."""
         deadline = time.monotonic() + self._options.poll_seconds
         while not self._control.stop.is_set() and time.monotonic() < deadline:
-            if self._connection.run(lambda c: claims.wait_for_jobs(c, LOOK_SECONDS)):
+            if self._connection.run(lambda c: wait_for_jobs(c, LOOK_SECONDS)):
                 return

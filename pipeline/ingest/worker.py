@@ -16,7 +16,7 @@ import psycopg
 
 from pipeline.embedders import Embedder
 from pipeline.errors import DatabaseError
-from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
+from pipeline.ingest.claim_size import BYTES_PER_CLAIM, CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
@@ -29,11 +29,13 @@ from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.preparing import Load, Preparer
 from pipeline.ingest.report import IngestReport
 from pipeline.ingest.writing import WriteOptions, Writing
+from pipeline.loaders.data import longest_reference
 from pipeline.modalities import Reader
 from pipeline.postgres.database import Database
 from pipeline.postgres.faults import is_of_the_database
 from pipeline.queue import claims
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.bounds import ClaimBounds
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer
@@ -71,6 +73,11 @@ class WorkerOptions:
                 sweep_seconds=settings.sweep_seconds,
                 poll_seconds=settings.poll_seconds,
                 max_attempts=settings.max_attempts,
+                bounds=ClaimBounds(
+                    BYTES_PER_CLAIM,
+                    settings.max_text_bytes,
+                    longest_reference(settings.max_bytes),
+                ),
             ),
             lease=LeaseOptions(settings.lease_seconds, settings.heartbeat_interval),
             write=WriteOptions(

@@ -18,16 +18,14 @@ import socket
 import uuid
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.session import held
 from pipeline.queue.backoff import Backoff
-
-CHANNEL = "ingest_jobs"
+from pipeline.queue.bounds import DEFAULT, ClaimBounds
+from pipeline.queue.messages import storable
 
 # A job lost with its worker this often is a suspect: it may be what kills them. Its ``run_after``
 # is the epoch then, which the index of pending jobs puts first, and a claim of it is a claim of it
@@ -40,21 +38,39 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
+# Measuring a text reads none of it: its length stands beside the pointer to it. Of metadata only
+# the stored size does, perhaps a compressed one, so it counts where it is small. The LIMIT keeps
+# the planner from reading all source items instead of those few.
 _CLAIM = """
-WITH sources AS (SELECT FROM source_items),  -- not read here: its lock comes before the queue's
+WITH sources AS (SELECT FROM source_items),  -- its lock comes before the queue's
 candidates AS MATERIALIZED (
-    SELECT space_id, source_id FROM ingest_jobs
+    SELECT space_id, source_id, run_after FROM ingest_jobs
     WHERE space_id = %(space)s AND state = 'pending'
       AND run_after > %(after)s::timestamptz AND run_after <= %(until)s::timestamptz
     ORDER BY run_after, source_id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+),
+measured AS (
+    SELECT c.space_id, c.source_id, row_number() OVER earlier AS place,
+        coalesce(sum(s.bytes) OVER earlier, 0) AS bytes
+    FROM candidates AS c LEFT JOIN LATERAL (
+        SELECT CASE WHEN octet_length(s.content_ref) <= CASE WHEN s.modality = ANY (
+                ARRAY (SELECT k.name FROM known_modalities AS k WHERE k.inline))
+                THEN %(most_text)s ELSE %(most_reference)s END
+                THEN octet_length(s.content_ref) ELSE 0 END
+            + CASE WHEN pg_column_size(s.metadata) < 1000 THEN pg_column_size(s.metadata)
+                ELSE octet_length(s.metadata::text) END AS bytes
+        FROM source_items AS s WHERE s.id = c.source_id LIMIT 1
+    ) AS s ON true
+    WINDOW earlier AS (ORDER BY c.run_after, c.source_id ROWS UNBOUNDED PRECEDING)
 )
 UPDATE ingest_jobs AS j SET
     state = 'running', attempts = j.attempts + 1, worker = %(worker)s,
     leased_until = now() + make_interval(secs => %(lease)s)
-FROM candidates AS c
-WHERE j.space_id = c.space_id AND j.source_id = c.source_id
+FROM measured AS m
+WHERE j.space_id = m.space_id AND j.source_id = m.source_id
+  AND (m.place = 1 OR m.bytes <= %(bytes)s)
 RETURNING j.source_id, j.version, j.attempts
 """
 
@@ -63,10 +79,15 @@ _SUSPECTS = {"after": "-infinity", "until": "epoch"}
 _OTHERS = {"after": "epoch", "until": "now"}
 
 _CLAIMED = """
-SELECT s.id AS source_id, c.version, c.attempts, s.modality, s.content_ref, s.metadata::text
+SELECT s.id AS source_id, c.version, c.attempts, s.modality,
+    CASE WHEN length.ref <= length.most THEN s.content_ref ELSE '' END, s.metadata::text,
+    length.ref, length.most
 FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[])
     AS c (source_id, version, attempts)
 JOIN source_items AS s ON s.id = c.source_id
+LEFT JOIN known_modalities AS k ON k.name = s.modality
+CROSS JOIN LATERAL (SELECT octet_length(s.content_ref) AS ref,
+    CASE WHEN k.inline THEN %(most_text)s ELSE %(most_reference)s END::bigint AS most) AS length
 ORDER BY s.id
 """
 
@@ -79,8 +100,10 @@ def claim(
     lease_seconds: float,
     *,
     suspects: bool = False,
+    bounds: ClaimBounds = DEFAULT,
 ) -> list[ClaimedJob]:
-    """No two workers hold the same job while its lease lives; at most ``limit`` are claimed.
+    """No two workers hold the same job while its lease lives; at most ``limit`` are claimed, and no
+    more than fit into ``bounds``.
 
     Jobs lost with their workers :data:`SUSPECT_AFTER` times are suspects: one of them may kill
     whoever holds it. They are claimed only where ``suspects`` asks for them, so that a worker can
@@ -92,16 +115,12 @@ def claim(
     between snapshot and lock would pair the new version with the old content. A job whose source
     item is gone (a space was created while it was being deleted) goes as well.
     """
+    most = {"most_text": bounds.text_bytes, "most_reference": bounds.reference_bytes}
     with connection.transaction():
+        given = {"space": space_id, "worker": worker, "limit": limit, "lease": lease_seconds}
+        among = _SUSPECTS if suspects else _OTHERS
         rows = connection.execute(
-            _CLAIM,
-            {
-                "space": space_id,
-                "worker": worker,
-                "limit": limit,
-                "lease": lease_seconds,
-                **(_SUSPECTS if suspects else _OTHERS),
-            },
+            _CLAIM, {**given, **among, **most, "bytes": bounds.bytes}
         ).fetchall()
         if not rows:
             return []
@@ -110,6 +129,7 @@ def claim(
             contents = allow_packed(cursor).execute(
                 _CLAIMED,
                 {
+                    **most,
                     "ids": pack_integers(ids),
                     "versions": pack_integers(versions),
                     "attempts": pack_integers(attempts, "integer"),
@@ -232,12 +252,6 @@ def fail(
     return dict(rows)
 
 
-def storable(message: str, limit: int = 500) -> str:
-    """A message as it may enter the error column: bounded, and nothing PostgreSQL refuses."""
-    clean = message.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
 _SWEEP = """
 WITH expired AS (
     SELECT space_id, source_id FROM ingest_jobs
@@ -280,9 +294,3 @@ def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> 
         (space_id, "epoch" if suspects else "now"),
     ).fetchone()
     return bool(row and row[0])
-
-
-def wait_for_jobs(connection: Connection, seconds: float) -> bool:
-    """Whether a notification says that there are new jobs, waiting so long for one."""
-    connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
-    return any(connection.notifies(timeout=seconds, stop_after=1))

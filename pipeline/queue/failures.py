@@ -7,8 +7,8 @@ from typing import Any
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection
-from pipeline.queue.claims import CHANNEL
 from pipeline.queue.cures import CURES
+from pipeline.queue.notifications import CHANNEL
 from pipeline.references import redact
 
 
