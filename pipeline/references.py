@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 WEB = ("http", "https")
 STORES = ("s3", "gs", "az")
 REMOTE = (*WEB, *STORES)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 _ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -72,6 +73,17 @@ def local_path(name: str | Path) -> Path:
         else:
             found /= part
     return found
+
+
+def place_of(reference: str) -> str | None:
+    """The host and port, or the bucket, that a reference leads to, with its scheme; None: it is
+    here. What is no URL has a place as well: nothing is checked."""
+    scheme = scheme_of(reference)
+    if scheme not in REMOTE:
+        return None
+    rest = reference.partition(":")[2].lstrip("/\\")
+    host = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ' '))}"
 
 
 def suffix_of(reference: str) -> str:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # How often the stage, waiting for another, looks whether it is to stop.
 LOOK_SECONDS = 0.2
+# So many rows that wait for places in trouble hinder no claim; each is a reference in memory.
+MOST_HELD_UP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Claiming:
 
     Args:
         hand_over: to the stage that loads.
+        held_up: how many jobs wait for places in trouble, which hinder no claim.
         release_what_waits: has that stage give back what it has not begun.
         timed: notes for the report how long claiming takes.
     """
@@ -62,6 +65,7 @@ class Claiming:
         options: ClaimOptions,
         *,
         hand_over: Callable[[Sequence[ClaimedJob]], None],
+        held_up: Callable[[], int],
         release_what_waits: Callable[[], None],
         timed: Callable[[str], AbstractContextManager[None]],
     ) -> None:
@@ -76,6 +80,7 @@ class Claiming:
         self._options = options
         self._left = options.limit
         self._hand_over = hand_over
+        self._held_up = held_up
         self._release_what_waits = release_what_waits
         self._timed = timed
 
@@ -85,6 +90,8 @@ class Claiming:
             if time.monotonic() >= next_sweep:
                 self._sweep()
                 suspects = self._is_due(suspects=True)
+                if suspects:  # which are waited for alone, and not for hosts in trouble
+                    self._release_what_waits()
                 next_sweep = time.monotonic() + self._options.sweep_seconds
             if suspects:
                 # One at a time, alone in the worker: if the row kills it, no other is blamed.
@@ -110,7 +117,7 @@ class Claiming:
     def _has_room_for(self, size: int) -> bool:
         """Whether another claim of so many jobs may be in flight."""
         return self._in_flight.wait_below(
-            (CLAIMS_IN_FLIGHT - 1) * size + 1,
+            (CLAIMS_IN_FLIGHT - 1) * size + 1 + min(self._held_up(), MOST_HELD_UP),
             LOOK_SECONDS,
             (CLAIMS_IN_FLIGHT - 1) * self._options.bounds.bytes,
         )
