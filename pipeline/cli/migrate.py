@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, wrong
+from pipeline.cli.output import note, say, wrong
 
 if TYPE_CHECKING:
     from pipeline.postgres.database import Database
@@ -75,7 +75,7 @@ def _ensure_space(database: "Database", settings: "Settings") -> None:
 
     with database.connect() as connection:
         found, created = ensure_space(connection, NewSpace.of(settings), note)
-    print(
+    say(
         f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, {found.precision}) "
         f"{'created and active' if created else 'is active'}"
     )

@@ -1,6 +1,5 @@
 """How commands speak: tables and JSON on stdout; progress, notes, logs and errors on stderr."""
 
-import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from pipeline.errors import DatabaseError
+from pipeline.printing import printable, printable_json
+from pipeline.references import redact_message
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,7 +28,7 @@ logger = logging.getLogger("pipeline")
 def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoReturn:
     """One line for a person, the traceback at --log-level debug."""
     logger.debug("failed", exc_info=exc)
-    print(f"pipeline: {' '.join((reason or str(exc)).split())}", file=sys.stderr)
+    note(f"pipeline: {' '.join((reason or str(exc)).split())}")
     sys.exit(code)
 
 
@@ -62,7 +63,12 @@ def wrong(option: str, problem: str) -> NoReturn:
 
 def note(message: str) -> None:
     """For the person, not for the pipe."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """One line on stdout, whoever gave the words in it."""
+    print(printable(line))
 
 
 def shortened(text: str, length: int = 100) -> str:
@@ -71,7 +77,7 @@ def shortened(text: str, length: int = 100) -> str:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, default=str, ensure_ascii=False))
+    print(printable_json(value))
 
 
 def print_table(
@@ -103,12 +109,19 @@ def make_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(
+        title=title and Text(printable(title)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        title_style="bold",
+    )
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            Text(printable(column)), justify="right" if column in right else "left", overflow="fold"
+        )
     for row in rows:
         # As text: a caption in brackets is no markup.
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     return table
 
 
@@ -161,7 +174,7 @@ def setup_logging(log_format: str, level: str) -> None:
     handler.setFormatter(
         _JsonFormatter()
         if log_format == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        else _TextFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -172,6 +185,21 @@ def setup_logging(log_format: str, level: str) -> None:
 _STANDARD = set(vars(logging.makeLogRecord({})))
 
 
+_LONGEST_LOGGED = 10_000
+
+
+class _TextFormatter(logging.Formatter):
+    """One line a message, without the secrets of the references in it; tracebacks below it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (its name there)
+        return printable(super().formatMessage(_redacted(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        # Indented: an error's own words may have several lines, and none begins as a message does.
+        lines = super().formatException(ei).split("\n")
+        return "\n".join("  " + redact_message(line, _LONGEST_LOGGED) for line in lines)
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and whatever ``extra`` holds."""
 
@@ -180,9 +208,17 @@ class _JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _redacted(record).message,
             **{k: v for k, v in vars(record).items() if k not in _STANDARD and k != "message"},
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+            traceback = self.formatException(record.exc_info)
+            line["traceback"] = "\n".join(
+                redact_message(part, _LONGEST_LOGGED) for part in traceback.split("\n")
+            )
+        return printable_json(line)
+
+
+def _redacted(record: logging.LogRecord) -> logging.LogRecord:
+    record.message = redact_message(record.getMessage(), _LONGEST_LOGGED)
+    return record

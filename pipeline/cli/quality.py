@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, progress_bar, wrong
+from pipeline.cli.output import note, print_json, print_table, progress_bar, say, wrong
 from pipeline.cli.summaries import WholeSummaries
 from pipeline.settings import Settings
 
@@ -205,9 +205,9 @@ def doctor(
         print_json([dataclasses.asdict(check) for check in results])
     else:
         for check in results:
-            print(f"{'OK  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            say(f"{'OK  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
             if check.fix:
-                print(f"      {check.fix}")
+                say(f"      {check.fix}")
     raise typer.Exit(1 if wrong else 0)
 
 

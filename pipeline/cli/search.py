@@ -96,9 +96,11 @@ def print_neighbours(title: str | None, found: "list[Neighbour]") -> None:
 def shown(neighbour: "Neighbour") -> str:
     """What is its own content by its beginning; a file by its name."""
     from pipeline import modalities
-    from pipeline.references import name_of
+    from pipeline.references import name_of, redact
 
     document = neighbour.document
     modality = modalities.find(str(document.modality))
     is_inline = modality is not None and modality.inline
-    return shortened(document.content_ref if is_inline else name_of(document.content_ref))
+    if is_inline:
+        return shortened(" ".join(document.content_ref.split()))
+    return shortened(redact(name_of(document.content_ref)))

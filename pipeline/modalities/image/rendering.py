@@ -5,6 +5,7 @@ never half-grey images. Pillow and NumPy only: every decoder process imports thi
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -144,8 +145,12 @@ def _orientation(image: Image.Image) -> int:
 # -- damage --------------------------------------------------------------------------------------
 
 
+_BYTES = re.compile(r"""b'[^']*'|b"[^"]*\"""")
+
+
 def _brief(exc: BaseException) -> str:
-    return " ".join(str(exc).split())[:160] or type(exc).__name__
+    """Without bytes of the file, which some of Pillow's messages quote."""
+    return _BYTES.sub("...", " ".join(str(exc).split()))[:160] or type(exc).__name__
 
 
 def _damage(name: str, exc: Exception) -> PermanentRowError:
