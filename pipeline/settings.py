@@ -144,7 +144,13 @@ class Settings(BaseSettings):
     max_bytes: int = Field(64 * 2**20, ge=1, description="per file")
     max_pixels: int = Field(50_000_000, ge=1)
     max_side: int = Field(30_000, ge=1, description="pixels")
-    decode_timeout_seconds: Duration = Field(20.0, gt=0)
+    decode_timeout_seconds: Duration = Field(60.0, gt=0, description="for one image, by the clock")
+    decode_cpu_seconds: Duration = Field(
+        10.0, gt=0, description="of the processor for one image, which fails for good beyond it"
+    )
+    decode_memory_bytes: int = Field(
+        0, ge=0, description="for one image; 0: what one of MAX_PIXELS and MAX_BYTES needs"
+    )
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     max_text_bytes: int = Field(2**20, ge=1, description="of a text, as UTF-8")
