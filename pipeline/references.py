@@ -181,7 +181,7 @@ def _redact_url(url: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Stricter than :func:`pipeline.printing.printable`: a reference has no joiners or blanks but
+    """Stricter than what commands print: a reference has no joiners or blanks but
     one."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 

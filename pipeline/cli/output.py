@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from pipeline.cli.printing import printable, printable_json
 from pipeline.errors import DatabaseError
-from pipeline.printing import printable, printable_json
 from pipeline.references import redact_message
 
 if TYPE_CHECKING:

@@ -1,10 +1,12 @@
 """A claim is bounded by the bytes of what it fetches, and what is over its cap is not fetched."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pipeline.ingest import worker as worker_module
 from pipeline.ingest.claim_size import BYTES_PER_CLAIM, CLAIMS_IN_FLIGHT
 from pipeline.ingest.in_flight import InFlight
 from pipeline.postgres.connections import Connection
@@ -117,13 +119,21 @@ def test_a_worker_holds_no_more_bytes_than_its_claims_may(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     held: list[int] = []
-    add = InFlight.add
+    full = threading.Event()  # the claiming stage has to wait
 
-    def watched(self: InFlight, jobs: Any) -> None:
-        add(self, jobs)
-        held.append(self.bytes)
+    class Watched(InFlight):
+        def add(self, jobs: Any) -> None:
+            super().add(jobs)
+            held.append(self.bytes)
 
-    monkeypatch.setattr(InFlight, "add", watched)
+        def wait_below(self, *bounds: Any) -> bool:
+            return super().wait_below(*bounds) or full.set() or False
+
+        def wait_empty(self, seconds: float) -> bool:
+            full.set()
+            return super().wait_empty(seconds)
+
+    monkeypatch.setattr(worker_module, "InFlight", Watched)
     size = BYTES_PER_CLAIM // 4
     add_long(connection, "text", "a text", *[size] * 40)
 
@@ -132,6 +142,6 @@ def test_a_worker_holds_no_more_bytes_than_its_claims_may(
             return super().split(text[:100])
 
     settings = settings_of(url, max_text_bytes=size)
-    report = work(settings, space, NoLongTexts())
+    report = work(settings, space, NoLongTexts(before=lambda _: full.wait(60)))
     assert report.done == 40
     assert BYTES_PER_CLAIM <= max(held) <= CLAIMS_IN_FLIGHT * BYTES_PER_CLAIM + size

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import output
-from pipeline.printing import printable, printable_json
+from pipeline.cli.printing import printable, printable_json
 
 # Clears the screen, forges a line, turns the reading around, ends a paragraph, begins a sequence.
 FORGED = "a\x1b[2Jb\nc\u202ed\u2029e\x9bf\u2067g\x7f\x85\ud800"
