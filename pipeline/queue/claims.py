@@ -44,7 +44,7 @@ def new_worker_id() -> str:
 _CLAIM = """
 WITH sources AS (SELECT FROM source_items),  -- its lock comes before the queue's
 candidates AS MATERIALIZED (
-    SELECT space_id, source_id, run_after FROM ingest_jobs
+    SELECT space_id, source_id FROM ingest_jobs
     WHERE space_id = %(space)s AND state = 'pending'
       AND run_after > %(after)s::timestamptz AND run_after <= %(until)s::timestamptz
     ORDER BY run_after, source_id
@@ -63,7 +63,7 @@ measured AS (
                 ELSE octet_length(s.metadata::text) END AS bytes
         FROM source_items AS s WHERE s.id = c.source_id LIMIT 1
     ) AS s ON true
-    WINDOW earlier AS (ORDER BY c.run_after, c.source_id ROWS UNBOUNDED PRECEDING)
+    WINDOW earlier AS (ROWS UNBOUNDED PRECEDING)  -- in the order in which they were found
 )
 UPDATE ingest_jobs AS j SET
     state = 'running', attempts = j.attempts + 1, worker = %(worker)s,
