@@ -83,7 +83,7 @@ class Hanging:
     def _load(self, reference: str) -> None:
         def load(reference: str) -> None:
             self.begun.append(reference)
-            self.let_go.wait(60)
+            self.let_go.wait(600)  # longer than anybody waits for it
 
         self.places.watching(load)(reference)
 
