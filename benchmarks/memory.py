@@ -5,6 +5,8 @@ images are those of a 224-pixel model, an embedder that costs nothing, one worke
 peak resident size (VmHWM) with the long queue against the short one. ``--batch-ms`` makes the
 embedder wait, so that its input gathers before it. ``--command`` runs `pipeline ingest` itself
 instead, with the demonstration's model on as many JPEG files, and counts its decoders as well.
+``--texts N`` puts N texts of ``--text-mb`` each into the queue instead, all of which fail: the
+figure is what they cost until then. ``--max-text-mb`` is the cap on one of them.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from PIL import Image
 from benchmarks.harness import (
     FreeEmbedder,
     FreeImages,
+    FreeTexts,
     add_items,
     database,
     ingest_command,
@@ -34,7 +37,9 @@ from benchmarks.harness import (
 from pipeline import spaces
 from pipeline.cli.allocator import keep_freed_memory
 from pipeline.demo.manifest import MODEL
+from pipeline.errors import PermanentRowError
 from pipeline.loaders import LoadedContent
+from pipeline.modalities.text.windows import TextWindow
 from pipeline.postgres.connections import connect
 
 # How often the sizes of the command's processes are read.
@@ -61,6 +66,44 @@ def child(url: str, batch_ms: float) -> None:
     embedder.encoders["image"] = FreeImages(embedder, batch_ms / 1000, side=224)
     report = work(url, space, embedder, load)
     print(json.dumps({"done": report.done, "peak_kb": peak_kb()}))
+
+
+class NoLongTexts(FreeTexts):
+    """As a model whose context a text of megabytes does not fit into."""
+
+    def split(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
+        raise PermanentRowError("too_many_windows", f"{len(text)} characters")
+
+
+def child_of_texts(url: str, max_text_bytes: int) -> None:
+    """One worker on long texts; prints its peak in kB."""
+    keep_freed_memory()
+    with connect(url) as connection:
+        space = spaces.get_space(connection, "free")
+    embedder = FreeEmbedder(table=1024)
+    embedder.encoders["text"] = NoLongTexts(embedder)
+    report = work(url, space, embedder, max_text_bytes=max_text_bytes)
+    print(json.dumps({"failed": report.failed, "peak_kb": peak_kb()}))
+
+
+def of_texts(count: int, megabytes: int, max_text_bytes: int) -> dict[str, Any]:
+    with database() as url:
+        make_space(url, active=False)
+        with connect(url) as connection:
+            connection.execute(
+                """
+                INSERT INTO source_items (source, source_key, modality, content_ref)
+                SELECT 'bench', n::text, 'text', n || repeat(' and a word', %s)
+                FROM generate_series(1, %s) AS n
+                """,
+                (megabytes * 10**6 // 11, count),
+            )
+        command = [sys.executable, "-m", "benchmarks.memory", "--child-of-texts", url]
+        command += ["--max-text-mb", str(max_text_bytes // 10**6)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    report = json.loads(done.stdout)
+    assert report["failed"] == count, report
+    return {"texts": count, "megabytes": megabytes, "peak_mb": round(report["peak_kb"] / 1024)}
 
 
 def of_a_worker(rows: int, batch_ms: float) -> dict[str, Any]:
@@ -139,8 +182,19 @@ def main() -> None:
     parser.add_argument("--long", type=int, default=100_000)
     parser.add_argument("--batch-ms", type=float, default=0.0, help="that the embedder waits")
     parser.add_argument("--command", action="store_true", help="`pipeline ingest` on JPEG files")
+    parser.add_argument("--texts", type=int, help="so many long texts instead")
+    parser.add_argument("--text-mb", type=int, default=30)
+    parser.add_argument("--max-text-mb", type=int, default=1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child-of-texts", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    most = arguments.max_text_mb * 10**6
+    if arguments.child_of_texts:
+        child_of_texts(arguments.child_of_texts, most)
+        return
+    if arguments.texts:
+        print(json.dumps(of_texts(arguments.texts, arguments.text_mb, most)))
+        return
     if arguments.child:
         child(arguments.child, arguments.batch_ms)
         return

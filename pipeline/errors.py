@@ -107,6 +107,7 @@ ROW_ERROR_CODES: dict[str, bool] = {
     # the image
     "empty_file": True,
     "too_large": True,
+    "too_complex": True,
     "not_an_image": True,
     "unsupported_format": True,
     "truncated": True,

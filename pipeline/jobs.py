@@ -16,7 +16,13 @@ Fence = tuple[int, int, int]  # source item, version, attempts
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job that this worker holds, with the source item as it was at the claim."""
+    """A job that this worker holds, with the source item as it was at the claim.
+
+    Attributes:
+        content_ref: empty where it is too long: then it was not fetched.
+        size: of the reference in bytes, as UTF-8.
+        most: bytes that it may have.
+    """
 
     space_id: int
     source_id: int
@@ -25,6 +31,17 @@ class ClaimedJob:
     modality: str
     content_ref: str
     metadata: str  # JSON as the database writes it; only passed on, so never parsed
+    size: int = 0
+    most: int = 2**63 - 1
+
+    @property
+    def is_too_long(self) -> bool:
+        return self.size > self.most
+
+    @property
+    def held_bytes(self) -> int:
+        """What it takes of the memory, about."""
+        return len(self.metadata) + (0 if self.is_too_long else self.size)
 
     @property
     def fence(self) -> Fence:

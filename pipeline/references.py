@@ -13,12 +13,22 @@ from urllib.parse import urlsplit
 WEB = ("http", "https")
 STORES = ("s3", "gs", "az")
 REMOTE = (*WEB, *STORES)
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 _ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*:[/\\][^\s'\"<>]+")
-_HEAD = re.compile(r"(?i)^[a-z][a-z0-9+.-]*:[/\\]+")
+# What may hold a secret: all behind a scheme, or behind two slashes without one.
+_URL = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*:[/\\]+|[/\\]{2,})")
+_URL_IN_MESSAGE = re.compile(_URL.pattern + r"[^\s'\"<>]+")
 _USER_INFO_WITH_SLASH = re.compile(r":(?!\d*$)")  # a password that holds a slash, not a port
+_USER_INFO = re.compile(r"(?i)[^\s'\"<>(]*:[^\s'\"<>]*(?:@|%40)")
+_USER_INFO_IN_PATH = re.compile(r"(?i)[^/\\\s:@]+:[^/\\\s@]*(?:@|%40)")
+_QUERY_VALUES = re.compile(r"([?&;][^?&;#=\s]+=)[^?&;#\s]+")
+_NAMED_SECRETS = re.compile(
+    r"(?i)((?:\b|_)(?:x-[\w-]+|sig|signature|(?:\w*_)?token|\w*secret\w*|\w*key|\w*password|pwd"
+    r"|credentials?|auth\w*)=)[^?&;#\s'\"<>]+"
+)
+_LONGEST_HOST = 255
 _MAX_SHOWN = 300
 
 
@@ -74,6 +84,17 @@ def local_path(name: str | Path) -> Path:
     return found
 
 
+def place_of(reference: str) -> str | None:
+    """The host and port, or the bucket, that a reference leads to, with its scheme; None: it is
+    here. What is no URL has a place as well: nothing is checked."""
+    scheme = scheme_of(reference)
+    if scheme not in REMOTE:
+        return None
+    rest = reference.partition(":")[2].lstrip("/\\")
+    host = re.split(r"[/\\?#]", rest, maxsplit=1)[0].rpartition("@")[2].lower()
+    return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, ' '))}"
+
+
 def suffix_of(reference: str) -> str:
     """The ending of its path, such as ``.jpg``, in lower case; empty where there is none."""
     try:
@@ -95,29 +116,64 @@ def name_of(reference: str) -> str:
     return reference.rsplit("/", 1)[-1]
 
 
-def redact(ref: str) -> str:
-    """A reference as logs and errors may show it: no user info, no query values, no payload."""
+def redact(ref: str, size: int | None = None) -> str:
+    """A reference as logs and errors may show it: no user info, no query values, no payload.
+
+    Whatever form it has: programs read ``//user:password@host``, or one with a blank before it, as
+    a URL as well.
+
+    Args:
+        size: how long it is, where this is its beginning.
+    """
+    ref = ref.strip()
     if is_data(ref):
-        head, _, payload = ref.partition(",")
-        return _shorten(f"{_printable(head)},({len(payload)} characters)")
-    return _shorten(_redact_url(_printable(ref)))
+        head, comma, payload = ref.partition(",")
+        count = len(payload) if size is None else size - len(head + comma)
+        return _shorten(f"{_printable(head)},({count} characters)")
+    return _shorten(_without_secrets(_printable(ref)))
 
 
-def redact_message(message: str) -> str:
-    """The same for every URL inside somebody else's message."""
-    return _shorten(_URL.sub(lambda m: _redact_url(m[0]), _printable(message)))
+def redact_message(message: str, longest: int = _MAX_SHOWN) -> str:
+    """The same for every reference inside somebody else's message."""
+    text = _printable(message)
+    parts, end = [], 0
+    for url in _URL_IN_MESSAGE.finditer(text):
+        parts += [_without_plain_secrets(text[end : url.start()]), _redact_url(url[0])]
+        end = url.end()
+    return _shorten("".join([*parts, _without_plain_secrets(text[end:])]), longest)
+
+
+def _without_secrets(text: str) -> str:
+    url = _URL.search(text)
+    if url is None:
+        return _without_plain_secrets(text)
+    return _without_plain_secrets(text[: url.start()]) + _redact_url(text[url.start() :])
+
+
+def _without_plain_secrets(text: str) -> str:
+    """Of what is no URL, but might be meant as one."""
+    text = _USER_INFO.sub("...@", text)
+    if "?" in text:
+        text = _QUERY_VALUES.sub(r"\1...", text)
+    return _NAMED_SECRETS.sub(r"\1...", text)
 
 
 def _redact_url(url: str) -> str:
-    head = _HEAD.match(url)
+    head = _URL.match(url)
     if head is None:
         return url
     url, _, fragment = url.partition("#")
     url, mark, query = url.partition("?")
     rest = url[head.end() :]
-    host, _, path = rest.partition("/")
-    if "@" in host or ("@" in path and _USER_INFO_WITH_SLASH.search(host)):
-        rest = "...@" + rest.rpartition("@")[2]
+    host, slash, path = rest.partition("/")
+    encoded = "%40" in host
+    if "@" in host or encoded or ("@" in path and _USER_INFO_WITH_SLASH.search(host)):
+        rest = "...@" + re.split("%40" if encoded and "@" not in rest else "@", rest)[-1]
+    elif len(host) > _LONGEST_HOST:  # none; and where it was cut, no @ tells what it is
+        rest = "..."
+    else:
+        rest = host + slash + _USER_INFO_IN_PATH.sub("...@", path)
+    rest = _NAMED_SECRETS.sub(r"\1...", rest)
     if mark:
         names = [pair.partition("=")[0] for pair in re.split("[&;]", query) if "=" in pair]
         rest += mark + ("&".join(f"{name}=..." for name in names) or "...")
@@ -125,8 +181,10 @@ def _redact_url(url: str) -> str:
 
 
 def _printable(text: str) -> str:
+    """Stricter than what commands print: a reference has no joiners or blanks but
+    one."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
-def _shorten(text: str) -> str:
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+def _shorten(text: str, longest: int = _MAX_SHOWN) -> str:
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -6,13 +6,9 @@ Settings are read once, at the start of a command, and passed down. A name that 
 them is warned of and does nothing; it is no error, since orchestrators set variables of their own.
 """
 
-import difflib
-import functools
-import logging
 import math
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pipeline import config_file
+from pipeline import config_file, misspelt
 from pipeline.errors import ConfigurationError
 from pipeline.setting_values import (
     Device,
@@ -44,15 +40,8 @@ from pipeline.setting_values import (
     no_boolean,
 )
 
-logger = logging.getLogger(__name__)
-
 PREFIX = "PIPELINE_"
-# Variables that are read elsewhere: before there are settings, and by `space import`.
-OTHERS = ("CONFIG", "IMPORT_URL", "LOG_FORMAT", "LOG_LEVEL")
-# What Kubernetes and Docker tell their containers of a service called pipeline, or pipeline-x.
-_INJECTED = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 _RENAMED = {"database_schema": "schema"}  # as people write it
-_LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, and means none of ours
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 DEFAULT_SCHEMA = "public"
@@ -153,12 +142,19 @@ class Settings(BaseSettings):
     max_bytes: int = Field(64 * 2**20, ge=1, description="per file")
     max_pixels: int = Field(50_000_000, ge=1, description="per image")
     max_side: int = Field(30_000, ge=1, description="pixels of an image's longer side")
-    decode_timeout_seconds: Duration = Field(20.0, gt=0, description="for one image")
+    decode_timeout_seconds: Duration = Field(60.0, gt=0, description="for one image, by the clock")
+    decode_cpu_seconds: Duration = Field(
+        10.0, gt=0, description="of the processor for one image, which fails for good beyond it"
+    )
+    decode_memory_bytes: int = Field(
+        0, ge=0, description="for one image; 0: what one of MAX_PIXELS and MAX_BYTES needs"
+    )
     decode_processes: int = Field(0, ge=0, le=256, description="decoder processes; 0: one per core")
     keep_gps: bool = Field(
         False, description="whether metadata says where an image was taken, if it tells"
     )
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
+    max_text_bytes: int = Field(2**20, ge=1, description="of a text, as UTF-8")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
@@ -239,7 +235,7 @@ class Settings(BaseSettings):
         file = config_file.path()
         if os.environ.get("PIPELINE_CONFIG") and not file.is_file():
             raise ConfigurationError(f"PIPELINE_CONFIG names {file}, which is not a file")
-        _warn_of_misspelt_variables()
+        misspelt.warn_of_variables(PREFIX, names())
         given = {name: value for name, value in flags.items() if value is not None}
         try:
             return cls(**given)
@@ -289,33 +285,6 @@ def _read(file: Path) -> dict[str, Any]:
     known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
     for key in [key for key in values if key not in known]:
         del values[key]
-        nearest = _nearest(key.upper().removeprefix(PREFIX), names())
-        _warn_once(f"{file}: {key!r}", nearest)
+        nearest = misspelt.nearest(key.upper().removeprefix(PREFIX), names())
+        misspelt.warn_once(f"{file}: {key!r}", nearest)
     return values
-
-
-def _warn_of_misspelt_variables() -> None:
-    """Of those that are near to one of ours; others may be anybody's."""
-    known = [*names(), *OTHERS]
-    for variable in os.environ:
-        prefix, name = variable[: len(PREFIX)].upper(), variable[len(PREFIX) :].upper()
-        if prefix != PREFIX or name in map(str.upper, known) or _INJECTED.fullmatch(name):
-            continue
-        if nearest := _nearest(name, known):
-            _warn_once(variable, PREFIX + nearest.upper())
-
-
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    by_upper = {one.upper(): one for one in known}
-    near = difflib.get_close_matches(name, by_upper, n=1, cutoff=_LEAST_LIKENESS)
-    return by_upper[near[0]] if near else None
-
-
-@functools.cache  # a command may read its settings twice
-def _warn_once(found: str, nearest: str | None) -> None:
-    logger.warning(
-        "%s is no setting and does nothing%s",
-        found,
-        f"; did you mean {nearest}?" if nearest else "",
-        extra={"nearest": nearest},
-    )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, wrong
+from pipeline.cli.output import note, print_json, say, wrong
 
 if TYPE_CHECKING:
     from pipeline.postgres.database import Database
@@ -95,7 +95,7 @@ def _ensure_space(database: "Database", settings: "Settings", *, as_json: bool) 
             instead = "`pipeline migrate --no-space` for the tables alone, which are made"
             raise MissingExtra(what, extra, instead) from exc
     if not as_json:
-        print(
+        say(
             f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, "
             f"{found.precision}) {'created and active' if created else 'is active'}"
         )

@@ -4,12 +4,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
 from pipeline.cli import stderr
+from pipeline.cli.log_lines import JsonFormatter, NoteFormatter, TextFormatter
+from pipeline.cli.printing import printable, printable_json
 from pipeline.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def fail(exc: BaseException, code: int = 1, *, reason: str | None = None) -> NoR
         logger.error(said, exc_info=trace, extra={"exit_code": code})
     else:
         logger.debug("failed", exc_info=exc)
-        print(f"pipeline: {said}", file=sys.stderr)
+        print(printable(f"pipeline: {said}"), file=sys.stderr)
     sys.exit(code)
 
 
@@ -96,6 +97,11 @@ def as_note(message: str) -> str:
     return f"{_notes.handlers[0].format(record)}\n"
 
 
+def say(line: str) -> None:
+    """One line on stdout, whoever gave the words in it."""
+    print(printable(line))
+
+
 def shortened(text: str, length: int = 100) -> str:
     """For one cell of a table."""
     return text if len(text) <= length else text[: length - 1] + "…"
@@ -103,7 +109,7 @@ def shortened(text: str, length: int = 100) -> str:
 
 def print_json(value: Any) -> None:
     """One line; in ASCII where stdout takes no more, since a replaced character is no JSON."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = printable_json(value)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -140,12 +146,19 @@ def make_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    table = Table(
+        title=title and Text(printable(title)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        title_style="bold",
+    )
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(
+            Text(printable(column)), justify="right" if column in right else "left", overflow="fold"
+        )
     for row in rows:
         # As text: a caption in brackets is no markup.
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     return table
 
 
@@ -203,12 +216,12 @@ def setup_logging(log_format: str, level: str, *, quiet: bool = False) -> None:
         stderr.speak_json(_as_message)
     else:
         stderr.speak_text()
-    to_json = _JsonFormatter() if as_json else None
+    to_json = JsonFormatter() if as_json else None
     root = logging.getLogger()
     root.handlers[:] = [
-        _ToStderr(to_json or logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+        _ToStderr(to_json or TextFormatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     ]
-    _notes.handlers[:] = [_ToStderr(to_json or logging.Formatter())]
+    _notes.handlers[:] = [_ToStderr(to_json or NoteFormatter())]
     root.setLevel(logging.WARNING)  # other people's libraries
     logger.setLevel(level.upper())
     _notes.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -233,28 +246,9 @@ class _ToStderr(logging.Handler):
             self.handleError(record)
 
 
-_STANDARD = set(vars(logging.makeLogRecord({})))
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whatever ``extra`` holds."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **{k: v for k, v in vars(record).items() if k not in _STANDARD and k != "message"},
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
-
-
 def _as_message(line: str) -> str:
     """The JSON object of a line that somebody else has written."""
-    return _JsonFormatter().format(
+    return JsonFormatter().format(
         logging.LogRecord("stderr", logging.WARNING, "", 0, line, None, None)
     )
 
@@ -263,4 +257,4 @@ def _as_message(line: str) -> str:
 _notes = logging.getLogger("pipeline.notes")
 _notes.propagate = False
 _notes.setLevel(logging.INFO)
-_notes.handlers[:] = [_ToStderr(logging.Formatter())]
+_notes.handlers[:] = [_ToStderr(NoteFormatter())]

@@ -9,7 +9,8 @@ import typer
 
 from pipeline.cli.colours import painted
 from pipeline.cli.commands import CommandLine
-from pipeline.cli.output import note, print_json, print_table, progress_bar, wrong
+from pipeline.cli.output import note, print_json, print_table, progress_bar, say, wrong
+from pipeline.cli.printing import printable
 from pipeline.settings import Settings
 
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
@@ -205,9 +206,10 @@ def doctor(
     else:
         good, bad = painted("OK", "green"), painted("FAIL", "bold red")
         for check in results:
-            print(f"{f'{good}  ' if check.ok else bad}  {check.name}: {check.found}")
+            said = printable(f"{check.name}: {check.found}")
+            print(f"{f'{good}  ' if check.ok else bad}  {said}")
             if check.fix:
-                print(f"      {check.fix}")
+                say(f"      {check.fix}")
     raise typer.Exit(1 if wrong else 0)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, shortened, wrong
+from pipeline.cli.output import note, print_json, print_table, say, shortened, wrong
 
 
 def status(
@@ -37,7 +37,7 @@ def status(
             ]
         )
         return
-    print(f"database: {database}")
+    say(f"database: {database}")
     print_table(
         None,
         ("space", "state", "model", "modality", "items", "pending", "running", "failed"),
@@ -48,7 +48,7 @@ def status(
         right=("items", "pending", "running", "failed"),
     )
     for row in left:
-        print(f"{row.modality}: {row.source_items} source items that no space in use can embed")
+        say(f"{row.modality}: {row.source_items} source items that no space in use can embed")
 
 
 def failures(

@@ -149,5 +149,5 @@ def shown(neighbour: "Neighbour", folder: str) -> str:
 
     document = neighbour.document
     if is_inline(document):
-        return shortened(document.content_ref)
+        return shortened(" ".join(document.content_ref.split()))
     return place_in(folder, redact(document.content_ref))

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 # One claim is being claimed, one prepared, one written. With two, a fifth of the rows/s is lost.
 CLAIMS_IN_FLIGHT = 3
+# Of references and metadata in one claim: texts, data: URIs. The memory of what is in flight is a
+# multiple of it, and more of them at once would not be quicker.
+BYTES_PER_CLAIM = 16 * 2**20
 # Work for so long per claim.
 SECONDS = 4.0
 # The rate is taken over at least so long: what is finished comes in bursts.

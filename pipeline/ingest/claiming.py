@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.connections import Connections
@@ -13,12 +13,16 @@ from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
 from pipeline.queue import claims
+from pipeline.queue.bounds import ClaimBounds
 from pipeline.queue.news import wait_for_jobs
+from pipeline.queue.sweep import sweep
 
 logger = logging.getLogger(__name__)
 
 # How often the stage, waiting for another, looks whether it is to stop.
 LOOK_SECONDS = 0.2
+# So many rows that wait for places in trouble hinder no claim; each is a reference in memory.
+MOST_HELD_UP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class ClaimOptions:
     sweep_seconds: float = 10.0
     poll_seconds: float = 2.0
     max_attempts: int = 5
+    bounds: ClaimBounds = field(default_factory=ClaimBounds)
 
 
 class Claiming:
@@ -43,6 +48,7 @@ class Claiming:
 
     Args:
         hand_over: to the stage that loads.
+        held_up: how many jobs wait for places in trouble, which hinder no claim.
         release_what_waits: has that stage give back what it has not begun.
         timed: notes for the report how long claiming takes.
     """
@@ -60,6 +66,7 @@ class Claiming:
         options: ClaimOptions,
         *,
         hand_over: Callable[[Sequence[ClaimedJob]], None],
+        held_up: Callable[[], int],
         release_what_waits: Callable[[], None],
         timed: Callable[[str], AbstractContextManager[None]],
     ) -> None:
@@ -74,6 +81,7 @@ class Claiming:
         self._options = options
         self._left = options.limit
         self._hand_over = hand_over
+        self._held_up = held_up
         self._release_what_waits = release_what_waits
         self._timed = timed
 
@@ -83,15 +91,15 @@ class Claiming:
             if time.monotonic() >= next_sweep:
                 self._sweep()
                 suspects = self._is_due(suspects=True)
+                if suspects:  # which are waited for alone, and not for hosts in trouble
+                    self._release_what_waits()
                 next_sweep = time.monotonic() + self._options.sweep_seconds
             if suspects:
                 # One at a time, alone in the worker: if the row kills it, no other is blamed.
                 if self._in_flight.wait_below(1, LOOK_SECONDS):
                     suspects = self._claim(1, suspects=True) > 0
             # Not one by one: a claim costs the same for one row as for many.
-            elif self._in_flight.wait_below(
-                (CLAIMS_IN_FLIGHT - 1) * (size := self._jobs_per_claim()) + 1, LOOK_SECONDS
-            ) and not self._claim(size):
+            elif self._has_room_for(size := self._jobs_per_claim()) and not self._claim(size):
                 if not self._options.once:
                     self._wait_for_jobs()
                 # What is in flight may come back as due, so it is waited for before the end.
@@ -107,11 +115,19 @@ class Claiming:
         self._control.drained.set()
         self._pipes.end()
 
+    def _has_room_for(self, size: int) -> bool:
+        """Whether another claim of so many jobs may be in flight."""
+        return self._in_flight.wait_below(
+            (CLAIMS_IN_FLIGHT - 1) * size + 1 + min(self._held_up(), MOST_HELD_UP),
+            LOOK_SECONDS,
+            (CLAIMS_IN_FLIGHT - 1) * self._options.bounds.bytes,
+        )
+
     def _jobs_per_claim(self) -> int:
         return min(self._size.jobs, max(1, self._input.room() // CLAIMS_IN_FLIGHT))
 
     def _sweep(self) -> None:
-        lost = self._connection.run(lambda c: claims.sweep(c, self._options.max_attempts))
+        lost = self._connection.run(lambda c: sweep(c, self._options.max_attempts))
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
 
@@ -130,6 +146,7 @@ class Claiming:
                     room,
                     self._options.lease_seconds,
                     suspects=suspects,
+                    bounds=self._options.bounds,
                 )
             )
         if self._left is not None:

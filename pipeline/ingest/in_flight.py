@@ -1,5 +1,6 @@
 """What a worker has in hand: the jobs that it holds, and the input that its model has not seen."""
 
+import math
 import threading
 from collections.abc import Sequence
 
@@ -11,19 +12,27 @@ MOST_SET_ASIDE = 10_000
 
 
 class InFlight:
-    """The jobs that a worker holds: bounds its claims, feeds its heartbeat, knows what is left."""
+    """The jobs that a worker holds: bounds its claims, feeds its heartbeat, knows what is left.
+
+    Attributes:
+        bytes: of their references and metadata.
+    """
 
     def __init__(self) -> None:
         self._jobs: dict[int, ClaimedJob] = {}
         self._aside: set[int] = set()  # those that somebody else has locked
         self._changed = threading.Condition()
+        self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def add(self, jobs: Sequence[ClaimedJob]) -> None:
         with self._changed:
-            self._jobs.update((job.source_id, job) for job in jobs)
+            for job in jobs:
+                before = self._jobs.get(job.source_id)
+                self.bytes += job.held_bytes - (before.held_bytes if before is not None else 0)
+                self._jobs[job.source_id] = job
             self._aside.difference_update(job.source_id for job in jobs)
 
     def set_aside(self, jobs: Sequence[ClaimedJob]) -> None:
@@ -40,6 +49,7 @@ class InFlight:
                 # The same row may have been claimed anew since; that claim stays.
                 if self._jobs.get(job.source_id) is job:
                     del self._jobs[job.source_id]
+                    self.bytes -= job.held_bytes
                     self._aside.discard(job.source_id)
             self._changed.notify_all()
 
@@ -47,10 +57,13 @@ class InFlight:
         with self._changed:
             return sorted(self._jobs)
 
-    def wait_below(self, count: int, seconds: float) -> bool:
-        """Whether fewer than ``count`` jobs are worked on, waiting up to ``seconds`` for it."""
+    def wait_below(self, count: int, seconds: float, most_bytes: float = math.inf) -> bool:
+        """Whether fewer than ``count`` jobs are worked on and all that are held have no more than
+        ``most_bytes``, waiting up to ``seconds`` for it."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._worked_on() < count, seconds)
+            return self._changed.wait_for(
+                lambda: self._worked_on() < count and self.bytes <= most_bytes, seconds
+            )
 
     def wait_empty(self, seconds: float) -> bool:
         """Whether nothing is in flight, nothing set aside either, waiting up to ``seconds``."""

@@ -1,21 +1,29 @@
-"""The stage that loads and prepares: threads that turn claimed jobs into the model's input."""
+"""The stage that loads and prepares: threads that turn claimed jobs into the model's input.
+
+Texts have threads of their own, and so has what is loaded from here and what from elsewhere: none
+waits for another. Elsewhere each place has its turn.
+"""
 
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
 import psycopg
 
 from pipeline.errors import PipelineError, TransientRowError
+from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT
 from pipeline.ingest.control import Control
 from pipeline.ingest.in_flight import WaitingInput
 from pipeline.ingest.parts import Outcome
 from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.preparing import Preparer
+from pipeline.ingest.turns import Turns
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.reconnect import Stopped
+from pipeline.references import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +35,8 @@ class Loading:
     """Takes jobs from the claiming stage and hands parts, or failures, to those after it.
 
     Args:
-        workers: threads.
+        turns: loads what is elsewhere.
+        workers: threads for what is here.
     """
 
     def __init__(
@@ -36,6 +45,7 @@ class Loading:
         pipes: Pipes,
         waiting_input: WaitingInput,
         control: Control,
+        turns: Turns,
         workers: int,
     ) -> None:
         self._preparer = preparer
@@ -43,7 +53,9 @@ class Loading:
         self._input = waiting_input
         self._control = control
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers, "load")
+        self._texts = ThreadPoolExecutor(CLAIMS_IN_FLIGHT, "prepare")
+        self._here = ThreadPoolExecutor(workers, "load")
+        self._elsewhere = turns
         self._loading: dict[Future[None], list[ClaimedJob]] = {}
 
     def submit(self, jobs: Sequence[ClaimedJob]) -> None:
@@ -53,10 +65,11 @@ class Loading:
         ):
             of_modality = list(same)
             if self._preparer.is_inline(modality):
-                self._start(modality, of_modality)
+                work = partial(self._load, modality, of_modality)
+                self._started(self._texts.submit(work), of_modality)
             else:
                 for job in of_modality:
-                    self._start(modality, [job])
+                    self._started(self._submit_one(job), [job])
 
     def release_what_waits(self) -> None:
         """Jobs whose loading has not begun go back to the queue at once."""
@@ -65,8 +78,12 @@ class Loading:
                 self._pipes.to_write.put(Outcome(released=jobs))
 
     def waiting(self) -> int:
-        """How many tasks wait for a thread."""
-        return max(0, len(self._loading) - self._workers)
+        """How many tasks wait for a thread, or for its turn."""
+        return max(0, len(self._loading) - self._elsewhere.held_up() - self._workers)
+
+    def held_up(self) -> int:
+        """How many jobs wait for places in trouble."""
+        return self._elsewhere.held_up()
 
     def is_at_work(self) -> bool:
         """Whether more parts may be coming."""
@@ -74,10 +91,16 @@ class Loading:
 
     def close(self) -> None:
         """Begin nothing any more; what is being loaded goes on in threads that nobody waits for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._elsewhere.close()
+        for pool in (self._texts, self._here):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, modality: str, jobs: list[ClaimedJob]) -> None:
-        future = self._pool.submit(self._load, modality, jobs)
+    def _submit_one(self, job: ClaimedJob) -> Future[None]:
+        work = partial(self._load, job.modality, [job])
+        place = place_of(job.content_ref)
+        return self._here.submit(work) if place is None else self._elsewhere.submit(place, work)
+
+    def _started(self, future: Future[None], jobs: list[ClaimedJob]) -> None:
         self._loading[future] = jobs
         future.add_done_callback(lambda done: self._loading.pop(done, None))
 

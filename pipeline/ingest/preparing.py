@@ -67,6 +67,12 @@ class Preparer:
                 f"the space's model has no encoder for the modality {modality!r}",
             )
             return [], [(job, error) for job in jobs]
+        parts, failures = self._prepare(reader, [job for job in jobs if not job.is_too_long])
+        return parts, failures + [(job, _too_long(reader, job)) for job in jobs if job.is_too_long]
+
+    def _prepare(
+        self, reader: Reader, jobs: Sequence[ClaimedJob]
+    ) -> tuple[list[PreparedPart], list[Failure]]:
         if reader.modality.inline:
             with self._timed("prepare"):
                 return self._prepare_inline(reader, jobs)
@@ -187,3 +193,12 @@ class Preparer:
         for part, prepared in zip(wanted, inputs, strict=True):
             part.input = prepared
         return []
+
+
+def _too_long(reader: Reader, job: ClaimedJob) -> PermanentRowError:
+    expected = f"{job.size:,} bytes; expected at most {job.most:,}"
+    if reader.modality.inline:
+        what = f"a {reader.modality.name} of {expected} (PIPELINE_MAX_TEXT_BYTES)"
+    else:
+        what = f"a reference of {expected}, which follows from PIPELINE_MAX_BYTES"
+    return PermanentRowError("too_large", what)

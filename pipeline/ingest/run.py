@@ -11,7 +11,8 @@ from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
-from pipeline.queue import claims, status
+from pipeline.queue import status
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
 from pipeline.spaces import IndexProgress, Space, find_space
@@ -70,7 +71,7 @@ def ingest(
     first_rows = settings.load_first_rows
     with database.open(needs=EMBED) as connection:
         space = find_space(connection, space_name)
-        claims.sweep(connection, settings.max_attempts)
+        sweep(connection, settings.max_attempts)
         due = status.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
         if load_first.take_off_index(connection, space, due, first_rows):

@@ -19,7 +19,8 @@ from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import CHANGE
-from pipeline.queue import claims, status
+from pipeline.queue import status
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
 from pipeline.spaces.index.build import IndexBuild, ignore
@@ -156,7 +157,7 @@ class SpaceBuild:
             if not counts.pending + counts.running:
                 break
             self._listener.waiting(counts.pending + counts.running)
-            claims.sweep(connection, self._settings.max_attempts)
+            sweep(connection, self._settings.max_attempts)
             self._stopped.wait(POLL_SECONDS)
 
     def _started(self, worker: Worker, due: int) -> None:

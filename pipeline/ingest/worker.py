@@ -16,7 +16,7 @@ import psycopg
 
 from pipeline.embedders import Embedder
 from pipeline.errors import DatabaseError
-from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
+from pipeline.ingest.claim_size import BYTES_PER_CLAIM, CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
@@ -26,14 +26,19 @@ from pipeline.ingest.known_vectors import Found, KnownVectors
 from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch, give_back
 from pipeline.ingest.loading import Loading
 from pipeline.ingest.pipes import Pipes
+from pipeline.ingest.places import Places
 from pipeline.ingest.preparing import Load, Preparer
 from pipeline.ingest.report import IngestReport
+from pipeline.ingest.turns import Turns
 from pipeline.ingest.writing import WriteOptions, Writing
+from pipeline.loaders.data import longest_reference
 from pipeline.modalities import Reader
 from pipeline.postgres.database import Database
 from pipeline.postgres.faults import is_of_the_database
 from pipeline.queue import claims
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.bounds import ClaimBounds
+from pipeline.references import WEB, scheme_of
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer
@@ -57,8 +62,13 @@ class WorkerOptions:
     write: WriteOptions = field(default_factory=WriteOptions)
     most_jobs_per_claim: int = 1024
     load_workers: int = 8
+    http_per_host: int = 4
     grace_seconds: float = 30.0
     outage_seconds: float = 300.0
+
+    def loads_per_place(self, place: str) -> int:
+        """At the same time; a store bears more than a host that is anybody's."""
+        return self.http_per_host if scheme_of(place) in WEB else self.load_workers
 
     @classmethod
     def of(cls, settings: Settings, *, once: bool = True, limit: int | None = None) -> Self:
@@ -70,6 +80,11 @@ class WorkerOptions:
                 sweep_seconds=settings.sweep_seconds,
                 poll_seconds=settings.poll_seconds,
                 max_attempts=settings.max_attempts,
+                bounds=ClaimBounds(
+                    BYTES_PER_CLAIM,
+                    settings.max_text_bytes,
+                    longest_reference(settings.max_bytes),
+                ),
             ),
             lease=LeaseOptions(settings.lease_seconds, settings.heartbeat_interval),
             write=WriteOptions(
@@ -79,6 +94,7 @@ class WorkerOptions:
             ),
             most_jobs_per_claim=settings.claim_size,
             load_workers=settings.load_workers,
+            http_per_host=settings.http_per_host,
             grace_seconds=settings.grace_seconds,
             outage_seconds=settings.outage_seconds,
         )
@@ -136,8 +152,12 @@ class Worker:
         size = ClaimSize(first, options.most_jobs_per_claim)
         # Two batches for each of the claims in flight.
         self._input = WaitingInput(INPUT_BYTES, 2 * CLAIMS_IN_FLIGHT * batch)
-        preparer = Preparer(readers, load, KnownVectors(self._look_up), timed)
-        loading = Loading(preparer, self._pipes, self._input, self._control, options.load_workers)
+        places = Places()
+        preparer = Preparer(readers, places.watching(load), KnownVectors(self._look_up), timed)
+        turns = Turns(places, options.load_workers, options.loads_per_place)
+        loading = Loading(
+            preparer, self._pipes, self._input, self._control, turns, options.load_workers
+        )
         claiming = Claiming(
             self._connections,
             self._control,
@@ -149,6 +169,7 @@ class Worker:
             self.id,
             options.claim,
             hand_over=loading.submit,
+            held_up=loading.held_up,
             release_what_waits=loading.release_what_waits,
             timed=timed,
         )

@@ -22,6 +22,7 @@ from pipeline.postgres.faults import is_of_a_row, is_too_large
 from pipeline.queue import claims, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.failures import names as names_of
+from pipeline.queue.messages import storable
 from pipeline.spaces.items import Writer, Written
 
 logger = logging.getLogger(__name__)
@@ -204,7 +205,7 @@ class Writing:
                 name,
                 outcome,
                 error.code,
-                error.message,
+                storable(error.message),
                 extra={"source_id": job.source_id, "code": error.code, "attempts": job.attempts},
             )
         if self._logged == LOGGED_FAILURES:

@@ -10,6 +10,11 @@ from pipeline.loaders.content import Deadline, too_large
 from pipeline.loaders.options import LoadOptions
 
 
+def longest_reference(max_bytes: int) -> int:
+    """Characters of a ``data:`` URI that may hold so many bytes, each of them written %XX."""
+    return 3 * max_bytes + 1024
+
+
 class DataLoader:
     """Decodes what the reference holds."""
 
@@ -22,7 +27,7 @@ class DataLoader:
         head, comma, payload = reference[5:].partition(",")
         if not comma:
             raise PermanentRowError("bad_reference", "a data: URI without a comma")
-        if len(payload) > 3 * self._max_bytes + 1024:  # every byte may be written %XX
+        if len(payload) > longest_reference(self._max_bytes):
             raise too_large(None, self._max_bytes)
         kind, *parameters = (part.strip().lower() for part in head.split(";"))
         data = unquote_to_bytes(payload)

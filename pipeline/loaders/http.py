@@ -46,7 +46,7 @@ class HttpLoader:
         self._backend = CheckedBackend(options.http_allow_private, options.connect_timeout_seconds)
         self._pool = httpcore.ConnectionPool(
             ssl_context=_ssl_context(),
-            max_connections=max(options.load_workers, options.http_per_host) * 2,
+            max_connections=None,  # as many as there are threads: none waits for another's host
             max_keepalive_connections=options.load_workers,
             keepalive_expiry=30.0,
             network_backend=self._backend,

@@ -30,7 +30,9 @@ class ReadOptions:
     max_bytes: int = 64 * 2**20
     max_pixels: int = 50_000_000
     max_side: int = 30_000
-    decode_timeout_seconds: float = 20.0
+    decode_timeout_seconds: float = 60.0
+    decode_cpu_seconds: float = 10.0
+    decode_memory_bytes: int = 0
     decode_processes: int = 0
     keep_gps: bool = False
     text_overlap_tokens: int = 8

@@ -24,6 +24,8 @@ from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.session import held
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.bounds import DEFAULT, ClaimBounds
+from pipeline.queue.messages import storable
 from pipeline.queue.stale_items import delete_stale
 
 # A job lost with its worker this often is a suspect: it may be what kills them. Its ``run_after``
@@ -37,8 +39,11 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
+# Measuring a text reads none of it: its length stands beside the pointer to it. Of metadata only
+# the stored size does, perhaps a compressed one, so it counts where it is small. The LIMIT keeps
+# the planner from reading all source items instead of those few.
 _CLAIM = """
-WITH sources AS (SELECT FROM source_items),  -- not read here: its lock comes before the queue's
+WITH sources AS (SELECT FROM source_items),  -- its lock comes before the queue's
 candidates AS MATERIALIZED (
     SELECT space_id, source_id FROM ingest_jobs
     WHERE space_id = %(space)s AND state = 'pending'
@@ -46,12 +51,27 @@ candidates AS MATERIALIZED (
     ORDER BY run_after, source_id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+),
+measured AS (
+    SELECT c.space_id, c.source_id, row_number() OVER earlier AS place,
+        coalesce(sum(s.bytes) OVER earlier, 0) AS bytes
+    FROM candidates AS c LEFT JOIN LATERAL (
+        SELECT CASE WHEN octet_length(s.content_ref) <= CASE WHEN s.modality = ANY (
+                ARRAY (SELECT k.name FROM known_modalities AS k WHERE k.inline))
+                THEN %(most_text)s ELSE %(most_reference)s END
+                THEN octet_length(s.content_ref) ELSE 0 END
+            + CASE WHEN pg_column_size(s.metadata) < 1000 THEN pg_column_size(s.metadata)
+                ELSE octet_length(s.metadata::text) END AS bytes
+        FROM source_items AS s WHERE s.id = c.source_id LIMIT 1
+    ) AS s ON true
+    WINDOW earlier AS (ROWS UNBOUNDED PRECEDING)  -- in the order in which they were found
 )
 UPDATE ingest_jobs AS j SET
     state = 'running', attempts = j.attempts + 1, worker = %(worker)s,
     leased_until = now() + make_interval(secs => %(lease)s)
-FROM candidates AS c
-WHERE j.space_id = c.space_id AND j.source_id = c.source_id
+FROM measured AS m
+WHERE j.space_id = m.space_id AND j.source_id = m.source_id
+  AND (m.place = 1 OR m.bytes <= %(bytes)s)
 RETURNING j.source_id, j.version, j.attempts
 """
 
@@ -60,10 +80,15 @@ _SUSPECTS = {"after": "-infinity", "until": "epoch"}
 _OTHERS = {"after": "epoch", "until": "now"}
 
 _CLAIMED = """
-SELECT s.id AS source_id, c.version, c.attempts, s.modality, s.content_ref, s.metadata::text
+SELECT s.id AS source_id, c.version, c.attempts, s.modality,
+    CASE WHEN length.ref <= length.most THEN s.content_ref ELSE '' END, s.metadata::text,
+    length.ref, length.most
 FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[], %(attempts)s::integer[])
     AS c (source_id, version, attempts)
 JOIN source_items AS s ON s.id = c.source_id
+LEFT JOIN known_modalities AS k ON k.name = s.modality
+CROSS JOIN LATERAL (SELECT octet_length(s.content_ref) AS ref,
+    CASE WHEN k.inline THEN %(most_text)s ELSE %(most_reference)s END::bigint AS most) AS length
 ORDER BY s.id
 """
 
@@ -76,8 +101,10 @@ def claim(
     lease_seconds: float,
     *,
     suspects: bool = False,
+    bounds: ClaimBounds = DEFAULT,
 ) -> list[ClaimedJob]:
-    """No two workers hold the same job while its lease lives; at most ``limit`` are claimed.
+    """No two workers hold the same job while its lease lives; at most ``limit`` are claimed, and no
+    more than fit into ``bounds``.
 
     Jobs lost with their workers :data:`SUSPECT_AFTER` times are suspects: one of them may kill
     whoever holds it. They are claimed only where ``suspects`` asks for them, so that a worker can
@@ -89,16 +116,12 @@ def claim(
     between snapshot and lock would pair the new version with the old content. A job whose source
     item is gone (a space was created while it was being deleted) goes as well.
     """
+    most = {"most_text": bounds.text_bytes, "most_reference": bounds.reference_bytes}
     with connection.transaction():
+        given = {"space": space_id, "worker": worker, "limit": limit, "lease": lease_seconds}
+        among = _SUSPECTS if suspects else _OTHERS
         rows = connection.execute(
-            _CLAIM,
-            {
-                "space": space_id,
-                "worker": worker,
-                "limit": limit,
-                "lease": lease_seconds,
-                **(_SUSPECTS if suspects else _OTHERS),
-            },
+            _CLAIM, {**given, **among, **most, "bytes": bounds.bytes}
         ).fetchall()
         if not rows:
             return []
@@ -107,6 +130,7 @@ def claim(
             contents = allow_packed(cursor).execute(
                 _CLAIMED,
                 {
+                    **most,
                     "ids": pack_integers(ids),
                     "versions": pack_integers(versions),
                     "attempts": pack_integers(attempts, "integer"),
@@ -235,48 +259,6 @@ def fail(
         ).fetchall()
         delete_stale(connection, [(space_id, row[0]) for row in rows if row[2]])
     return {source_id: state for source_id, state, _ in rows}
-
-
-def storable(message: str, limit: int = 500) -> str:
-    """A message as it may enter the error column: bounded, and nothing PostgreSQL refuses."""
-    clean = message.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-_SWEEP = """
-WITH expired AS (
-    SELECT space_id, source_id FROM ingest_jobs
-    WHERE state = 'running' AND leased_until < now()
-    ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED
-)
-UPDATE ingest_jobs AS j SET
-    state = CASE WHEN j.attempts >= %(max_attempts)s AND j.run_after = 'epoch'
-        THEN 'failed' ELSE 'pending' END,
-    run_after = CASE WHEN j.attempts >= least(%(suspect_after)s, %(max_attempts)s)
-        THEN 'epoch' ELSE j.run_after END,
-    error_code = 'worker_lost',
-    error = 'the worker ' || j.worker || ' stopped without a word while it held this row, '
-        || j.attempts || ' time(s) in all; if the row kills it, look at its size and content',
-    leased_until = NULL, worker = NULL
-FROM expired AS e
-WHERE j.space_id = e.space_id AND j.source_id = e.source_id
-RETURNING j.space_id, j.source_id, j.state = 'failed' AND j.content_changed
-"""
-
-
-def sweep(connection: Connection, max_attempts: int) -> int:
-    """Returns lapsed leases to the queue, where they keep their place; how many.
-
-    A job out of attempts ends in ``failed``, but only if it was claimed alone when its worker was
-    lost: before that nobody knows which of the claimed rows is to blame. If its content was
-    changed, its old items go, as in :func:`fail`.
-    """
-    with connection.transaction():
-        rows = connection.execute(
-            _SWEEP, {"max_attempts": max_attempts, "suspect_after": SUSPECT_AFTER}
-        ).fetchall()
-        delete_stale(connection, [row[:2] for row in rows if row[2]])
-    return len(rows)
 
 
 def is_due(connection: Connection, space_id: int, *, suspects: bool = False) -> bool:

@@ -27,6 +27,7 @@ CURES = {
     "storage_error": "see the message: a disk, credentials, a region or an endpoint",
     "empty_file": "replace the file",
     "too_large": "make it smaller, or raise the limit",
+    "too_complex": ("save it again with another program, or raise `PIPELINE_DECODE_CPU_SECONDS`"),
     "not_an_image": "replace the file; an HTML page is often a login or error page behind the URL",
     "unsupported_format": "convert it",
     "truncated": "transfer it again",

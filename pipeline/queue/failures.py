@@ -8,13 +8,15 @@ from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection
 from pipeline.queue.cures import CURES
+from pipeline.queue.messages import storable
 from pipeline.queue.news import announce_jobs
 from pipeline.references import redact
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failed jobs of one code, with one of them as an example."""
+    """Failed jobs of one code, with the first of them as an example; ``content_ref`` is the
+    beginning of its reference, which has ``content_bytes`` in all."""
 
     code: str
     count: int
@@ -22,43 +24,49 @@ class FailureGroup:
     source: str
     source_key: str
     content_ref: str
+    content_bytes: int
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed job."""
+    """One failed job; ``content_ref`` is the beginning of its reference, which has
+    ``content_bytes`` in all."""
 
     source_id: int
     source: str
     source_key: str
     content_ref: str
+    content_bytes: int
     code: str
     error: str
     attempts: int
 
 
 _GROUPS = """
-SELECT error_code AS code, count(*) AS count,
-    (array_agg(source_id ORDER BY source_id))[1] AS source_id,
-    (array_agg(source ORDER BY source_id))[1] AS source,
-    (array_agg(source_key ORDER BY source_id))[1] AS source_key,
-    (array_agg(content_ref ORDER BY source_id))[1] AS content_ref,
-    (array_agg(error ORDER BY source_id))[1] AS error
-FROM ingest_failures
-WHERE space = (SELECT name FROM embedding_spaces WHERE id = %s) AND state = 'failed'
-GROUP BY error_code ORDER BY count(*) DESC, error_code
+WITH failed AS (
+    SELECT error_code, count(*) AS count, min(source_id) AS source_id FROM ingest_failures
+    WHERE space = (SELECT name FROM embedding_spaces WHERE id = %(space)s) AND state = 'failed'
+    GROUP BY error_code
+)
+SELECT g.error_code AS code, g.count, g.source_id, f.source, f.source_key,
+    left(f.content_ref, 10000) AS content_ref, octet_length(f.content_ref) AS content_bytes, f.error
+FROM failed AS g
+JOIN ingest_failures AS f ON f.source_id = g.source_id
+    AND f.space = (SELECT name FROM embedding_spaces WHERE id = %(space)s)
+ORDER BY g.count DESC, g.error_code
 """
 
 
 def grouped(connection: Connection, space_id: int) -> list[FailureGroup]:
     """Failed jobs of the space, grouped by code, most first."""
     with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
-        return cursor.execute(_GROUPS, (space_id,)).fetchall()
+        return cursor.execute(_GROUPS, {"space": space_id}).fetchall()
 
 
 _ROWS = """
-SELECT source_id, source, source_key, content_ref, error_code AS code, error, attempts
+SELECT source_id, source, source_key, left(content_ref, 10000) AS content_ref,
+    octet_length(content_ref) AS content_bytes, error_code AS code, error, attempts
 FROM ingest_failures
 WHERE space = (SELECT name FROM embedding_spaces WHERE id = %s) AND state = 'failed'
 ORDER BY source_id LIMIT %s
@@ -73,15 +81,15 @@ def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failu
 
 def explained(found: Sequence[Failure | FailureGroup]) -> list[dict[str, Any]]:
     """As they may be shown: what to do next, and no secret in what may be a URL."""
-    return [
-        asdict(failure)
-        | {
-            "source_key": redact(failure.source_key),
-            "content_ref": redact(failure.content_ref),
-            "next": CURES.get(failure.code, "see docs/errors.md"),
-        }
-        for failure in found
-    ]
+    rows = []
+    for failure in found:
+        row = asdict(failure)
+        size = row.pop("content_bytes")
+        row["source"], row["source_key"] = redact(failure.source), redact(failure.source_key)
+        row["content_ref"] = redact(failure.content_ref, size)
+        row["error"] = storable(failure.error)  # an older release may have stored more
+        rows.append(row | {"next": CURES.get(failure.code, "see docs/errors.md")})
+    return rows
 
 
 _RETRY = """
@@ -122,6 +130,6 @@ def names(connection: Connection, source_ids: Sequence[int]) -> dict[int, str]:
         "SELECT id, source, source_key FROM source_items WHERE id = ANY (%s)", (list(source_ids),)
     ).fetchall()
     return {
-        source_id: f"source item {source_id} ({source}, {redact(key)})"
+        source_id: f"source item {source_id} ({redact(source)}, {redact(key)})"
         for source_id, source, key in rows
     }

@@ -13,6 +13,7 @@ from pipeline.jobs import ClaimedJob, EmbeddedItem, FinishedJob
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures, locked
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer, Written
@@ -81,7 +82,7 @@ def test_a_claim_that_no_longer_holds_touches_no_row(
             connection.execute("UPDATE source_items SET content_ref = 'new content'")
         case "sweep":
             connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-            claims.sweep(connection, 5)
+            sweep(connection, 5)
         case "release":
             claims.release(connection, space.id, "me")
         case _:
@@ -112,7 +113,7 @@ def test_a_lapsed_claim_that_the_same_worker_made_again_touches_no_row(
     add_texts(connection, ["content"])
     (lapsed,) = claims.claim(connection, space.id, "me", 1, 60)
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    claims.sweep(connection, 5)
+    sweep(connection, 5)
     (good,) = claims.claim(connection, space.id, "me", 1, 60)
     assert (good.version, good.attempts) == (lapsed.version, lapsed.attempts + 1)
     failure = (lapsed, TransientRowError("timeout", "no answer"))

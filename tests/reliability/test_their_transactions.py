@@ -16,6 +16,7 @@ from pipeline.ingest import in_flight
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources import rescan
 from pipeline.sources.removal import Brake
@@ -132,7 +133,7 @@ def test_no_statement_of_the_queue_waits_for_a_locked_row(
     application.execute("SELECT FROM ingest_jobs FOR UPDATE")
     assert claims.claim(impatient, space.id, "me", 10, 60) == []
     assert claims.heartbeat(impatient, space.id, "me", [held.source_id], 60) == 0
-    assert claims.sweep(impatient, 5) == 0
+    assert sweep(impatient, 5) == 0
     assert claims.is_due(impatient, space.id)
 
 

@@ -86,11 +86,52 @@ def test_no_text_breaks_any_of_them(text: str) -> None:
         ("postgresql://me:secret@db/x?password=secret", "postgresql://...@db/x?password=..."),
         ("data:image/png;base64,c2VjcmV0", "data:image/png;base64,(8 characters)"),
         ("a\nb\x1b[31m", "a\ufffdb\ufffd[31m"),
+        ("  https://me:secret@h/a", "https://...@h/a"),
+        ("\xa0\thttps://h/a?secret", "https://h/a?..."),
+        ("ht\ntps://me:secret@h/?secret", "ht\ufffdtps://...@h/?..."),
+        ("\u200bhttps://me:secret@h/", "\ufffdhttps://...@h/"),
+        ("//me:secret@h/a", "//...@h/a"),
+        ("//secret@h/a?secret", "//...@h/a?..."),
+        ("\\\\me:secret@h\\a", "\\\\...@h\\a"),
+        ("me:secret@h/a", "...@h/a"),
+        ("me:se/cret/secret@h/a", "...@h/a"),
+        ("me:secret%40h/a", "...@h/a"),
+        ("https:me:secret@h/a", "...@h/a"),
+        ("https://h/https://me:secret@other/a", "https://h/https://...@other/a"),
+        ("https://me:secret%40h/a", "https://...@h/a"),
+        ("h/a?X-Amz-Signature=secret&x=1", "h/a?X-Amz-Signature=...&x=..."),
+        ("h/a;sig=secret", "h/a;sig=..."),
+        ("https://h/a;token=secret/b", "https://h/a;token=..."),
+        ("/a/b?access_token=secret", "/a/b?access_token=..."),
+        ("blob:https://me:secret@h/", "blob:https://...@h/"),
+        ("https://" + "secret" * 50 + "/a", "https://..."),
+        (" DATA:image/png;base64,c2VjcmV0", "DATA:image/png;base64,(8 characters)"),
+        ("/photos/12:30 me@home.jpg", "/photos/12:30 me@home.jpg"),
+        ("/photos/me@home.jpg", "/photos/me@home.jpg"),
+        ("https://h/@1.2,3.4/a=b", "https://h/@1.2,3.4/a=b"),
     ],
 )
 def test_a_shown_reference_holds_no_secret(ref: str, shown: str) -> None:
     assert redact(ref) == shown
     assert "secret" not in redact(ref)
+
+
+@given(
+    blank=st.sampled_from(["", " ", "\t", "\n ", "\xa0", "\u2003", "\u200b", "\x00"]),
+    scheme=st.sampled_from(["", "https:", "http:", "HtTp:", "s3:", "ftp:", "postgresql:", "x:"]),
+    slashes=st.sampled_from(["", "/", "//", "///", "\\\\", "/\\"]),
+    user=st.sampled_from(["me:SECRET@", "me:SECRET%40", "me:SEC/RET:SECRET@", ":SECRET@"]),
+    rest=st.sampled_from(
+        ["h", "h/", "h/a@b", "h:80/a?X-Amz-Signature=SECRET", "h/a?sig=SECRET&b", "h?token=SECRET"]
+    ),
+)
+def test_no_form_of_a_url_shows_its_secret(
+    blank: str, scheme: str, slashes: str, user: str, rest: str
+) -> None:
+    reference = f"{blank}{scheme}{slashes}{user}{rest}"
+    for shown in (redact(reference), redact_message(f"not found: {reference}, so it is")):
+        assert "SECRET" not in shown
+        assert shown.isprintable()
 
 
 def test_a_shown_reference_is_short() -> None:

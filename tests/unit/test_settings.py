@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline import settings as module
 from pipeline.errors import ConfigurationError
-from pipeline.settings import OTHERS, Settings, names
+from pipeline.misspelt import OTHERS
+from pipeline.settings import Settings, names
 from tests.helpers.command import pipeline as command
 
 PACKAGE = Path(pipeline.__file__).parent
@@ -22,7 +22,7 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one to read ``pipeline.toml`` in; nothing has been warned of yet."""
     monkeypatch.chdir(tmp_path)
-    module._warn_once.cache_clear()
+    misspelt.warn_once.cache_clear()
     return tmp_path
 
 
@@ -120,7 +120,7 @@ def test_what_is_ours_or_anybodys_is_silent(
 
 def test_no_name_of_ours_looks_injected() -> None:
     ours = [*names(), *OTHERS]
-    assert [name for name in ours if module._INJECTED.fullmatch(name.upper())] == []
+    assert [name for name in ours if misspelt._INJECTED.fullmatch(name.upper())] == []
 
 
 def test_a_key_of_the_file_that_is_no_setting_is_always_named(

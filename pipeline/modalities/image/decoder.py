@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import threading
+from typing import Any
 
 from pipeline.errors import (
     ConfigurationError,
@@ -19,6 +20,7 @@ from pipeline.errors import (
 from pipeline.modalities.base import Decoded, ReadOptions
 from pipeline.modalities.image.child import Prepare
 from pipeline.modalities.image.process import DecoderProcess, ProcessGone
+from pipeline.modalities.image.rendering import memory_needed
 
 
 class ImageDecoder:
@@ -33,11 +35,13 @@ class ImageDecoder:
         self._timeout = options.decode_timeout_seconds
         self._max_bytes = options.max_bytes
         self._max_pixels = options.max_pixels
-        self._setup = {
+        self._setup: dict[str, Any] = {
             "max_pixels": options.max_pixels,
             "max_side": options.max_side,
             "keep_gps": options.keep_gps,
-            "max_bytes": options.max_bytes,
+            "memory_bytes": options.decode_memory_bytes
+            or memory_needed(options.max_pixels, options.max_bytes),
+            "cpu_seconds": options.decode_cpu_seconds,
             "timeout": options.decode_timeout_seconds + 5,
             "prepare": pickle.dumps(prepare).hex(),
         }
@@ -56,7 +60,7 @@ class ImageDecoder:
 
         Raises:
             PermanentRowError: ``empty_file``, ``not_an_image``, ``unsupported_format``,
-                ``too_large``, ``truncated``, ``corrupt`` or ``decoder_crashed``.
+                ``too_large``, ``too_complex``, ``truncated``, ``corrupt`` or ``decoder_crashed``.
             TransientRowError: ``timeout``, ``out_of_memory`` or ``internal``.
         """
         if len(data) > self._max_bytes:
@@ -68,12 +72,20 @@ class ImageDecoder:
         with self._slots:
             try:
                 return self._ask(self._take(), data)
-            except ProcessGone:
-                pass  # killed from outside, or by this image: a new process will tell
+            except ProcessGone as exc:  # killed from outside, or by this image?
+                if _used_up_its_time(exc):
+                    raise self._too_complex() from None
             try:
-                return self._ask(DecoderProcess(self._setup), data)
+                return self._ask(DecoderProcess(self._setup), data)  # it will tell
             except ProcessGone as exc:
-                raise _crashed(exc) from None
+                raise (self._too_complex() if _used_up_its_time(exc) else _crashed(exc)) from None
+
+    def _too_complex(self) -> RowError:
+        return PermanentRowError(
+            "too_complex",
+            f"decoding took more than {self._setup['cpu_seconds']:g} s of the processor "
+            "(PIPELINE_DECODE_CPU_SECONDS), as a file does that is made to",
+        )
 
     def _take(self) -> "DecoderProcess":
         with self._lock:
@@ -116,6 +128,10 @@ class ImageDecoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _used_up_its_time(exc: ProcessGone) -> bool:
+    return str(exc) == f"signal {signal.SIGPROF.value}"
 
 
 def _crashed(exc: ProcessGone) -> RowError:

@@ -1,0 +1,48 @@
+"""Settings that are almost named like one of ours: warned of, and nothing else.
+
+It is no error, since orchestrators set variables of their own.
+"""
+
+import difflib
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterable
+
+logger = logging.getLogger(__name__)
+
+# Variables that are read elsewhere: before there are settings, and by `space import`.
+OTHERS = ("CONFIG", "IMPORT_URL", "LOG_FORMAT", "LOG_LEVEL")
+# What Kubernetes and Docker tell their containers of a service called pipeline, or pipeline-x.
+_INJECTED = re.compile(r"(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+_LEAST_LIKENESS = 0.7  # MODLE is 0.8 of MODEL; VERSION is 0.62 of PRECISION, and means none of ours
+
+
+def warn_of_variables(prefix: str, names: Iterable[str]) -> None:
+    """Of those in the environment that are near to one of ours; others may be anybody's."""
+    known = [*names, *OTHERS]
+    for variable in os.environ:
+        start, name = variable[: len(prefix)].upper(), variable[len(prefix) :].upper()
+        if start != prefix or name in map(str.upper, known) or _INJECTED.fullmatch(name):
+            continue
+        if near := nearest(name, known):
+            warn_once(variable, prefix + near.upper())
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of the known names that this one was perhaps meant to be."""
+    by_upper = {one.upper(): one for one in known}
+    near = difflib.get_close_matches(name, by_upper, n=1, cutoff=_LEAST_LIKENESS)
+    return by_upper[near[0]] if near else None
+
+
+@functools.cache  # a command may read its settings twice
+def warn_once(found: str, near: str | None) -> None:
+    """Say that this means nothing, and what was perhaps meant."""
+    logger.warning(
+        "%s is no setting and does nothing%s",
+        found,
+        f"; did you mean {near}?" if near else "",
+        extra={"nearest": near},
+    )
