@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline import misspelt
 from pipeline.errors import ConfigurationError
 from pipeline.misspelt import OTHERS
 from pipeline.settings import Settings, names
