@@ -28,7 +28,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from pipeline import config_file, misspelt
+from pipeline import config_file, setting_names
 from pipeline.errors import ConfigurationError
 from pipeline.setting_values import (
     Device,
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
         file = config_file.path()
         if os.environ.get("PIPELINE_CONFIG") and not file.is_file():
             raise ConfigurationError(f"PIPELINE_CONFIG names {file}, which is not a file")
-        misspelt.warn_of_variables(PREFIX, names())
+        setting_names.warn_of_variables(PREFIX, names())
         given = {name: value for name, value in flags.items() if value is not None}
         try:
             return cls(**given)
@@ -285,6 +285,6 @@ def _read(file: Path) -> dict[str, Any]:
     known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
     for key in [key for key in values if key not in known]:
         del values[key]
-        nearest = misspelt.nearest(key.upper().removeprefix(PREFIX), names())
-        misspelt.warn_once(f"{file}: {key!r}", nearest)
+        nearest = setting_names.nearest(key.upper().removeprefix(PREFIX), names())
+        setting_names.warn_once(f"{file}: {key!r}", nearest)
     return values

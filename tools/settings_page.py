@@ -6,7 +6,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pipeline.misspelt import OTHERS
+from pipeline.setting_names import OTHERS
 from pipeline.settings import PREFIX, Settings, names, variables_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"

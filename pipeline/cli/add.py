@@ -98,11 +98,9 @@ def add(
 
     Example: pipeline add photos/ captions.txt --text "a red bicycle"
     """
-    from pipeline.errors import ConfigurationError
     from pipeline.modalities import IMAGE, TEXT
     from pipeline.references import expanded, local_path
     from pipeline.settings import Settings
-    from pipeline.sources.folder_files import patterns
     from pipeline.sources.records import Columns
 
     if not paths and not text:
@@ -120,10 +118,7 @@ def add(
         as_text,
         None if media_dir is None else local_path(expanded(media_dir)),
     )
-    try:
-        patterns(exclude or [])
-    except ConfigurationError as exc:
-        wrong("--exclude", str(exc))
+    _check_patterns(exclude or [])
     settings = Settings.load()
     folders = None
     if sync:
@@ -228,6 +223,16 @@ def _tell(
     print(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}")
     if report.added or report.changed or gone.get("moved"):
         note("next: pipeline ingest")
+
+
+def _check_patterns(exclude: list[str]) -> None:
+    from pipeline.errors import ConfigurationError
+    from pipeline.sources.folder_files import patterns
+
+    try:
+        patterns(exclude)
+    except ConfigurationError as exc:
+        wrong("--exclude", str(exc))
 
 
 def _metadata(given: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "pipeline"
 # level may not import each other in a circle.
 LEVELS = (
     ("errors", "jobs", "vectors", "references", "models", "version"),
-    ("settings", "setting_values", "setting_origins", "config_file"),
+    ("settings", "setting_names", "setting_values", "setting_origins", "config_file"),
     ("postgres", "modalities", "loaders"),
     ("embedders", "sources", "queue"),
     ("spaces",),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline import misspelt
+from pipeline import setting_names
 from pipeline.errors import ConfigurationError
-from pipeline.misspelt import OTHERS
+from pipeline.setting_names import OTHERS
 from pipeline.settings import Settings, names
 from tests.helpers.command import pipeline as command
 
@@ -23,7 +23,7 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty one to read ``pipeline.toml`` in; nothing has been warned of yet."""
     monkeypatch.chdir(tmp_path)
-    misspelt.warn_once.cache_clear()
+    setting_names.warn_once.cache_clear()
     return tmp_path
 
 
@@ -85,7 +85,10 @@ def test_a_misspelt_variable_is_named_with_the_one_that_is_meant(
     monkeypatch.setenv(variable, "1")
     assert Settings.load() == Settings.load()  # twice, and said once
     assert warnings(caplog) == [f"{variable} is no setting and does nothing; did you mean {meant}?"]
-    assert (caplog.records[0].name, caplog.records[0].levelname) == ("pipeline.settings", "WARNING")
+    assert (caplog.records[0].name, caplog.records[0].levelname) == (
+        "pipeline.setting_names",
+        "WARNING",
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_what_is_ours_or_anybodys_is_silent(
 
 def test_no_name_of_ours_looks_injected() -> None:
     ours = [*names(), *OTHERS]
-    assert [name for name in ours if misspelt._INJECTED.fullmatch(name.upper())] == []
+    assert [name for name in ours if setting_names._INJECTED.fullmatch(name.upper())] == []
 
 
 def test_a_key_of_the_file_that_is_no_setting_is_always_named(
@@ -277,7 +280,7 @@ DURATIONS = [
 @pytest.mark.parametrize("name", DURATIONS)
 @pytest.mark.parametrize("value", ["inf", "1e300", "nan", "-1"])
 def test_every_duration_is_finite(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    assert len(DURATIONS) == 13
+    assert len(DURATIONS) == 14
     monkeypatch.setenv(f"PIPELINE_{name.upper()}", value)
     assert refused().startswith(f"PIPELINE_{name.upper()}: ")
 
