@@ -7,6 +7,7 @@ The vector column's dimensions belong to the active space, so they are not repea
 
 from pipeline.models.allowed import KnownModality, MediaRoot
 from pipeline.models.base import Base
+from pipeline.models.deleted_items import DeletedItem
 from pipeline.models.embedding_spaces import EmbeddingSpace, SpaceModality, SpaceProbe
 from pipeline.models.ingest_jobs import IngestJob
 from pipeline.models.installed_sql import InstalledSql
@@ -17,6 +18,7 @@ from pipeline.models.query_files import QueryFile
 
 __all__ = [
     "Base",
+    "DeletedItem",
     "EmbeddingSpace",
     "IngestJob",
     "InstalledSql",

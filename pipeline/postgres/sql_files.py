@@ -21,6 +21,7 @@ FILES = (
     "functions/*.sql",
     "schema/updated_at.sql",
     "schema/queue_triggers.sql",
+    "schema/deleted_items.sql",
     "schema/space_items.sql",
     "schema/views/*.sql",
     "schema/function_rights.sql",

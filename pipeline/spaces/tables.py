@@ -70,7 +70,10 @@ def create_table(connection: Connection, space: Space, modality: str) -> None:
 
 def enqueue_missing(connection: Connection, space: Space) -> int:
     """A job for every source item of the space's modalities that has neither a job nor an item in
-    it; how many. In pieces: an application may be changing the same rows."""
+    it, and whose items nobody deleted; how many.
+
+    In pieces: an application may be changing the same rows.
+    """
     items = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT source_id FROM {}").format(space.table(modality))
         for modality in space.modalities
@@ -82,6 +85,7 @@ def enqueue_missing(connection: Connection, space: Space) -> int:
           AND NOT EXISTS (SELECT FROM ({items}) AS i WHERE i.source_id = s.id)
           AND NOT EXISTS (SELECT FROM ingest_jobs AS j
             WHERE j.space_id = {space} AND j.source_id = s.id)
+          AND NOT EXISTS (SELECT FROM deleted_items AS d WHERE d.source_id = s.id)
         ORDER BY s.id LIMIT %s
         """
     ).format(space=sql.Literal(space.id), items=items)

@@ -73,6 +73,8 @@ BEGIN
                            FROM %2$s AS p WHERE p.source_id = s.id) END)
               AND NOT EXISTS (SELECT FROM @schema@.ingest_jobs AS j
                               WHERE j.space_id = %1$s AND j.source_id = s.id)
+              AND NOT EXISTS (SELECT FROM @schema@.deleted_items AS gone
+                              WHERE gone.source_id = s.id)
             UNION ALL
             SELECT DISTINCT %1$s, i.source_id, CASE WHEN s.id IS NULL OR NOT EXISTS (
                 SELECT FROM @schema@.space_modalities AS m

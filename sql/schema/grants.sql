@@ -55,6 +55,10 @@ REVOKE INSERT, UPDATE, DELETE ON @schema@.embedding_spaces FROM pipeline_owner;
 
 GRANT UPDATE (ef_search, probed_with) ON @schema@.embedding_spaces TO pipeline_owner;
 
+GRANT SELECT ON @schema@.deleted_items TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT DELETE ON @schema@.deleted_items TO pipeline_ingest, pipeline_owner;
+
 -- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
 DO $$
 DECLARE

@@ -165,6 +165,7 @@ BEGIN
     FOR space IN SELECT e.id FROM @schema@.embedding_spaces AS e ORDER BY e.id LOOP
         PERFORM @schema@.remove_from_space(space, ids);
     END LOOP;
+    DELETE FROM @schema@.deleted_items AS d WHERE d.source_id = ANY (ids);
 END $$;
 COMMENT ON FUNCTION @schema@.remove_source_items(bigint[]) IS
     'Removes the jobs and the items of these source items from every space.';
@@ -299,6 +300,7 @@ BEGIN
                 WHERE n.id = ANY ($1) AND n.modality = $3
                   AND (NOT EXISTS (SELECT FROM %s AS i WHERE i.source_id = n.id)
                        OR jsonb_typeof(o.metadata) <> 'object')
+                  AND NOT EXISTS (SELECT FROM @schema@.deleted_items AS d WHERE d.source_id = n.id)
                 ORDER BY n.id ON CONFLICT (space_id, source_id) DO NOTHING
                 $query$, known.items) USING retold, known.space_id, known.modality;
             GET DIAGNOSTICS lacking = ROW_COUNT;
@@ -306,9 +308,12 @@ BEGIN
         END LOOP;
     END IF;
     IF many IS NOT NULL THEN
-        opened := opened + @schema@.open_jobs(many, false);
+        opened := opened + @schema@.open_jobs(ARRAY(
+            SELECT u.id FROM unnest(many) AS u (id) WHERE NOT EXISTS (
+                SELECT FROM @schema@.deleted_items AS d WHERE d.source_id = u.id)), false);
     END IF;
     IF changed IS NOT NULL THEN
+        DELETE FROM @schema@.deleted_items AS d WHERE d.source_id = ANY (changed);
         opened := opened + @schema@.open_jobs(changed, true);
     END IF;
     IF opened > 0 THEN
@@ -347,7 +352,7 @@ DECLARE
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
     PERFORM @schema@.check_sees_spaces();
-    TRUNCATE @schema@.ingest_jobs;
+    TRUNCATE @schema@.ingest_jobs, @schema@.deleted_items;
     FOR items IN
         SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
         ORDER BY m.space_id, m.modality

@@ -37,7 +37,7 @@ BEGIN
     FOR relation IN
         WITH tables AS (
             SELECT to_regclass(name) AS oid FROM unnest(ARRAY[
-                '@schema@.embedding_spaces', '@schema@.ingest_failures', '@schema@.ingest_job_versions',
+                '@schema@.deleted_items', '@schema@.embedding_spaces', '@schema@.ingest_failures', '@schema@.ingest_job_versions',
                 '@schema@.ingest_jobs', '@schema@.ingest_status', '@schema@.installed_sql',
                 '@schema@.item_catalog', '@schema@.known_modalities', '@schema@.media_roots',
                 '@schema@.multimodal_items', '@schema@.pipeline_alembic_version',

@@ -56,6 +56,9 @@ FROZEN = {
     "pipeline_0009_query_files": (
         "d65f6ae7f9d314cbe774fae9c7bbd1cd910d781e2e1b4e7c98479c05049b5b1c"
     ),
+    "pipeline_0010_deleted_items": (
+        "f518ac74a3f37dda5781d1b94e107db75ad3cd877cae9d18f84cce644afbe5c7"
+    ),
 }
 
 

@@ -68,6 +68,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 }
 # Parts of others, which nobody calls by hand.
 PARTS: set[str] = {
+    "multimodal_items_deleted",
     "empty_query_files",
     "ask_for_query_embeddings",
     "build_full_text_index",
