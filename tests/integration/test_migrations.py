@@ -54,7 +54,7 @@ FROZEN = {
         "5d9e02edb70c9565b4e6049cb1ad2174c0aab5bb361c7cf5046a28415d0efdc1"
     ),
     "pipeline_0009_query_files": (
-        "d65f6ae7f9d314cbe774fae9c7bbd1cd910d781e2e1b4e7c98479c05049b5b1c"
+        "1540bfdda9f8222c1b4f80d42741e5c88dd0ecdd660ea3b27a821f373cbc6e39"
     ),
     "pipeline_0010_deleted_items": (
         "f518ac74a3f37dda5781d1b94e107db75ad3cd877cae9d18f84cce644afbe5c7"
