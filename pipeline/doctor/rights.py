@@ -7,7 +7,7 @@ from psycopg import sql
 from pipeline.doctor.check import Check
 from pipeline.postgres import schema
 from pipeline.postgres.connections import Connection
-from pipeline.postgres.requirements import cure_of_open_schemas, open_schemas
+from pipeline.postgres.strangers import cure_of_open_schemas, open_schemas
 
 
 def rights(connection: Connection) -> Iterator[Check]:

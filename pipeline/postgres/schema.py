@@ -17,7 +17,6 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
 from pipeline.postgres.objects import drop_objects, list_objects
-from pipeline.postgres.requirements import check_schemas, stranger
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
@@ -26,6 +25,7 @@ from pipeline.postgres.sql_files import (
     files_to_install,
     fill_in,
 )
+from pipeline.postgres.strangers import risk
 from pipeline.postgres.table_locks import IN_USE
 from pipeline.postgres.triggers import standing_triggers, without_standing
 
@@ -52,7 +52,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
     """
     schemas = schemas_of(connection)
     before = read_installed(connection) or Installed("", False, (), ())
-    _check_owners(connection, schemas, is_first=not before.sha256)
+    if found := risk(connection, schemas.names[0]):
+        logger.warning("%s", found[1])
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
@@ -86,15 +87,6 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
-
-
-def _check_owners(connection: Connection, schemas: Schemas, *, is_first: bool) -> None:
-    """Refuse a schema by which others would act as this login; where we are there, warn of it."""
-    check_schemas(connection, schemas.names)
-    if risk := stranger(connection, schemas.names[0]):
-        if is_first:
-            raise DatabaseError(risk)
-        logger.warning("%s", risk)
 
 
 def _check_names(overwritten: set[str]) -> None:
