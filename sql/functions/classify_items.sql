@@ -41,7 +41,8 @@ BEGIN
     END IF;
     SELECT (s.description ->> 'logit_scale')::float8 INTO scale
     FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';
-    SELECT @schema@.text_embeddings(array_agg(replace(template, '{}', l) ORDER BY n)) INTO prompts
+    SELECT @schema@.text_embeddings(
+        array_agg(replace(template, '{}', l) ORDER BY n), interval '10 s') INTO prompts
     FROM unnest(labels) WITH ORDINALITY AS u (l, n);
     RETURN QUERY
     SELECT c.id, c.label,

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 OTHERS = ("sqlalchemy/dialects/postgresql", "alembic/ddl", "psycopg")
 SCALARS = (
     "text", "name", "varchar", "char", "oid", "regclass", "regnamespace", "int2", "int4", "int8",
-    "regtype", "bool", "float8", "timestamptz", "interval", "jsonb",
+    "regtype", "bool", "numeric", "float8", "timestamptz", "interval", "jsonb",
 )  # fmt: skip
 ARRAYS = ("_text", "_name", "_varchar", "_oid", "_int2", "_int4", "_int8", "_bool", "_regclass")
 # What may be given where a function declares a type: it is converted then.
@@ -49,19 +49,33 @@ GIVEN_FOR: dict[str, tuple[str, ...]] = {
 POLYMORPHIC = {name for name in GIVEN_FOR if name.startswith("any")}
 IN_LISTS = ("text", "name", "varchar", "oid", "int4", "int8")  # of format() and the like
 MOST = 500  # of one function
-_FUNCTIONS = """
+_TYPES = """
+WITH types AS (
+    SELECT oid, typtype, CASE typnamespace WHEN 'pg_catalog'::regnamespace THEN typname::text
+        ELSE format('%%s.%%s', typnamespace::regnamespace, typname) END AS name
+    FROM pg_type
+), functions AS (
+    SELECT p.*, ARRAY(
+        SELECT t.name FROM unnest(p.proargtypes) WITH ORDINALITY AS a (oid, n)
+        JOIN types AS t ON t.oid = a.oid ORDER BY a.n) AS types,
+        EXISTS (SELECT FROM unnest(p.proargtypes) AS a (oid) JOIN types AS t ON t.oid = a.oid
+                WHERE t.typtype = 'p' AND t.name <> ALL (%(polymorphic)s)) AS is_internal
+    FROM pg_proc AS p
+)
+"""
+_FUNCTIONS = _TYPES + """
 SELECT p.proname::text, p.prokind::text, p.provariadic <> 0, p.pronargdefaults,
-    ARRAY(SELECT CASE t.typnamespace WHEN 'pg_catalog'::regnamespace THEN t.typname::text
-              ELSE format('%%s.%%s', t.typnamespace::regnamespace, t.typname) END
-          FROM unnest(p.proargtypes) WITH ORDINALITY AS a (oid, n)
-          JOIN pg_type AS t ON t.oid = a.oid ORDER BY a.n),
+    p.types,
     coalesce(p.proargnames[1:p.pronargs], '{}')
-FROM pg_proc AS p
-WHERE p.pronamespace = %s::regnamespace AND p.proname = ANY (%s) AND p.prokind <> 'w'
-  AND NOT EXISTS (
-      SELECT FROM unnest(p.proargtypes) AS a (oid) JOIN pg_type AS t ON t.oid = a.oid
-      WHERE t.typtype = 'p' AND t.typname <> ALL (%s))
-ORDER BY p.oid
+FROM functions AS p
+WHERE p.pronamespace = %(schema)s::regnamespace AND p.proname = ANY (%(words)s)
+  AND p.prokind <> 'w' AND NOT p.is_internal ORDER BY p.oid
+"""
+_THERE = _TYPES + """
+SELECT p.proname::text, p.types FROM functions AS p
+UNION ALL
+SELECT o.oprname::text, ARRAY[l.name, r.name]
+FROM pg_operator AS o JOIN types AS l ON l.oid = o.oprleft JOIN types AS r ON r.oid = o.oprright
 """
 OPERATORS = (
     "=", "<>", "<", ">", "<=", ">=", "||", "~", "!~", "+", "-", "*", "/", "&", "<<", "@>", "&&",
@@ -83,11 +97,11 @@ class Traps:
         return self.names[number] if is_sprung else None
 
 
-def set_traps(connection: Connection, *schemas: str, ours: str | None = None) -> Traps:
+def set_traps(connection: Connection, *schemas: str, of: str = "pg_catalog") -> Traps:
     """Set them in these schemas, for all that is named anywhere in our programs.
 
     Args:
-        ours: the schema of our functions, which get traps as well; None: PostgreSQL's alone.
+        of: the schema whose functions they are taken for; PostgreSQL's operators as well.
     """
     connection.execute(
         "CREATE SCHEMA traps; CREATE SEQUENCE traps.sprung MINVALUE 0; "
@@ -97,12 +111,11 @@ def set_traps(connection: Connection, *schemas: str, ours: str | None = None) ->
     words = _named()
     signatures = {
         (name, types): (kind, argument)  # one that has the argument's name, where there are two
-        for place in ("pg_catalog", *([ours] if ours else []))
-        for name, kind, types, argument in _signatures(connection, place, words)
+        for name, kind, types, argument in _signatures(connection, of, words)
     }
     operators = [
         (sign, left, right)
-        for sign in OPERATORS
+        for sign in (OPERATORS if of == "pg_catalog" else ())
         for types in (SCALARS, ARRAYS)
         for left, right in itertools.product(types, types)
     ]
@@ -149,7 +162,8 @@ Signature = tuple[str, str, tuple[str, ...], str | None]
 def _signatures(connection: Connection, schema: str, words: list[str]) -> Iterator[Signature]:
     """Name, kind, types, and the argument's name of one that is called by it."""
     for name, kind, is_variadic, defaults, types, names in connection.execute(
-        _FUNCTIONS, (schema, words, sorted(POLYMORPHIC))
+        _FUNCTIONS.encode(),
+        {"schema": schema, "words": words, "polymorphic": sorted(POLYMORPHIC)},
     ).fetchall():
         if is_variadic:
             yield from _lists(name, kind, types)
@@ -178,19 +192,8 @@ def _given(declared: str) -> tuple[str, ...]:
 
 def _there(connection: Connection) -> set[tuple[str, tuple[str, ...]]]:
     """What has just these types already: a trap would be hidden by it."""
-    rows = connection.execute(
-        """
-        SELECT p.proname::text, ARRAY(
-            SELECT t.typname::text  -- of another schema's types there are no traps
-            FROM unnest(p.proargtypes) WITH ORDINALITY AS a (oid, n)
-            JOIN pg_type AS t ON t.oid = a.oid ORDER BY a.n)
-        FROM pg_proc AS p
-        UNION ALL
-        SELECT o.oprname::text, ARRAY[l.typname::text, r.typname::text]
-        FROM pg_operator AS o JOIN pg_type AS l ON l.oid = o.oprleft
-        JOIN pg_type AS r ON r.oid = o.oprright
-        """
-    ).fetchall()
+    asked = {"polymorphic": sorted(POLYMORPHIC)}
+    rows = connection.execute(_THERE.encode(), asked).fetchall()
     return {(name, tuple(types)) for name, types in rows}
 
 
