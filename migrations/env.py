@@ -78,6 +78,7 @@ def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: st
         settle_transaction(driver, None)
         wait_shortly(driver)
         check_strangers(driver, home)
+        schema.note_what_is_there(driver, home)
         settle_transaction(driver, home)
         context.configure(
             connection=connection,

@@ -31,6 +31,15 @@ from pipeline.postgres.triggers import standing_triggers, without_standing
 
 logger = logging.getLogger(__name__)
 
+# A parameter of this name is anybody's, and lasts as long as the transaction.
+_THERE_BEFORE = """
+SELECT set_config('pipeline.there_before', coalesce(array_agg(o.oid), '{}')::text, true)
+FROM pg_namespace AS n CROSS JOIN LATERAL (
+    SELECT oid FROM pg_class WHERE relnamespace = n.oid
+    UNION ALL
+    SELECT oid FROM pg_proc WHERE pronamespace = n.oid
+) AS o WHERE n.nspname = %s
+"""
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
 
 
@@ -59,6 +68,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
     texts = files_to_install(schemas, roles=allowed)
     sha256 = digest(texts)
     lost = before.sha256 != "" and _rights_are_lost(connection)
+    if lost:
+        note_what_is_there(connection, None)
     if before.sha256 == sha256 and (are_there or not allowed) and not lost:
         return False
     # A database that was restored from elsewhere may say so of roles that have nothing here.
@@ -96,6 +107,17 @@ def _check_names(overwritten: set[str]) -> None:
             f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
             "which needs the name; rename yours, or give the pipeline a schema of its own"
         )
+
+
+def note_what_is_there(connection: Connection, schema: str | None) -> None:
+    """For the files, as they are run in this transaction: what it has not made.
+
+    What default privileges give is taken from what it makes; on the rest it is somebody's word.
+
+    Args:
+        schema: that of our tables; None: as if nothing had been there.
+    """
+    connection.execute(_THERE_BEFORE, (schema,))
 
 
 def is_current(connection: Connection) -> bool:

@@ -24,13 +24,13 @@ class Stranger:
     Attributes:
         schema: the name of it, and of ``name``, as the catalogue has them.
         owns: whether the schema is theirs, rather than that they were given CREATE.
-        is_refused: whether they would gain a superuser's rights, rather than another login's.
+        gains_all: whether they would gain a superuser's rights, rather than another login's.
     """
 
     schema: str
     name: str
     owns: bool
-    is_refused: bool
+    gains_all: bool
 
 
 # Nobody is one who may act as this login anyway, nor for a login that is no superuser whose rights
@@ -60,6 +60,33 @@ def strangers(connection: Connection, schemas: Sequence[str]) -> list[Stranger]:
     return [Stranger(*row) for row in connection.execute(_STRANGERS, (names, names)).fetchall()]
 
 
+_CREATORS = """
+SELECT n.nspname, r.rolname, bool_or(who.owns), owner.rolsuper OR login.rolsuper
+FROM pg_namespace AS n
+CROSS JOIN LATERAL (
+    SELECT CASE pg_get_userbyid(n.nspowner) WHEN 'pg_database_owner' THEN d.datdba
+        ELSE n.nspowner END, true
+    FROM pg_database AS d WHERE d.datname = current_database()
+    UNION ALL
+    SELECT a.grantee, false FROM aclexplode(n.nspacl) AS a
+    WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
+) AS who (oid, owns)
+JOIN pg_roles AS r ON r.oid = who.oid AND NOT r.rolsuper
+JOIN pg_class AS c ON c.oid = to_regclass('embedding_spaces')
+JOIN pg_roles AS owner ON owner.oid = c.relowner
+JOIN pg_roles AS login ON login.rolname = current_user
+WHERE n.nspname = ANY (%s) AND NOT pg_has_role(r.oid, c.relowner, 'MEMBER')
+GROUP BY n.nspname, r.rolname, owner.rolsuper, login.rolsuper ORDER BY 1, 2
+"""
+
+
+def creators(connection: Connection, schemas: Sequence[str]) -> list[Stranger]:
+    """Whoever may create in these schemas, but for the owner of our tables and who may act as
+    that; a superuser's rights are the owner's or this login's."""
+    rows = connection.execute(_CREATORS, (list(schemas),)).fetchall()
+    return [Stranger(*row) for row in rows]
+
+
 def risk(connection: Connection, schema: str) -> tuple[Stranger, str] | None:
     """The first stranger in our schema or pgvector's, and a sentence that says what to do."""
     found = strangers(connection, schemas_used(connection, schema))
@@ -85,7 +112,7 @@ def check_strangers(connection: Connection, schema: str) -> None:
             "and GRANT CREATE to those roles that need it"
         )
     worst = risk(connection, schema)
-    if worst and worst[0].is_refused and not _is_a_superusers(connection, schema):
+    if worst and worst[0].gains_all and not _is_a_superusers(connection, schema):
         raise DatabaseError(worst[1])
 
 
