@@ -8,6 +8,7 @@ from pipeline.doctor.check import Check
 from pipeline.postgres import schema
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.granted import OF_ITEMS, granted
+from pipeline.postgres.role_holders import holders
 from pipeline.postgres.strangers import creators, cure_of_open_schemas, open_schemas
 
 
@@ -15,6 +16,7 @@ def rights(connection: Connection) -> Iterator[Check]:
     yield _schemas(connection)
     yield _functions(connection)
     yield _tables(connection)
+    yield _roles(connection)
     yield _dblink(connection)
 
 
@@ -103,6 +105,15 @@ def _tables(connection: Connection) -> Check:
         _revoked(connection, [of], "TABLE", ", ".join(has)) for of, has in given.items()
     ]
     return Check("tables", False, said, "; ".join(cures))
+
+
+def _roles(connection: Connection) -> Check:
+    """Roles are the server's: who may grant ours has their rights here."""
+    found = [h for h in holders(connection, *schema.ROLES, "pipeline_loopback") if h.is_risk]
+    if not found:
+        return Check("roles", True, "nobody may give the pipeline's roles but an administrator")
+    said = ", ".join(holder.said for holder in found)
+    return Check("roles", False, said, "; ".join(holder.cure(connection) for holder in found))
 
 
 def _dblink(connection: Connection) -> Check:

@@ -17,6 +17,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
 from pipeline.postgres.objects import drop_objects, list_objects
+from pipeline.postgres.role_holders import holders
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
@@ -41,6 +42,8 @@ FROM pg_namespace AS n CROSS JOIN LATERAL (
 ) AS o WHERE n.nspname = %s
 """
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
+
+_NOT_GRANTED = "01007"
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -75,8 +78,10 @@ def install(connection: Connection, *, roles: bool) -> bool:
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
+    if allowed and not given:
+        _warn_of_holders(connection)
     known = set(before.objects)
-    with _naming_in_full(connection, schemas), _warnings_told(connection):
+    with _naming_in_full(connection, schemas), _warnings_told(connection, schemas):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         kept_triggers = _run_files(connection, schemas, texts)
         for paragraph in grants:
@@ -98,6 +103,18 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
+
+
+def _warn_of_holders(connection: Connection) -> None:
+    """Of whoever has rights here from now on, since the roles were there before."""
+    found = holders(connection, *ROLES)
+    if found:
+        logger.warning(
+            "roles of the pipeline were there before, and have their rights in this database now: "
+            "%s; where that is not meant, an administrator runs: %s",
+            ", ".join(holder.said for holder in found),
+            "; ".join(holder.cure(connection) for holder in found),
+        )
 
 
 def _check_names(overwritten: set[str]) -> None:
@@ -227,7 +244,7 @@ def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_told(connection: Connection) -> Iterator[None]:
+def _warnings_told(connection: Connection, schemas: Schemas) -> Iterator[None]:
     """What a file could not do is a WARNING, its hint what an administrator runs instead.
 
     Told at the end: an attempt that gives way to others is made again, and its warnings with it.
@@ -237,6 +254,8 @@ def _warnings_told(connection: Connection) -> Iterator[None]:
     def note(warning: Diagnostic) -> None:
         if warning.severity_nonlocalized == "WARNING":
             hint = warning.message_hint
+            if warning.sqlstate == _NOT_GRANTED and hint is None:  # of a schema of somebody else's
+                hint = f"GRANT USAGE ON SCHEMA {schemas.schema} TO {', '.join(ROLES)}"
             cure = f"; an administrator runs: {hint}" if hint else ""
             warnings.append(f"{warning.message_primary}{cure}")
 
