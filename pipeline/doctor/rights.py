@@ -100,10 +100,10 @@ def _tables(connection: Connection) -> Check:
             given.setdefault((table, who), []).append(right)
     if not given:
         return Check("tables", True, "only the pipeline's roles may write them")
-    said = "; ".join(f"{who} has {', '.join(has)} on {table}" for (table, who), has in given.items())
-    cures = [
-        _revoked(connection, [of], "TABLE", ", ".join(has)) for of, has in given.items()
-    ]
+    said = "; ".join(
+        f"{who} has {', '.join(has)} on {table}" for (table, who), has in given.items()
+    )
+    cures = [_revoked(connection, [of], "TABLE", ", ".join(has)) for of, has in given.items()]
     return Check("tables", False, said, "; ".join(cures))
 
 

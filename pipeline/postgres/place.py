@@ -56,7 +56,7 @@ def check_place(connection: Connection, schema: str) -> None:
 
 
 def make_schema(connection: Connection, schema: str) -> None:
-    """The schema, where there is none of that name; default privileges give nobody a right there."""
+    """The schema, where there is none of that name. No right in it is given by default."""
     # IF NOT EXISTS asks for the right to create one even where it is there.
     row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if row is None:

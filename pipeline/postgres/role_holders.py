@@ -5,11 +5,15 @@ rights in each database that is migrated later; another database of ours may hav
 own.
 """
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from pipeline.postgres.connections import Connection
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +77,14 @@ def holders(connection: Connection, *roles: str) -> list[Holder]:
     """Who has these roles."""
     rows = connection.execute(_HOLDERS, {"roles": list(roles)}).fetchall()
     return [Holder(*row) for row in rows]
+
+
+def warn_of_holders(connection: Connection, roles: Sequence[str]) -> None:
+    """Of whoever has rights here from now on, since the roles were there before."""
+    if found := holders(connection, *roles):
+        logger.warning(
+            "roles of the pipeline were there before, and have their rights in this database now: "
+            "%s; where that is not meant, an administrator runs: %s",
+            ", ".join(holder.said for holder in found),
+            "; ".join(holder.cure(connection) for holder in found),
+        )

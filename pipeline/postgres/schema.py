@@ -17,7 +17,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
 from pipeline.postgres.objects import drop_objects, list_objects
-from pipeline.postgres.role_holders import holders
+from pipeline.postgres.role_holders import warn_of_holders
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
@@ -64,8 +64,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
     """
     schemas = schemas_of(connection)
     before = read_installed(connection) or Installed("", False, (), ())
-    if found := risk(connection, schemas.names[0]):
-        logger.warning("%s", found[1])
+    if strangers := risk(connection, schemas.names[0]):
+        logger.warning("%s", strangers[1])
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
@@ -79,7 +79,7 @@ def install(connection: Connection, *, roles: bool) -> bool:
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     if allowed and not given:
-        _warn_of_holders(connection)
+        warn_of_holders(connection, ROLES)
     known = set(before.objects)
     with _naming_in_full(connection, schemas), _warnings_told(connection, schemas):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
@@ -103,18 +103,6 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
-
-
-def _warn_of_holders(connection: Connection) -> None:
-    """Of whoever has rights here from now on, since the roles were there before."""
-    found = holders(connection, *ROLES)
-    if found:
-        logger.warning(
-            "roles of the pipeline were there before, and have their rights in this database now: "
-            "%s; where that is not meant, an administrator runs: %s",
-            ", ".join(holder.said for holder in found),
-            "; ".join(holder.cure(connection) for holder in found),
-        )
 
 
 def _check_names(overwritten: set[str]) -> None:

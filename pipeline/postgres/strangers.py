@@ -145,9 +145,7 @@ def cure_of_open_schemas(
     """The statement that closes them, for their owner. ``who``: to whom; nobody: to PUBLIC."""
     names = sql.SQL(", ").join(map(sql.Identifier, schemas))
     roles = sql.SQL(", ").join(map(sql.Identifier, who)) if who else sql.SQL("PUBLIC")
-    return (
-        sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(names, roles).as_string(connection)
-    )
+    return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(names, roles).as_string(connection)
 
 
 def _said(connection: Connection, schema: str, stranger: Stranger) -> str:
@@ -174,7 +172,7 @@ def _said(connection: Connection, schema: str, stranger: Stranger) -> str:
 
 
 def _is_a_superusers(connection: Connection, schema: str) -> bool:
-    """Whether our tables are there, and are a superuser's: what others made by their names is not."""
+    """Whether our tables are there, and a superuser's: not what others made by their names."""
     (found,) = fetch_one(
         connection.execute(
             """

@@ -29,7 +29,16 @@ ARRAYS = ("_text", "_name", "_varchar", "_oid", "_int2", "_int4", "_int8", "_boo
 GIVEN_FOR: dict[str, tuple[str, ...]] = {
     "text": ("name", "varchar", "bpchar", "char"),
     "name": ("text", "varchar", "bpchar"),
-    "oid": ("regclass", "regnamespace", "regproc", "regprocedure", "regrole", "regtype", "int4", "int8"),
+    "oid": (
+        "regclass",
+        "regnamespace",
+        "regproc",
+        "regprocedure",
+        "regrole",
+        "regtype",
+        "int4",
+        "int8",
+    ),
     "regclass": ("oid", "text", "varchar"),
     "int4": ("int2",),
     "int8": ("int4", "int2"),
@@ -63,7 +72,9 @@ WITH types AS (
     FROM pg_proc AS p
 )
 """
-_FUNCTIONS = _TYPES + """
+_FUNCTIONS = (
+    _TYPES
+    + """
 SELECT p.proname::text, p.prokind::text, p.provariadic <> 0, p.pronargdefaults,
     p.types,
     coalesce(p.proargnames[1:p.pronargs], '{}')
@@ -71,12 +82,16 @@ FROM functions AS p
 WHERE p.pronamespace = %(schema)s::regnamespace AND p.proname = ANY (%(words)s)
   AND p.prokind <> 'w' AND NOT p.is_internal ORDER BY p.oid
 """
-_THERE = _TYPES + """
+)
+_THERE = (
+    _TYPES
+    + """
 SELECT p.proname::text, p.types FROM functions AS p
 UNION ALL
 SELECT o.oprname::text, ARRAY[l.name, r.name]
 FROM pg_operator AS o JOIN types AS l ON l.oid = o.oprleft JOIN types AS r ON r.oid = o.oprright
 """
+)
 OPERATORS = (
     "=", "<>", "<", ">", "<=", ">=", "||", "~", "!~", "+", "-", "*", "/", "&", "<<", "@>", "&&",
     "->>", "#>>",
@@ -213,7 +228,7 @@ def _function(
         step = f'{schema}."step of {name}"'
         return (
             f"CREATE OR REPLACE FUNCTION {step}({state}) RETURNS pg_catalog.text "
-            f"LANGUAGE plpgsql AS $${body}$$; CREATE AGGREGATE {schema}.\"{name}\"({shown}) "
+            f'LANGUAGE plpgsql AS $${body}$$; CREATE AGGREGATE {schema}."{name}"({shown}) '
             f"(SFUNC = {step}, STYPE = pg_catalog.text)"
         )
     named = f'"{argument}" {shown}' if argument else shown

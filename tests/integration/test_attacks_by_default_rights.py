@@ -1,4 +1,4 @@
-"""What default privileges would give of schemas, and to roles of ours; what is given by name stays."""
+"""What default privileges would give of schemas, and to our roles; what is given by name stays."""
 
 import pytest
 

@@ -69,7 +69,9 @@ def test_no_function_of_ours_takes_anothers_for_one(
         (space.id,),
     )
     traps = set_traps(connection, "public", of="public")
-    client.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}".encode())
+    client.execute(
+        f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}".encode()
+    )
     with serving(url):
         for call in CALLS:
             try:

@@ -129,7 +129,9 @@ def test_a_queue_that_one_login_has_filled_has_room_for_others(
     url: str, connection: Connection, space: Space
 ) -> None:
     """From as many addresses as there are."""
-    ask = "SELECT request_query_embeddings(ARRAY(SELECT %s || n FROM generate_series(1, %s) n), %s, %s)"
+    ask = (
+        "SELECT request_query_embeddings(array_agg(%s || n), %s, %s) FROM generate_series(1, %s) n"
+    )
     with connect(url) as server, server.transaction():
         server.execute("SELECT pg_advisory_xact_lock(1886483065, 7)")
         connection.execute(
@@ -138,11 +140,11 @@ def test_a_queue_that_one_login_has_filled_has_room_for_others(
             (space.id, server.info.backend_pid),
         )
         for number in range(2):
-            connection.execute(ask, (f"a{number}-", 50, "ana", f"2001:db8::{number}"))
+            connection.execute(ask, (f"a{number}-", "ana", f"2001:db8::{number}", 50))
         for asked_by, count in (("ana", 1), ("bob", 6)):
             with pytest.raises(psycopg.Error, match="too many texts wait"):
-                connection.execute(ask, ("more", count, asked_by, "2001:db8::9"))
-        connection.execute(ask, ("b", 5, "bob", "2001:db8::9"))
+                connection.execute(ask, ("more", asked_by, "2001:db8::9", count))
+        connection.execute(ask, ("b", "bob", "2001:db8::9", 5))
         connection.execute("DELETE FROM query_servers")
 
 
