@@ -67,6 +67,24 @@ def test_a_superuser_who_migrates_springs_no_trap(
         assert (done.code, (said or "") in done.stderr) == (1 if said else 0, True), done.stderr
 
 
+@pytest.mark.parametrize("case", ["open", "owned", "given"])
+def test_nor_does_one_by_alembic_itself(case: str, empty_url: str, tmp_path: Path) -> None:
+    prepare, _, said = FIRST[case]
+    with connect(empty_url) as admin, mallory_in(admin, prepare):
+        traps = set_traps(admin, "public")
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=ROOT,
+            env={**os.environ, "DATABASE_URL": empty_url, "PIPELINE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert traps.sprung(admin) is None, done.stderr
+        assert said is not None
+        assert (done.returncode != 0, said in done.stdout + done.stderr) == (True, True)
+
+
 BEFORE = (
     "migrate --no-space",
     "space create demo --model demo --precision float32",

@@ -4,7 +4,9 @@ PostgreSQL prefers a function of just the types that are given, so each call wit
 the types that are declared, and all of them: none is converted, none is left to its default.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,6 +18,7 @@ from tests.integration.test_attacks_by_functions import items
 from tests.integration.test_serve import serving
 
 __all__ = ["items"]
+SQL = Path(__file__).parents[2] / "sql"
 
 # With all arguments and their types, as a client must who may be led elsewhere.
 CALLS = (
@@ -79,6 +82,20 @@ def test_no_function_of_ours_takes_anothers_for_one(
             except psycopg.Error as exc:
                 pytest.fail(f"{call}: {exc}, {traps.sprung(client)}")
             assert traps.sprung(client) is None, call
+    # Whose errors are nobody's to see.
+    assert connection.execute(
+        "SELECT last_used_at > now() - interval '1 hour' FROM query_embeddings WHERE query = 'old'"
+    ).fetchone() == (True,)
+
+
+def test_no_function_of_ours_is_called_by_the_names_of_some_arguments() -> None:
+    """One that has just these, and no others, would be the better match."""
+    found = {
+        file.name: calls
+        for file in sorted(SQL.glob("**/*.sql"))
+        if (calls := re.findall(r"@schema@\.\w+\([^()]*=>", file.read_text("utf-8")))
+    }
+    assert found == {}
 
 
 def test_nor_does_one_that_acts_for_its_owner_without_a_loop_back(

@@ -83,6 +83,9 @@ def test_who_made_our_roles_beforehand_is_named(
         assert migrate.upgrade(bare).installed
         assert not caplog.records
         assert admin.execute("SELECT has_loopback()").fetchone() == (True,)
+        with role(admin, "mallory"):
+            admin.execute("GRANT pipeline_loopback TO mallory")
+            assert admin.execute("SELECT has_loopback()").fetchone() == (False,)
 
 
 @pytest.mark.usefixtures("dblink")
