@@ -22,6 +22,7 @@ from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
 from pipeline.postgres.place import check_place, make_schema
 from pipeline.postgres.session import settle_transaction
+from pipeline.postgres.strangers import check_strangers
 from pipeline.postgres.table_locks import stepping_aside, wait_shortly
 from pipeline.settings import DEFAULT_SCHEMA, Settings
 
@@ -74,8 +75,12 @@ def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: st
     migrated.revisions.clear()
     with connection.begin():
         driver = connection.connection.driver_connection
-        settle_transaction(driver, home)
+        # PostgreSQL's own names alone, until it is known who could have put others into ours.
+        settle_transaction(driver, None)
         wait_shortly(driver)
+        check_strangers(driver, home)
+        schema.note_what_is_there(driver, home)
+        settle_transaction(driver, home)
         context.configure(
             connection=connection,
             target_metadata=tables_in(place),

@@ -111,7 +111,9 @@ def _rows_of_table(
     from pipeline.postgres.connections import connect
 
     # The table is the user's, found as they find it.
-    other = stack.enter_context(connect(url or database.url, schema=None, role="pipeline import"))
+    other = stack.enter_context(
+        connect(url or database.url, schema=None, role="pipeline import", keeps_path=True)
+    )
     return transfer.from_table(other, table, renamed)
 
 

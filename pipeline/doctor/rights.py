@@ -7,23 +7,40 @@ from psycopg import sql
 from pipeline.doctor.check import Check
 from pipeline.postgres import schema
 from pipeline.postgres.connections import Connection
-from pipeline.postgres.requirements import cure_of_open_schemas, open_schemas
+from pipeline.postgres.granted import OF_ITEMS, granted
+from pipeline.postgres.role_holders import holders
+from pipeline.postgres.strangers import creators, cure_of_open_schemas, open_schemas
 
 
 def rights(connection: Connection) -> Iterator[Check]:
     yield _schemas(connection)
     yield _functions(connection)
     yield _tables(connection)
+    yield _roles(connection)
     yield _dblink(connection)
 
 
 def _schemas(connection: Connection) -> Check:
     schemas = schema.schemas_of(connection)
-    found = open_schemas(connection, schemas.names)
-    if not found:
-        return Check("schema", True, f"only who was given it may create in {schemas.schema}")
-    said = f"every login may create functions in {', '.join(found)}, which others would call"
-    return Check("schema", False, said, cure_of_open_schemas(connection, found))
+    if found := open_schemas(connection, schemas.names):
+        said = f"every login may create functions in {', '.join(found)}, which others would call"
+        return Check("schema", False, said, cure_of_open_schemas(connection, found))
+    given = creators(connection, schemas.names)
+    if not given:
+        return Check("schema", True, f"nobody but its owner may create in {schemas.schema}")
+    said = "; ".join(f"{one.name} may create functions in {one.schema}" for one in given)
+    risky = [one for one in given if one.gains_all]
+    if not risky:
+        return Check("schema", True, f"{said}, whom the owner of the tables is to trust")
+    cures = [
+        sql.SQL("ALTER SCHEMA {} OWNER TO CURRENT_USER")
+        .format(sql.Identifier(one.schema))
+        .as_string(connection)
+        if one.owns
+        else cure_of_open_schemas(connection, [one.schema], [one.name])
+        for one in risky
+    ]
+    return Check("schema", False, f"{said}, which a superuser would call", "; ".join(cures))
 
 
 _CALLERS = """
@@ -56,29 +73,47 @@ TABLES = (
     "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",
     "space_evaluations", "space_modalities", "space_probes", "space_tunings",
 )  # fmt: skip
-_OURS = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
-# Beside source_items, which anybody may be let write, and the columns that a role may.
-_WRITERS = """
-SELECT c.oid::regclass::text, coalesce(r.rolname, 'PUBLIC')
+# What would let somebody act as the functions' owner, change what is ours, or read what is others'.
+_RIGHTS = """
+SELECT c.oid::regclass::text, c.relname, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
 FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
 WHERE c.relowner = (SELECT relowner FROM pg_class WHERE oid = 'multimodal_items'::regclass)
   AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'multimodal_items'::regclass)
   AND (c.relname = ANY (%(tables)s) OR c.relname ~ '^multimodal_items_.*_s[0-9]+$')
   AND a.grantee <> c.relowner
-  AND (r.rolname IS NULL OR r.rolname <> ALL (%(roles)s))
-  AND (a.privilege_type = 'TRIGGER' OR c.relname <> 'source_items'
-       AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'))
-GROUP BY 1, 2 ORDER BY 1, 2
+  AND CASE c.relname
+      -- Which anybody may be let write.
+      WHEN 'source_items' THEN a.privilege_type = 'TRIGGER'
+      WHEN 'query_embeddings' THEN true
+      ELSE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') END
+ORDER BY 1, 3, 4
 """
 
 
 def _tables(connection: Connection) -> Check:
     """Whoever may put a trigger on what our functions write, acts as their owner."""
-    given = connection.execute(_WRITERS, {"tables": list(TABLES), "roles": list(_OURS)}).fetchall()
+    expected = granted()
+    given: dict[tuple[str, str], list[str]] = {}
+    for table, name, who, right in connection.execute(_RIGHTS, {"tables": list(TABLES)}).fetchall():
+        usual = expected.get((who, name), set()) if name in TABLES else OF_ITEMS.get(who, ())
+        if right not in usual:
+            given.setdefault((table, who), []).append(right)
     if not given:
         return Check("tables", True, "only the pipeline's roles may write them")
-    said = "; ".join(f"{who} may write {table}, or put triggers on it" for table, who in given)
-    return Check("tables", False, said, _revoked(connection, given, "TABLE"))
+    said = "; ".join(
+        f"{who} has {', '.join(has)} on {table}" for (table, who), has in given.items()
+    )
+    cures = [_revoked(connection, [of], "TABLE", ", ".join(has)) for of, has in given.items()]
+    return Check("tables", False, said, "; ".join(cures))
+
+
+def _roles(connection: Connection) -> Check:
+    """Roles are the server's: who may grant ours has their rights here."""
+    found = [h for h in holders(connection, *schema.ROLES, "pipeline_loopback") if h.is_risk]
+    if not found:
+        return Check("roles", True, "nobody may give the pipeline's roles but an administrator")
+    said = ", ".join(holder.said for holder in found)
+    return Check("roles", False, said, "; ".join(holder.cure(connection) for holder in found))
 
 
 def _dblink(connection: Connection) -> Check:
@@ -98,10 +133,16 @@ def _dblink(connection: Connection) -> Check:
     return Check("dblink", True, f"was there before, in {row[0]}: every login may use it")
 
 
-def _revoked(connection: Connection, given: list[tuple[str, str]], kind: str = "FUNCTION") -> str:
+def _revoked(
+    connection: Connection,
+    given: list[tuple[str, str]],
+    kind: str = "FUNCTION",
+    rights: str = "ALL",
+) -> str:
     return "; ".join(
-        sql.SQL("REVOKE ALL ON {} {} FROM {}")
+        sql.SQL("REVOKE {} ON {} {} FROM {}")
         .format(
+            sql.SQL(rights),
             sql.SQL(kind),
             sql.SQL(name),
             sql.SQL("PUBLIC") if who == "PUBLIC" else sql.Identifier(who),

@@ -46,15 +46,18 @@ def connect(
     schema: str | None = DEFAULT_SCHEMA,
     autocommit: bool = True,
     role: str = APPLICATION,
+    keeps_path: bool = False,
 ) -> Connection:
     """A psycopg connection, with the settings that our statements need; see ``session.py``.
 
     Args:
         url: any form that people write.
-        schema: that of our tables; None: a database that need not have them.
+        schema: that of our tables; None: a database that need not have them, in which bare names
+            are PostgreSQL's own.
         autocommit: whether every statement is its own transaction; use ``conn.transaction()``
             for more. The default keeps no transaction open between statements.
         role: shown in ``pg_stat_activity.application_name``.
+        keeps_path: for a table that somebody names: found as that login finds it.
 
     Raises:
         DatabaseError: one line that names the reason and what to do.
@@ -68,7 +71,7 @@ def connect(
                 **CONNECT,
             )
             on_failure.callback(connection.close)
-            settle(connection, schema)
+            settle(connection, schema, keeps_path=keeps_path)
         except (psycopg.Error, UnicodeError) as exc:  # a host name may be none that IDNA encodes
             raise DatabaseError(explain_connection_failure(url, exc)) from exc
         connection.autocommit = autocommit

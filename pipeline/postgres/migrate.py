@@ -19,6 +19,7 @@ from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_may_install, check_server
 from pipeline.postgres.rights import CHANGE, require
 from pipeline.postgres.session import settle_transaction
+from pipeline.postgres.strangers import check_strangers
 from pipeline.settings import DEFAULT_SCHEMA
 
 # Key of the advisory lock under which migrations/env.py works.
@@ -49,7 +50,13 @@ class Migrated:
 
 def migration_engine(url: str) -> Engine:
     """No pool, and an isolation in which whoever waited sees what was done meanwhile."""
-    return create_engine(url, poolclass=pool.NullPool, isolation_level="READ COMMITTED")
+    return create_engine(
+        url,
+        poolclass=pool.NullPool,
+        isolation_level="READ COMMITTED",
+        # It would be looked for as soon as we connect, by names that others may have taken.
+        use_native_hstore=False,
+    )
 
 
 def _config() -> Config:
@@ -97,9 +104,12 @@ def check(url: str, *, old_pgvector: bool = False, schema: str = DEFAULT_SCHEMA)
         DatabaseError: with what to do about it.
     """
     with connect(url, schema=None) as connection, connection.transaction():
-        settle_transaction(connection, schema)
+        settle_transaction(connection, None)
         check_server(connection, old_pgvector=old_pgvector)
         check_place(connection, schema)
+        check_strangers(connection, schema)
+        # Only now is it known that bare names lead nowhere else there.
+        settle_transaction(connection, schema)
         if is_migrated(connection, schema):
             require(connection, CHANGE)
         check_may_install(connection, schema)
@@ -146,5 +156,6 @@ def current(url: str, *, schema: str = DEFAULT_SCHEMA) -> tuple[str | None, str]
         DatabaseError: the server is unreachable.
     """
     head = ScriptDirectory.from_config(_config()).get_current_head() or ""
-    with connect(url, schema=None) as connection:
+    with connect(url, schema=None) as connection, connection.transaction():
+        settle_transaction(connection, None)  # by way of a pooler as well
         return max(revisions.of_ours(connection, schema), default=None), head

@@ -8,6 +8,12 @@ from pipeline.postgres.connections import Connection
 # Tables that no other program has all of.
 _OURS = ["embedding_spaces", "ingest_jobs", "multimodal_items", "source_items"]
 
+_GRANTEES = """
+SELECT DISTINCT r.rolname FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
+LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+WHERE n.nspname = %s AND a.grantee <> n.nspowner
+"""
+
 
 def is_migrated(connection: Connection, schema: str) -> bool:
     """Whether our tables are in that schema, and this login may see them."""
@@ -50,8 +56,13 @@ def check_place(connection: Connection, schema: str) -> None:
 
 
 def make_schema(connection: Connection, schema: str) -> None:
-    """The schema, where there is none of that name."""
+    """The schema, where there is none of that name. No right in it is given by default."""
     # IF NOT EXISTS asks for the right to create one even where it is there.
     row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if row is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        for (grantee,) in connection.execute(_GRANTEES, (schema,)).fetchall():
+            who = sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee)
+            connection.execute(
+                sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(sql.Identifier(schema), who)
+            )

@@ -1,9 +1,5 @@
 """What a server must have: a PostgreSQL and a pgvector that lose no rows."""
 
-from collections.abc import Sequence
-
-from psycopg import sql
-
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, fetch_one
 
@@ -116,68 +112,6 @@ def check_may_install(connection: Connection, schema: str) -> None:
         raise DatabaseError(
             f"pgvector is not installed in the database {database} and {login} may not install "
             f"it; there an administrator runs: CREATE EXTENSION vector{place}"
-        )
-
-
-_STRANGER = """
-SELECT n.nspname, pg_get_userbyid(o.owner), current_user
-FROM pg_namespace AS n
-CROSS JOIN LATERAL (
-    SELECT CASE pg_get_userbyid(n.nspowner) WHEN 'pg_database_owner' THEN d.datdba
-        ELSE n.nspowner END
-    FROM pg_database AS d WHERE d.datname = current_database()
-) AS o (owner)
-JOIN pg_roles AS r ON r.oid = o.owner AND NOT r.rolsuper
-WHERE n.nspname = %s AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-"""
-
-
-def stranger(connection: Connection, schema: str) -> str | None:
-    """A sentence where the schema's owner could act as the superuser who migrates: whoever owns a
-    schema may drop what is in it, and put in its place what our functions call."""
-    row = connection.execute(_STRANGER, (schema,)).fetchone()
-    if row is None:
-        return None
-    name, owner, login = row
-    return (
-        f"the schema {name} belongs to {owner}, who could act as {login} by way of the functions "
-        f"that {login} installs there; migrate as {owner}, or into a schema of the pipeline's own "
-        "(PIPELINE_SCHEMA=pipeline)"
-    )
-
-
-def open_schemas(connection: Connection, schemas: Sequence[str]) -> list[str]:
-    """Those of the schemas in which PUBLIC may create: what every login could put there would be
-    taken for PostgreSQL's own by whoever searches them, superusers included."""
-    rows = connection.execute(
-        """
-        SELECT n.nspname FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
-        WHERE n.nspname = ANY (%s) AND a.grantee = 0 AND a.privilege_type = 'CREATE'
-        ORDER BY 1
-        """,
-        (list(schemas),),
-    ).fetchall()
-    return [name for (name,) in rows]
-
-
-def cure_of_open_schemas(connection: Connection, schemas: Sequence[str]) -> str:
-    """The statement that closes them, for their owner."""
-    names = sql.SQL(", ").join(map(sql.Identifier, schemas))
-    return sql.SQL("REVOKE CREATE ON SCHEMA {} FROM PUBLIC").format(names).as_string(connection)
-
-
-def check_schemas(connection: Connection, schemas: Sequence[str]) -> None:
-    """Refuse to work in a schema in which every login may create functions.
-
-    Raises:
-        DatabaseError: with the statement that mends it.
-    """
-    if found := open_schemas(connection, schemas):
-        raise DatabaseError(
-            f"every login may create functions in the schema {', '.join(found)}, which would "
-            "be called with the rights of whoever runs the pipeline (databases from before "
-            f"PostgreSQL 15 are so); its owner runs: {cure_of_open_schemas(connection, found)}; "
-            "and GRANT CREATE to those roles that need it"
         )
 
 

@@ -17,7 +17,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
 from pipeline.postgres.objects import drop_objects, list_objects
-from pipeline.postgres.requirements import check_schemas, stranger
+from pipeline.postgres.role_holders import warn_of_holders
 from pipeline.postgres.sql_files import (
     GRANTS,
     Schemas,
@@ -26,12 +26,24 @@ from pipeline.postgres.sql_files import (
     files_to_install,
     fill_in,
 )
+from pipeline.postgres.strangers import risk
 from pipeline.postgres.table_locks import IN_USE
 from pipeline.postgres.triggers import standing_triggers, without_standing
 
 logger = logging.getLogger(__name__)
 
+# A parameter of this name is anybody's, and lasts as long as the transaction.
+_THERE_BEFORE = """
+SELECT set_config('pipeline.there_before', coalesce(array_agg(o.oid), '{}')::text, true)
+FROM pg_namespace AS n CROSS JOIN LATERAL (
+    SELECT oid FROM pg_class WHERE relnamespace = n.oid
+    UNION ALL
+    SELECT oid FROM pg_proc WHERE pronamespace = n.oid
+) AS o WHERE n.nspname = %s
+"""
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
+
+_NOT_GRANTED = "01007"
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -52,19 +64,24 @@ def install(connection: Connection, *, roles: bool) -> bool:
     """
     schemas = schemas_of(connection)
     before = read_installed(connection) or Installed("", False, (), ())
-    _check_owners(connection, schemas, is_first=not before.sha256)
+    if strangers := risk(connection, schemas.names[0]):
+        logger.warning("%s", strangers[1])
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
     sha256 = digest(texts)
     lost = before.sha256 != "" and _rights_are_lost(connection)
+    if lost:
+        note_what_is_there(connection, None)
     if before.sha256 == sha256 and (are_there or not allowed) and not lost:
         return False
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
+    if allowed and not given:
+        warn_of_holders(connection, ROLES)
     known = set(before.objects)
-    with _naming_in_full(connection, schemas), _warnings_told(connection):
+    with _naming_in_full(connection, schemas), _warnings_told(connection, schemas):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         kept_triggers = _run_files(connection, schemas, texts)
         for paragraph in grants:
@@ -88,15 +105,6 @@ def install(connection: Connection, *, roles: bool) -> bool:
     return True
 
 
-def _check_owners(connection: Connection, schemas: Schemas, *, is_first: bool) -> None:
-    """Refuse a schema by which others would act as this login; where we are there, warn of it."""
-    check_schemas(connection, schemas.names)
-    if risk := stranger(connection, schemas.names[0]):
-        if is_first:
-            raise DatabaseError(risk)
-        logger.warning("%s", risk)
-
-
 def _check_names(overwritten: set[str]) -> None:
     # Where our triggers are among it, what is not there is the record.
     if overwritten and not any(name.startswith("trigger ") for name in overwritten):
@@ -104,6 +112,17 @@ def _check_names(overwritten: set[str]) -> None:
             f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
             "which needs the name; rename yours, or give the pipeline a schema of its own"
         )
+
+
+def note_what_is_there(connection: Connection, schema: str | None) -> None:
+    """For the files, as they are run in this transaction: what it has not made.
+
+    What default privileges give is taken from what it makes; on the rest it is somebody's word.
+
+    Args:
+        schema: that of our tables; None: as if nothing had been there.
+    """
+    connection.execute(_THERE_BEFORE, (schema,))
 
 
 def is_current(connection: Connection) -> bool:
@@ -213,7 +232,7 @@ def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_told(connection: Connection) -> Iterator[None]:
+def _warnings_told(connection: Connection, schemas: Schemas) -> Iterator[None]:
     """What a file could not do is a WARNING, its hint what an administrator runs instead.
 
     Told at the end: an attempt that gives way to others is made again, and its warnings with it.
@@ -223,6 +242,8 @@ def _warnings_told(connection: Connection) -> Iterator[None]:
     def note(warning: Diagnostic) -> None:
         if warning.severity_nonlocalized == "WARNING":
             hint = warning.message_hint
+            if warning.sqlstate == _NOT_GRANTED and hint is None:  # of a schema of somebody else's
+                hint = f"GRANT USAGE ON SCHEMA {schemas.schema} TO {', '.join(ROLES)}"
             cure = f"; an administrator runs: {hint}" if hint else ""
             warnings.append(f"{warning.message_primary}{cure}")
 

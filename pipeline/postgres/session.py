@@ -67,7 +67,7 @@ class _Session:
 
     Attributes:
         is_direct: whether it is ours alone, not one that a pooler shares among its clients.
-        schema: that of our tables, quoted where it needs it; None: not asked for.
+        schema: that of our tables, quoted where it needs it; None: PostgreSQL's own alone.
         vector: pgvector's, likewise; None: it is not installed.
     """
 
@@ -77,16 +77,22 @@ class _Session:
 
     @property
     def search_path(self) -> str:
-        """Ours, where what is made goes; then pgvector's; no temporary table before either."""
+        """Ours, where what is made goes; then pgvector's; no temporary table before either.
+
+        Without ours PostgreSQL's own: nothing that the role's path names, or others may put there.
+        """
+        if self.schema is None:
+            return "pg_catalog, pg_temp"
         return ", ".join(dict.fromkeys(filter(None, [self.schema, self.vector, "pg_temp"])))
 
 
-def settle(connection: Connection, schema: str | None) -> None:
+def settle(connection: Connection, schema: str | None, *, keeps_path: bool = False) -> None:
     """Make a new session what our statements need.
 
     Args:
-        schema: that of our tables; None: a database that need not have them, whose search path
-            stays.
+        schema: that of our tables; None: a database that need not have them, in which bare names
+            are PostgreSQL's own.
+        keeps_path: whether bare names are what they are for the role instead.
 
     Raises:
         DatabaseError: the database has no encoding, or a pooler keeps us from what we need.
@@ -99,7 +105,7 @@ def settle(connection: Connection, schema: str | None) -> None:
         )
     session = _look(connection, schema)
     if session.is_direct:
-        _set(connection, session, local=False)
+        _set(connection, session, local=False, but="search_path" if keeps_path else None)
         return
     if not (connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
         # One of the settings that poolers keep apart by client.
@@ -113,7 +119,7 @@ def settle(connection: Connection, schema: str | None) -> None:
         )
 
 
-def settle_transaction(connection: Connection, schema: str) -> None:
+def settle_transaction(connection: Connection, schema: str | None) -> None:
     """The same until the end of the transaction that is open, by way of a pooler as well.
 
     But for ``lock_timeout``: a migration that waits for a table keeps the application from it.
@@ -167,7 +173,7 @@ def _set(
         for name, value in NEEDED.items()
         if version >= _SINCE.get(name, 0) and name not in but
     }
-    if session.schema is not None:
+    if but != "search_path":
         needed["search_path"] = session.search_path
     connection.execute(_SET, (local, list(needed), list(needed.values())))
 

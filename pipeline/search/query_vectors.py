@@ -82,8 +82,8 @@ def store(
 def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]:
     """Requests nobody else works on: key -> text. No two servers get the same.
 
-    Whoever asks, a login at an address, gets one turn after the other, its own requests oldest
-    first: one who asks for thousands holds nobody else up.
+    Whoever asks, a login, gets one turn after the other, and of its turns each of its addresses;
+    oldest requests first. One who asks for thousands, from wherever, holds nobody else up.
     """
     rows = connection.execute(
         """
@@ -93,7 +93,8 @@ def claim(connection: Connection, space_id: int, limit: int) -> dict[bytes, str]
               AND requested_at > now() - make_interval(secs => %(patience)s)
         ),
         turns AS (
-            SELECT own.query_sha256, own.requested_at, own.turn
+            SELECT own.query_sha256, own.requested_at, row_number() OVER (
+                PARTITION BY a.asked_by ORDER BY own.turn, own.requested_at) AS turn
             FROM askers AS a CROSS JOIN LATERAL (
                 SELECT q.query_sha256, q.requested_at,
                     row_number() OVER (ORDER BY q.requested_at) AS turn

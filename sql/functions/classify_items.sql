@@ -56,7 +56,8 @@ BEGIN
             USING ERRCODE = 'feature_not_supported',
             HINT = 'Compare with text_embeddings() of the labels by <=>.';
     END IF;
-    SELECT @schema@.text_embeddings(array_agg(replace(template, '{}', l) ORDER BY n)) INTO prompts
+    SELECT @schema@.text_embeddings(
+        array_agg(replace(template, '{}', l) ORDER BY n), interval '10 s') INTO prompts
     FROM unnest(labels) WITH ORDINALITY AS u (l, n);
     RETURN QUERY
     SELECT c.id, c.label,

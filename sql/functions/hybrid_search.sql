@@ -38,15 +38,14 @@ BEGIN
     END IF;
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
-    probe := @schema@.text_embedding(query);
+    probe := @schema@.text_embedding(query, interval '10 s');
     any_words := @schema@.words_of_any(query);
     RETURN QUERY
     WITH by_vector AS MATERIALIZED (
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
                m.rank
-        FROM @schema@.nearest_items(embedding => probe, modality => hybrid_search.modality, k => n,
-            filter => hybrid_search.filter, ranking => hybrid_search.ranking,
-            query_modality => 'text') AS m
+        FROM @schema@.nearest_items(NULL::text, probe, NULL::bigint, hybrid_search.modality, n,
+            hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text) AS m
     ),
     found AS MATERIALIZED (
         SELECT s.id AS source_id, ts_rank_cd(own.document, own.words) AS weight

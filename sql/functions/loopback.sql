@@ -20,8 +20,17 @@ BEGIN
                AND pg_get_userbyid(srvowner) = current_user) THEN
         RETURN 'pipeline_loopback';
     END IF;
+    -- The role is the server's: another database may have given it what it needs there, and none
+    -- that others may act as is used.
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-       OR NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_loopback' AND rolcanlogin) THEN
+       OR NOT EXISTS (
+           SELECT FROM pg_roles AS r
+           WHERE r.rolname = 'pipeline_loopback' AND r.rolcanlogin
+             AND has_function_privilege(
+                 r.oid, '@schema@.loopback_ask(text[], text, text, text)', 'EXECUTE')
+             AND NOT EXISTS (
+                 SELECT FROM pg_auth_members AS m JOIN pg_roles AS member ON member.oid = m.member
+                 WHERE m.roleid = r.oid AND NOT member.rolsuper)) THEN
         RETURN NULL;
     END IF;
     sockets := current_setting('unix_socket_directories');
@@ -137,8 +146,9 @@ BEGIN
         IF asked IS NULL OR clock_timestamp() > asked + interval '20 s' THEN
             PERFORM @schema@.check_loopback_is_there(queries);
             proof := @schema@.loopback_proof();
-            PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_ask(%L, %L, %L, %L)',
-                queries, session_user, host(inet_client_addr()), proof));
+            PERFORM @schema@.run_by_loopback(format(
+                'SELECT @schema@.loopback_ask(%L::text[], %L::text, %L::text, %L::text)', queries,
+                session_user, host(inet_client_addr()), proof));
             asked := clock_timestamp();
         END IF;
         IF clock_timestamp() > began + timeout THEN
@@ -148,7 +158,7 @@ BEGIN
         pause := least(pause * 1.2, 0.05);
         IF is_blind THEN
             answers := @schema@.run_by_loopback(format(
-                'SELECT @schema@.loopback_answers(%L, %L)', queries, proof))::@vector@.halfvec[];
+                'SELECT @schema@.loopback_answers(%L::text[], %L::text)', queries, proof))::@vector@.halfvec[];
         ELSE
             PERFORM @schema@.query_embeddings_missing(queries);  -- raises what the server said
             answers := @schema@.cached_query_embeddings(queries);
@@ -196,8 +206,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF @schema@.has_loopback() THEN
-        PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_touch(%L, %L)',
-            queries, @schema@.loopback_proof()));
+        PERFORM @schema@.run_by_loopback(format(
+            'SELECT @schema@.loopback_touch(%L::text[], %L::text)', queries,
+            @schema@.loopback_proof()));
     END IF;  -- else the cache forgets in the order of asking
 EXCEPTION WHEN OTHERS THEN
     NULL;  -- a search does not fail because its use could not be noted

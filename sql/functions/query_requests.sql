@@ -124,6 +124,7 @@ BEGIN
             HINT = 'Start `pipeline serve` and try again; texts asked for before need no server.';
     END IF;
     SELECT count(*) AS in_all,
+           count(*) FILTER (WHERE q.asked_by = request_query_embeddings.asked_by) AS of_login,
            count(*) FILTER (WHERE q.asked_by = request_query_embeddings.asked_by
                AND q.asked_from = coalesce(request_query_embeddings.asked_from, '')) AS own,
            -- Those that wait already may be asked for again.
@@ -138,7 +139,9 @@ BEGIN
     WHERE q.space_id = space AND q.embedding IS NULL AND q.error IS NULL
       AND q.requested_at > now() - interval '60 s';
     IF waiting.more > 0 AND (waiting.own + waiting.more > asker_limit
-                             OR waiting.in_all + waiting.more > queue_limit) THEN
+                             OR waiting.in_all + waiting.more > queue_limit
+                             -- What is kept for a login, whoever else has filled the queue.
+                             AND waiting.of_login + waiting.more > queue_limit / 20) THEN
         RAISE EXCEPTION 'too many texts wait for their vectors: % of %, % in all, and % more',
             waiting.own, asked_by, waiting.in_all, waiting.more
             USING ERRCODE = 'MM006',
@@ -183,10 +186,12 @@ BEGIN
     -- Not in the caller's transaction where it can be helped: as long as that is open, whoever asks
     -- for the same text would wait for it.
     IF @schema@.has_loopback() THEN
-        PERFORM @schema@.run_by_loopback(format('SELECT @schema@.loopback_ask(%L, %L, %L, %L)',
+        PERFORM @schema@.run_by_loopback(format(
+            'SELECT @schema@.loopback_ask(%L::text[], %L::text, %L::text, %L::text)',
             queries, session_user, host(inet_client_addr()), @schema@.loopback_proof()));
     ELSE
-        PERFORM @schema@.request_query_embeddings(queries, session_user, host(inet_client_addr()));
+        PERFORM @schema@.request_query_embeddings(
+            queries, session_user::text, host(inet_client_addr()));
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.ask_for_query_embeddings(text[]) IS
@@ -257,7 +262,7 @@ BEGIN
             PERFORM @schema@.refuse_to_wait(timeout);
         END IF;
         PERFORM pg_catalog.pg_sleep(pause);
-        pause := least(pause * 1.2, 0.05);
+        pause := least(pause * 1.2::double precision, 0.05::double precision);
     END LOOP;
 END $$;
 COMMENT ON PROCEDURE @schema@.embed_queries(text[], interval) IS

@@ -170,7 +170,7 @@ BEGIN
 
     -- The query's vector.
     IF query IS NOT NULL THEN
-        probe := @schema@.text_embedding(query);
+        probe := @schema@.text_embedding(query, interval '10 s');
         of_query := 'text';
     ELSIF like_item IS NOT NULL THEN
         SELECT i.embedding, i.modality, i.source_id INTO probe, of_query, itself

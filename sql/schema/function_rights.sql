@@ -3,12 +3,14 @@
 --
 -- PostgreSQL lets PUBLIC call every new function, and ALTER DEFAULT PRIVILEGES, as hosted platforms
 -- set it, may let others too: so it is taken from whoever has it, at every install. From the
--- functions that are there to be called only what is given by default is taken: what an
--- administrator gave stays.
+-- functions that are there to be called only what is given by default is taken, where they are made
+-- now: what an administrator gave stays.
 
 DO $$
 DECLARE
-    given record;
+    given  record;
+    before oid[] := coalesce(
+        nullif(current_setting('pipeline.there_before', true), ''), '{}')::oid[];
 BEGIN
     FOR given IN
         SELECT f.signature, a.grantee
@@ -41,7 +43,7 @@ BEGIN
         JOIN pg_proc AS p ON p.oid = to_regprocedure(f.signature)
         CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
         WHERE a.grantee <> p.proowner AND CASE WHEN f.is_called_by_others
-            THEN a.grantee = 0 OR a.grantee IN (
+            THEN a.grantee = 0 OR p.oid <> ALL (before) AND a.grantee IN (
                 SELECT d.grantee FROM pg_default_acl AS given_by_default
                 CROSS JOIN aclexplode(given_by_default.defaclacl) AS d
                 WHERE given_by_default.defaclobjtype = 'f'

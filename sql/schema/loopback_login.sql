@@ -5,6 +5,8 @@
 -- the whole server, like those of roles.sql.
 
 DO $$
+DECLARE
+    others text;
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RETURN;
@@ -15,6 +17,16 @@ BEGIN
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;
+    END IF;
+    SELECT string_agg(quote_ident(member.rolname), ', ' ORDER BY member.rolname) INTO others
+    FROM pg_auth_members AS m JOIN pg_roles AS member ON member.oid = m.member
+    WHERE m.roleid = (SELECT oid FROM pg_roles WHERE rolname = 'pipeline_loopback')
+      AND NOT member.rolsuper;
+    IF others IS NOT NULL THEN
+        RAISE WARNING '% may act as pipeline_loopback, so it is not used, and text_embedding() '
+            'finds only what was asked for before', others
+            USING HINT = format('REVOKE pipeline_loopback FROM %s CASCADE', others);
+        RETURN;
     END IF;
     IF NOT has_database_privilege('pipeline_loopback', current_database(), 'CONNECT') THEN
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO pipeline_loopback', current_database());

@@ -33,9 +33,12 @@ BEGIN
                     pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
             ) AS newer (id)
             CROSS JOIN @schema@.known_modalities AS k
-            -- items_table() would look with the snapshot.
-            WHERE to_regclass(format('@schema@.%I',
-                format('multimodal_items_%s_s%s', k.name, newer.id))) IS NOT NULL)
+            CROSS JOIN LATERAL to_regclass(format('@schema@.%I',
+                format('multimodal_items_%s_s%s', k.name, newer.id))) AS items
+            -- A space and its tables are made together: one that the snapshot sees without its
+            -- space is somebody else's, by such a name.
+            WHERE items IS NOT NULL
+              AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = items))
     THEN
         RAISE EXCEPTION 'a space was created since this transaction began' USING
             ERRCODE = 'serialization_failure',
@@ -195,7 +198,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     strange text[];
 BEGIN
-    PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_is_source_items(TG_RELID::regclass);
     PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(DISTINCT n.modality) INTO strange FROM new_rows AS n
     WHERE NOT EXISTS (SELECT FROM @schema@.known_modalities AS k WHERE k.name = n.modality);
@@ -249,7 +252,7 @@ DECLARE
     opened  bigint := 0;
     lacking bigint;
 BEGIN
-    PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_is_source_items(TG_RELID::regclass);
     PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL
                AND (n.modality, n.content_ref) IS DISTINCT FROM (o.modality, o.content_ref)),
@@ -334,7 +337,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone bigint[];
 BEGIN
-    PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_is_source_items(TG_RELID::regclass);
     PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(o.id ORDER BY o.id) INTO gone FROM old_rows AS o;
     IF gone IS NOT NULL THEN
@@ -350,7 +353,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     items regclass;
 BEGIN
-    PERFORM @schema@.check_is_source_items(TG_RELID);
+    PERFORM @schema@.check_is_source_items(TG_RELID::regclass);
     PERFORM @schema@.check_sees_spaces();
     TRUNCATE @schema@.ingest_jobs, @schema@.deleted_items;
     FOR items IN

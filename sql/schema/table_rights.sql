@@ -2,7 +2,9 @@
 --
 -- ALTER DEFAULT PRIVILEGES, as hosted platforms set it, gives others all rights on what is made. Who
 -- has TRIGGER on a table that our functions write acts as their owner; who can read query_embeddings
--- sees what others searched for. What an administrator gave to anybody else by name stays.
+-- sees what others searched for. So from whoever default privileges name, our roles as well, before
+-- grants.sql gives them theirs; and of what is made now, since what is there already an administrator
+-- may have given by name.
 
 CREATE OR REPLACE FUNCTION @schema@.take_default_rights(relation regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -18,9 +20,6 @@ BEGIN
             WHERE given_by_default.defaclobjtype IN ('r', 'S')
               AND given_by_default.defaclrole = c.relowner
               AND given_by_default.defaclnamespace IN (0, c.relnamespace))
-          AND NOT EXISTS (
-            SELECT FROM pg_roles AS ours WHERE ours.oid = a.grantee
-              AND ours.rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner'))
         GROUP BY 1, 2
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', taken.kind, relation,
@@ -33,6 +32,8 @@ COMMENT ON FUNCTION @schema@.take_default_rights(regclass) IS
 DO $$
 DECLARE
     relation regclass;
+    before   oid[] := coalesce(
+        nullif(current_setting('pipeline.there_before', true), ''), '{}')::oid[];
 BEGIN
     FOR relation IN
         WITH tables AS (
@@ -49,11 +50,12 @@ BEGIN
             UNION
             SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m
         )
-        SELECT t.oid FROM tables AS t WHERE t.oid IS NOT NULL
+        SELECT t.oid FROM tables AS t WHERE t.oid <> ALL (before)
         UNION
         SELECT d.objid FROM tables AS t JOIN pg_depend AS d
             ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
         JOIN pg_class AS s ON d.classid = 'pg_class'::regclass AND s.oid = d.objid AND s.relkind = 'S'
+        WHERE s.oid <> ALL (before)
     LOOP
         PERFORM @schema@.take_default_rights(relation);
     END LOOP;

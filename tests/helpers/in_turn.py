@@ -89,7 +89,7 @@ def _told_to_stop_once_served(url: str | None) -> Iterator[None]:
 
     def watch() -> None:
         assert url is not None
-        with connect(url) as connection:
+        with connect(url, schema=os.environ.get("PIPELINE_SCHEMA", "public")) as connection:
             while not ended.wait(0.05):
                 row = connection.execute(
                     "SELECT bool_or(is_served(id)) FROM embedding_spaces"

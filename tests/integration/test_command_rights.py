@@ -48,17 +48,19 @@ class Case:
     Attributes:
         state: of the spaces: ``first`` alone, ``second`` built beside it, or ``activated``.
         model: whether it loads a model, so that it belongs into a process of its own.
+        refused: whether a superuser would run what the schema's owner could replace.
     """
 
     least: str
     arguments: str
     state: str = "first"
     model: bool = False
+    refused: bool = False
 
 
 TABLE = {
-    "demo": Case(TABLES, "demo --sheet {folder}/sheet.html", model=True),
-    "migrate": Case(TABLES, "migrate"),
+    "demo": Case(TABLES, "demo --sheet {folder}/sheet.html", model=True, refused=True),
+    "migrate": Case(TABLES, "migrate", refused=True),
     "add": Case(INGEST, "add {folder}/two.png {folder}/texts.txt"),
     "ingest": Case(INGEST, "ingest --once", model=True),
     "status": Case(ANALYST, "status"),
@@ -212,13 +214,16 @@ def test_every_command_as(
     faults = {
         name: fault
         for name, case in TABLE.items()
-        if (fault := _fault(done[name], login, case.least, doctor=name == "doctor"))
+        if (fault := _fault(done[name], login, case, doctor=name == "doctor"))
     }
     assert not faults, "\n".join(f"{name}: {fault}" for name, fault in faults.items())
 
 
-def _fault(done: Outcome, login: str, least: str, *, doctor: bool) -> str | None:
+def _fault(done: Outcome, login: str, case: Case, *, doctor: bool) -> str | None:
     """What is wrong with an outcome; None: it is as the table says."""
+    least = case.least
+    if case.refused and login == ADMIN:
+        return None if f"migrate as {MIGRATOR}" in done.stderr and done.code == 1 else repr(done)
     said = done.stdout if doctor else done.stderr
     lines = [line for line in said.splitlines() if line.startswith(("pipeline: ", "FAIL  rights"))]
     if LOGINS.index(login) >= LOGINS.index(least):

@@ -173,8 +173,10 @@ def test_what_we_need_is_set_on_every_connection_of_ours(url: str) -> None:
     rows = lasting.run(lambda c: c.execute(shown, (list(NEEDED),)).fetchall())
     assert [value for (value,) in rows] == WANTED
     lasting.close()
-    with connect(url, schema=None) as foreign:  # an import's: its search path is its user's
+    with connect(url, schema=None, keeps_path=True) as foreign:  # an import's
         assert foreign.execute("SHOW search_path").fetchone() == ("app",)
+    with connect(url, schema=None) as elsewhere:
+        assert elsewhere.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
 
 
 WANTED = ["ISO, DMY" if name == "DateStyle" else value for name, value in NEEDED.items()]
