@@ -105,7 +105,7 @@ def settle(connection: Connection, schema: str | None, *, keeps_path: bool = Fal
         )
     session = _look(connection, schema)
     if session.is_direct:
-        _set(connection, session, local=False, but="search_path" if keeps_path else None)
+        _set(connection, session, local=False, but={"search_path"} if keeps_path else ())
         return
     if not (connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
         # One of the settings that poolers keep apart by client.
@@ -173,7 +173,7 @@ def _set(
         for name, value in NEEDED.items()
         if version >= _SINCE.get(name, 0) and name not in but
     }
-    if but != "search_path":
+    if "search_path" not in but:
         needed["search_path"] = session.search_path
     connection.execute(_SET, (local, list(needed), list(needed.values())))
 
