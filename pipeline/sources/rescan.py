@@ -13,8 +13,9 @@ from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.jobs import NOTES
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
+from pipeline.postgres.row_security import check_sees_all_rows
 from pipeline.references import is_data
-from pipeline.sources.source_items import enqueue
+from pipeline.sources.source_items import reopen
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")
@@ -46,18 +47,19 @@ def rescan(
     Args:
         stat: from a reference to its etag, size and mtime (``Loader.stat``).
     """
+    check_sees_all_rows(connection)
     report = RescanReport()
     with ThreadPoolExecutor(workers, "stat") as pool:
         for page in _pages(connection, source):
             outcomes = pool.map(lambda row: _state(stat, row[1], row[2]), page)
-            reopen = []
+            missed = []
             for (source_id, _, _), state in zip(page, outcomes, strict=True):
                 report.checked += 1
                 if state in {"changed", "gone"}:
-                    reopen.append(source_id)
+                    missed.append(source_id)
                 if state != "same":
                     setattr(report, state, getattr(report, state) + 1)
-            piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
+            piecewise(connection, missed, lambda ids: reopen(connection, ids))
             if progress is not None:
                 progress(report)
     return report

@@ -204,12 +204,15 @@ def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) 
     return NewSource(source, f"text:{digest[:32]}", TEXT.name, text, metadata or {})
 
 
-def enqueue(connection: Connection, ids: Sequence[int]) -> int:
-    """Create or re-open the jobs of these source items, in every space that has their modality."""
-    (count,) = fetch_one(
-        connection.execute("SELECT enqueue_source_items(%s::bigint[])", (list(ids),))
+def reopen(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Create or re-open the jobs of these source items, in every space that has their modality.
+
+    Waits for nobody; returns those that somebody else has locked, of which nothing is changed.
+    """
+    (others,) = fetch_one(
+        connection.execute("SELECT reopen_source_items(%s::bigint[])", (list(ids),))
     )
-    return int(count)
+    return list(others)
 
 
 def estimated_count(connection: Connection) -> int:

@@ -14,7 +14,7 @@ from pipeline.modalities.base import ReadOptions
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
 from pipeline.references import is_data
-from pipeline.sources.source_items import enqueue
+from pipeline.sources.source_items import reopen
 
 PAGE = 20_000
 
@@ -82,16 +82,16 @@ def _missed(connection: Connection, after: int, up_to: int) -> Missed:
 
 
 def _mend(connection: Connection, found: Missed) -> None:
-    reopen = sorted({source_id for _, source_id in found["new"] + found["changed"]})
-    piecewise(connection, reopen, lambda ids: enqueue(connection, ids))
+    missed = sorted({source_id for _, source_id in found["new"] + found["changed"]})
+    piecewise(connection, missed, lambda ids: reopen(connection, ids))
     gone = sorted({source_id for _, source_id in found["gone"]})
     piecewise(connection, gone, lambda ids: _remove(connection, ids))
 
 
-def _remove(connection: Connection, ids: list[int]) -> int:
-    # Of those that are gone still: an application may have been quicker.
-    connection.execute("SELECT remove_gone_source_items(%s::bigint[])", (ids,))
-    return len(ids)
+def _remove(connection: Connection, ids: list[int]) -> list[int]:
+    """Those whose jobs somebody else has locked."""
+    (others,) = fetch_one(connection.execute("SELECT remove_gone(%s::bigint[])", (ids,)))
+    return list(others)
 
 
 def _changed(connection: Connection, ids: Sequence[int]) -> set[int]:

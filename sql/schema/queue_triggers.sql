@@ -59,13 +59,14 @@ END $$;
 COMMENT ON FUNCTION @schema@.refuse_modalities(text[]) IS
     'Raises, naming the modalities that are known.';
 
-CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION @schema@.open_jobs(ids bigint[], modalities text[]) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    -- The source items themselves are not read: a policy could hide them, and SERIALIZABLE would
+    -- have every two transactions that write neighbours of them depend on each other.
     WITH wanted AS (
         SELECT m.space_id, s.id AS source_id
-        FROM @schema@.source_items AS s
+        FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
         JOIN @schema@.space_modalities AS m ON m.modality = s.modality
-        WHERE s.id = ANY (ids)
     ),
     enqueued AS (
         INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id)
@@ -82,6 +83,16 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     )
     SELECT count(*) FROM enqueued
 $$;
+COMMENT ON FUNCTION @schema@.open_jobs(bigint[], text[]) IS
+    'Creates or re-opens the jobs of source items of these ids and modalities; returns how many.';
+
+CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM @schema@.check_sees_all_rows();
+    RETURN (SELECT @schema@.open_jobs(array_agg(s.id), array_agg(s.modality))
+            FROM @schema@.source_items AS s WHERE s.id = ANY (ids));
+END $$;
 COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
@@ -155,15 +166,17 @@ END $$;
 COMMENT ON FUNCTION @schema@.remove_source_items(bigint[]) IS
     'Removes the jobs and the items of these source items from every space.';
 
-CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[], modalities text[])
+RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lacking record;
 BEGIN
     FOR lacking IN
         SELECT e.id AS space, array_agg(s.id ORDER BY s.id) AS ids
-        FROM @schema@.source_items AS s CROSS JOIN @schema@.embedding_spaces AS e
-        WHERE s.id = ANY (ids) AND NOT EXISTS (
+        FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
+        CROSS JOIN @schema@.embedding_spaces AS e
+        WHERE NOT EXISTS (
             SELECT FROM @schema@.space_modalities AS m
             WHERE m.space_id = e.id AND m.modality = s.modality)
         GROUP BY e.id ORDER BY e.id
@@ -171,9 +184,9 @@ BEGIN
         PERFORM @schema@.remove_from_space(lacking.space, lacking.ids);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[]) IS
-    'Removes the jobs and the items of these source items from the spaces that lack their '
-    'modality. Whoever calls it holds the jobs.';
+COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[], text[]) IS
+    'Removes the jobs and the items of source items of these ids and modalities from the spaces '
+    'that lack the modality. Whoever calls it holds the jobs.';
 
 CREATE OR REPLACE FUNCTION @schema@.source_items_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -188,7 +201,8 @@ BEGIN
         PERFORM @schema@.refuse_modalities(strange);
     END IF;
     -- A row that was lost without its trigger may have left a job under this id.
-    IF @schema@.enqueue_source_items((SELECT array_agg(n.id) FROM new_rows AS n)) > 0 THEN
+    IF (SELECT @schema@.open_jobs(array_agg(n.id), array_agg(n.modality)) FROM new_rows AS n) > 0
+    THEN
         PERFORM @schema@.wake_workers();
     END IF;
     RETURN NULL;
@@ -200,17 +214,22 @@ CREATE OR REPLACE FUNCTION @schema@.source_items_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed bigint[];
+    their   text[];    -- modalities of those
     moved   bigint[];  -- those of another modality than before
+    now_of  text[];    -- modalities of those
     gone    bigint[];  -- of rows that have another id now
     strange text[];
 BEGIN
     PERFORM @schema@.check_is_source_items(TG_RELID);
     PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL),
+           array_agg(n.modality ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL),
            array_agg(n.id ORDER BY n.id) FILTER (
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
+           array_agg(n.modality ORDER BY n.id) FILTER (
+               WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
-    INTO changed, moved, gone
+    INTO changed, their, moved, now_of, gone
     FROM new_rows AS n FULL JOIN old_rows AS o USING (id)
     WHERE (n.modality, n.content_ref, n.metadata)
         IS DISTINCT FROM (o.modality, o.content_ref, o.metadata);
@@ -228,11 +247,11 @@ BEGIN
     IF gone IS NOT NULL THEN
         PERFORM @schema@.remove_source_items(gone);
     END IF;
-    IF changed IS NOT NULL AND @schema@.enqueue_source_items(changed) > 0 THEN
+    IF changed IS NOT NULL AND @schema@.open_jobs(changed, their) > 0 THEN
         PERFORM @schema@.wake_workers();
     END IF;
     IF moved IS NOT NULL THEN
-        PERFORM @schema@.withdraw_source_items(moved);
+        PERFORM @schema@.withdraw_source_items(moved, now_of);
     END IF;
     RETURN NULL;
 END $$;

@@ -40,6 +40,7 @@ MAY_CALL = {
     "loopback_connection()": [],
     "loopback_touch(text[],text)": ["pipeline_loopback"],
     "query_embeddings_missing(text[])": THREE,
+    "reopen_source_items(bigint[])": THREE[1:],
     "source_items_deleted()": [],
     "source_items_inserted()": [],
     "source_items_truncated()": [],
