@@ -23,11 +23,16 @@ def is_migrated(connection: Connection, schema: str) -> bool:
 
 
 def schemas_of_ours(connection: Connection) -> list[str]:
-    """Every schema of the database that has our tables."""
+    """Every schema of the database that has our tables, made by who may make a schema."""
     rows = connection.execute(
         """
-        SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
+        SELECT n.nspname
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_roles AS r ON r.oid = c.relowner
+        WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+          -- Whoever else has a schema could make tables by these names, and lead us there.
+          AND (r.rolsuper OR r.rolname = current_user
+               OR has_database_privilege(r.oid, current_database(), 'CREATE'))
         GROUP BY n.nspname HAVING count(*) = %s ORDER BY n.nspname
         """,
         (_OURS, len(_OURS)),

@@ -53,13 +53,13 @@ def install(connection: Connection, *, roles: bool) -> bool:
     schemas = schemas_of(connection)
     before = read_installed(connection) or Installed("", False, (), ())
     _check_owners(connection, schemas, is_first=not before.sha256)
+    if is_standing(connection, roles=roles):
+        return False
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
     sha256 = digest(texts)
     lost = before.sha256 != "" and _rights_are_lost(connection)
-    if before.sha256 == sha256 and (are_there or not allowed) and not lost:
-        return False
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
@@ -104,6 +104,21 @@ def _check_names(overwritten: set[str]) -> None:
             f"{', '.join(sorted(overwritten))} was there already and is not the pipeline's, "
             "which needs the name; rename yours, or give the pipeline a schema of its own"
         )
+
+
+def is_standing(connection: Connection, *, roles: bool) -> bool:
+    """Whether :func:`install` has nothing to do."""
+    before = read_installed(connection)
+    if before is None:
+        return False
+    are_there, can_be_made = _roles(connection)
+    allowed = roles and (are_there or can_be_made)
+    texts = files_to_install(schemas_of(connection), roles=allowed)
+    return (
+        before.sha256 == digest(texts)
+        and (are_there or not allowed)
+        and not _rights_are_lost(connection)
+    )
 
 
 def is_current(connection: Connection) -> bool:

@@ -13,6 +13,16 @@ BEGIN
     IF made_of IS DISTINCT FROM
         obj_description(to_regclass('@schema@.source_items_document'), 'pg_class')
     THEN
+        IF EXISTS (
+            SELECT FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+            WHERE c.oid = to_regclass('@schema@.source_items_document')
+              AND i.indrelid IS DISTINCT FROM '@schema@.source_items'::regclass)
+        THEN
+            RAISE EXCEPTION '@schema@.source_items_document was there already and is not the '
+                'pipeline''s, which needs the name' USING
+                ERRCODE = 'duplicate_table',
+                HINT = 'Rename yours, or give the pipeline a schema of its own (PIPELINE_SCHEMA).';
+        END IF;
         DROP INDEX IF EXISTS @schema@.source_items_document;
         CREATE INDEX source_items_document ON @schema@.source_items
             USING gin (@schema@.item_document(modality, content_ref, metadata));

@@ -97,15 +97,19 @@ COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
 
+CREATE OR REPLACE FUNCTION @schema@.may_notify() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- Who waits begins sooner; polling is the truth. So not where it could make the application's
+-- transaction fail: one that notifies cannot be prepared, and none commits while the queue, which
+-- any login can fill, is full.
+RETURN current_setting('max_prepared_transactions')::integer = 0
+    AND pg_notification_queue_usage() < 0.5;
+COMMENT ON FUNCTION @schema@.may_notify() IS 'Whether a notification cannot fail the transaction.';
+
 CREATE OR REPLACE FUNCTION @schema@.wake_workers() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Workers that wait begin sooner; polling is the truth. So not where it could make the
-    -- application's transaction fail: one that notifies cannot be prepared, and none commits while
-    -- the queue, which any login can fill, is full.
-    IF current_setting('max_prepared_transactions')::integer = 0
-        AND pg_notification_queue_usage() < 0.5
-    THEN
+    IF @schema@.may_notify() THEN
         NOTIFY ingest_jobs;
     END IF;
 END $$;

@@ -22,6 +22,14 @@ BEGIN
             EXECUTE format('REVOKE ALL ON %s %s FROM %I', given.kind, given.name, role);
         END LOOP;
         EXECUTE format('REVOKE ALL ON SCHEMA @schema@ FROM %I', role);
+        -- The loop-back's logins were given it where PUBLIC has it not.
+        IF EXISTS (
+            SELECT FROM pg_database AS d, aclexplode(d.datacl) AS g
+            WHERE d.datname = current_database() AND g.grantee = role::regrole
+              AND role ~ '^pipeline_loopback' AND pg_has_role(g.grantor, 'USAGE'))
+        THEN
+            EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %I', current_database(), role);
+        END IF;
         BEGIN
             EXECUTE format('DROP ROLE %I', role);
         EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN

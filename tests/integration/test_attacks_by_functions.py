@@ -56,7 +56,7 @@ RELATION = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TRUNCATE|TABLE)\s+(?:ONLY\s+)
 OF_THE_BODY = {
     "new_rows", "old_rows", "unnest", "wanted", "enqueued", "strange", "changed", "gone", "moved",
     "answers", "answer", "waiting", "space", "asker_limit", "lacking", "refused", "items", "of",
-    "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE",
+    "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "SKIP", "free",
 }  # fmt: skip
 
 
