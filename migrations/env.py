@@ -19,7 +19,7 @@ from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
-from pipeline.postgres.place import check_place, make_schema
+from pipeline.postgres.place import check_place, drop_schema, make_schema
 from pipeline.postgres.relation_locks import RelationLocks
 from pipeline.postgres.session import settle_transaction
 from pipeline.postgres.table_locks import stepping_aside, wait_shortly
@@ -109,7 +109,7 @@ def attempt(
             migrated.adopted = adopt(driver, home)
             revisions.make_table(driver, home)
         if asked == "downgrade":
-            schema.uninstall(driver)
+            schema.uninstall(driver, for_good=not context.get_revision_argument())
         with context.begin_transaction():
             context.run_migrations()
         heads = set(context.get_context().get_current_heads())
@@ -117,6 +117,7 @@ def attempt(
             migrated.installed = schema.install(driver, roles=roles)
         if moves and not heads:
             revisions.drop_table(driver, home)
+            drop_schema(driver, home)
 
 
 if context.is_offline_mode():

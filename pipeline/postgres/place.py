@@ -1,10 +1,14 @@
 """Where our tables are: in one schema of the database, chosen at the first migrate."""
 
+import contextlib
+
 from psycopg import sql
+from psycopg.errors import DependentObjectsStillExist
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
 
+_MADE = "Made by pipeline migrate."
 # Tables that no other program has all of.
 _OURS = ["embedding_spaces", "ingest_jobs", "multimodal_items", "source_items"]
 
@@ -60,3 +64,19 @@ def make_schema(connection: Connection, schema: str) -> None:
     row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
     if row is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        connection.execute(
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
+                sql.Identifier(schema), sql.Literal(_MADE)
+            )
+        )
+
+
+def drop_schema(connection: Connection, schema: str) -> None:
+    """The schema that :func:`make_schema` made, unless something is in it still."""
+    made = connection.execute(
+        "SELECT FROM pg_namespace WHERE nspname = %s AND obj_description(oid, 'pg_namespace') = %s",
+        (schema, _MADE),
+    )
+    if made.rowcount:
+        with contextlib.suppress(DependentObjectsStillExist), connection.transaction():
+            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))

@@ -16,7 +16,7 @@ from psycopg.errors import Diagnostic
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
-from pipeline.postgres.objects import drop_objects, list_objects
+from pipeline.postgres.objects import drop_objects, list_objects, list_settings
 from pipeline.postgres.requirements import check_schemas, stranger
 from pipeline.postgres.sql_files import (
     GRANTS,
@@ -64,6 +64,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     known = set(before.objects)
+    # Those of a database that an earlier release installed into are taken for ours.
+    theirs = list_settings(connection) - known if _tells_settings(before) else set()
     with _naming_in_full(connection, schemas), _warnings_told(connection):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         kept_triggers = _run_files(connection, schemas, texts)
@@ -78,7 +80,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
         _check_names(strange & set(made))
         gone = [name for name, is_ours in found if name in known and not is_ours]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
-    record(connection, Installed(sha256, allowed, (*made, *kept), grants))
+    settings = sorted(list_settings(connection) - theirs)
+    record(connection, Installed(sha256, allowed, (*made, *kept, *settings), grants))
     if roles and not allowed:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "
@@ -86,6 +89,11 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
+
+
+def _tells_settings(before: Installed) -> bool:
+    """Whether what was installed last, if anything, noted which settings it made."""
+    return not before.sha256 or any(name.startswith("setting ") for name in before.objects)
 
 
 def _check_owners(connection: Connection, schemas: Schemas, *, is_first: bool) -> None:
@@ -129,8 +137,12 @@ def is_current(connection: Connection) -> bool:
     )
 
 
-def uninstall(connection: Connection) -> None:
-    """Remove what :func:`install` made, and the roles where nothing else uses them.
+def uninstall(connection: Connection, *, for_good: bool = True) -> None:
+    """Remove what :func:`install` made.
+
+    Args:
+        for_good: whether the database's settings, the loop-back and, where nothing else uses them,
+            the roles go as well; else their members would have to be made such again.
 
     Raises:
         DatabaseError: something that is not ours depends on it, and stays as it is.
@@ -144,9 +156,8 @@ def uninstall(connection: Connection) -> None:
         _run_to_uninstall(connection, schemas, "full_text_index.sql")
         there = {name for name, _ in list_objects(connection, schemas)}
         drop_objects(connection, schemas, [name for name in installed.objects if name in there])
-        _run_to_uninstall(connection, schemas, "search_defaults.sql")
-        _run_to_uninstall(connection, schemas, "loopback.sql")
-        _run_to_uninstall(connection, schemas, "roles.sql")
+        for name in ("search_defaults", "loopback", "roles") if for_good else ():
+            _run_to_uninstall(connection, schemas, f"{name}.sql")
     forget(connection)
 
 

@@ -1,5 +1,5 @@
--- The rights of the roles on tables are taken back, and the roles dropped where nothing else uses
--- them. What is somebody else's is not touched: to revoke on it would fail.
+-- The rights of the roles on tables are taken back, and those that we made dropped where nothing
+-- else uses them. What is somebody else's is not touched: to revoke on it would fail.
 
 DO $$
 DECLARE
@@ -30,6 +30,9 @@ BEGIN
         THEN
             EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %I', current_database(), role);
         END IF;
+        CONTINUE WHEN role ~ '^pipeline_(analyst|ingest|owner)$'
+            AND shobj_description(role::regrole, 'pg_authid') IS DISTINCT FROM
+                'Made by pipeline migrate.';
         BEGIN
             EXECUTE format('DROP ROLE %I', role);
         EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN

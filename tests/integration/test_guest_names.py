@@ -8,9 +8,11 @@ from pipeline import spaces
 from pipeline.errors import DatabaseError
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.place import schemas_of_ours
 from tests.helpers.databases import as_login, login_url
 from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.tcp_server import tcp_server, tcp_url
 
 OURS = ("embedding_spaces", "ingest_jobs", "multimodal_items", "source_items")
 
@@ -113,3 +115,68 @@ def test_uninstall_takes_the_loop_backs_password_where_dblink_stays(
         assert left(connection)[0] == ["pipeline_loopback", "theirs"]
         migrate.downgrade(url, "base")
         assert left(connection) == (["theirs"], [])
+
+
+def settings_of(connection: Connection) -> list[str]:
+    rows = connection.execute(
+        "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"
+    ).fetchall()
+    return [entry for (entry,) in rows if entry.startswith("hnsw")]
+
+
+def test_what_the_database_had_before_stays(empty_url: str) -> None:
+    with connect(empty_url) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("SELECT '[1]'::vector")
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET hnsw.ef_search = '100'".encode())
+        migrate.upgrade(empty_url, old_pgvector=True)
+        migrate.downgrade(empty_url, "base")
+        assert settings_of(connection) == ["hnsw.ef_search=100"]
+
+
+def test_our_own_settings_go(empty_url: str) -> None:
+    with connect(empty_url) as connection:
+        migrate.upgrade(empty_url, old_pgvector=True)
+        assert len(settings_of(connection)) == 2
+        connection.execute("UPDATE installed_sql SET sha256 = 'of an older release'")
+        migrate.upgrade(empty_url, old_pgvector=True)
+        migrate.downgrade(empty_url, "base")
+        assert settings_of(connection) == []
+
+
+def test_one_revision_back_and_forth_keeps_the_members_of_the_roles(
+    url: str, connection: Connection
+) -> None:
+    with as_login(connection, url, "ana", "LOGIN IN ROLE pipeline_analyst"):
+        migrate.downgrade(url, "pipeline_0006_installed_sql")
+        migrate.upgrade(url, old_pgvector=True)
+        member = connection.execute("SELECT pg_has_role('ana', 'pipeline_analyst', 'MEMBER')")
+        assert member.fetchone() == (True,)
+
+
+def test_a_schema_that_we_made_goes_when_it_is_empty(empty_url: str) -> None:
+    with connect(empty_url) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        for theirs, stays in ((False, False), (True, True)):
+            migrate.upgrade(empty_url, schema="ours", old_pgvector=True)
+            if theirs:
+                connection.execute("CREATE TABLE ours.theirs (id integer)")
+            migrate.downgrade(empty_url, "base", schema="ours")
+            found = connection.execute("SELECT to_regnamespace('ours') IS NOT NULL").fetchone()
+            assert found == (stays,)
+
+
+def test_a_role_that_somebody_else_made_is_not_dropped(server: EmbeddedServer) -> None:
+    """On a server of its own: roles are everybody's there."""
+    with tcp_server(server) as port:
+        own = tcp_url(port, "admin", "app")
+        with connect(own, schema=None) as admin:
+            admin.execute("ALTER DATABASE app OWNER TO admin")
+            admin.execute("CREATE ROLE pipeline_analyst LOGIN PASSWORD 'theirs'")
+        migrate.upgrade(own, old_pgvector=True)
+        migrate.downgrade(own, "base")
+        with connect(own, schema=None) as admin:
+            rows = admin.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^pipeline_'")
+            assert rows.fetchall() == [("pipeline_analyst",)]
