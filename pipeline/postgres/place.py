@@ -65,9 +65,7 @@ def make_schema(connection: Connection, schema: str) -> None:
     if row is None:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         connection.execute(
-            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
-                sql.Identifier(schema), sql.Literal(_MADE)
-            )
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(_MADE))
         )
 
 

@@ -1,9 +1,9 @@
 """The locks of a migration on tables and views, taken at its beginning and at once.
 
-Whoever holds one lock while it waits for another may be in a deadlock, and the server ends the one
-whose wait has lasted for ``deadlock_timeout`` first: the application, mostly. So from the first lock
-that is asked for, behind which others wait already, to the last one that is had less time goes by
-than that, and nothing is waited for afterwards.
+Whoever holds one lock while it waits for another may be in a deadlock, and the server ends whose
+wait has lasted for ``deadlock_timeout`` first: the application, mostly. So from the first lock that
+is asked for, behind which others wait already, to the last one that is had less time goes by than
+that, and nothing is waited for afterwards.
 """
 
 import time
@@ -111,7 +111,9 @@ def _set_timeout(connection: Connection, milliseconds: int) -> None:
 def _lock(relation: Relation) -> sql.Composed:
     schema, name, column = relation
     if column is None:
-        return sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, name))
+        return sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+            sql.Identifier(schema, name)
+        )
     # Changes nothing: a column of a view of ours has no default.
     return sql.SQL("ALTER VIEW {} ALTER COLUMN {} DROP DEFAULT").format(
         sql.Identifier(schema, name), sql.Identifier(column)

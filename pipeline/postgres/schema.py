@@ -16,7 +16,7 @@ from psycopg.errors import Diagnostic
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
-from pipeline.postgres.objects import drop_objects, list_objects, list_settings
+from pipeline.postgres.objects import MARKS, drop_objects, list_objects, list_settings
 from pipeline.postgres.requirements import check_schemas, stranger
 from pipeline.postgres.sql_files import (
     GRANTS,
@@ -126,6 +126,7 @@ def is_standing(connection: Connection, *, roles: bool) -> bool:
         before.sha256 == digest(texts)
         and (are_there or not allowed)
         and not _rights_are_lost(connection)
+        and not set(before.objects) & MARKS - list_settings(connection)
     )
 
 

@@ -2,30 +2,26 @@
 --
 -- On source_items and not on the items: one index whatever the number of spaces, and activating a
 -- space, which attaches partitions, has no index to build. An index knows nothing of a change in
--- the function it is made of, so its comment holds the function's hash: where that differs, the
--- index is built anew.
+-- the function it is made of, so its comment holds the function's hash: where that differs, it is
+-- built anew after the migration, beside readers and writers; see pipeline/postgres/full_text.py.
 
 DO $$
-DECLARE
-    made_of text := format('Full text of the source items, made by a function of MD5 %s.',
-        md5(pg_get_functiondef('@schema@.item_document(text, text, jsonb)'::regprocedure)));
 BEGIN
-    IF made_of IS DISTINCT FROM
-        obj_description(to_regclass('@schema@.source_items_document'), 'pg_class')
-    THEN
-        IF EXISTS (
-            SELECT FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
-            WHERE c.oid = to_regclass('@schema@.source_items_document')
-              AND i.indrelid IS DISTINCT FROM '@schema@.source_items'::regclass)
-        THEN
-            RAISE EXCEPTION '@schema@.source_items_document was there already and is not the '
-                'pipeline''s, which needs the name' USING
-                ERRCODE = 'duplicate_table',
-                HINT = 'Rename yours, or give the pipeline a schema of its own (PIPELINE_SCHEMA).';
-        END IF;
-        DROP INDEX IF EXISTS @schema@.source_items_document;
+    IF to_regclass('@schema@.source_items_document') IS NULL THEN
         CREATE INDEX source_items_document ON @schema@.source_items
             USING gin (@schema@.item_document(modality, content_ref, metadata));
-        EXECUTE format('COMMENT ON INDEX @schema@.source_items_document IS %L', made_of);
+        EXECUTE format('COMMENT ON INDEX @schema@.source_items_document IS %L', format(
+            'Full text of the source items, made by a function of MD5 %s.',
+            md5(pg_get_functiondef(
+                '@schema@.item_document(text, text, jsonb)'::regprocedure))));
+    ELSIF NOT EXISTS (
+        SELECT FROM pg_index
+        WHERE indexrelid = to_regclass('@schema@.source_items_document')
+          AND indrelid = '@schema@.source_items'::regclass)
+    THEN
+        RAISE EXCEPTION '@schema@.source_items_document was there already and is not the '
+            'pipeline''s, which needs the name' USING
+            ERRCODE = 'duplicate_table',
+            HINT = 'Rename yours, or give the pipeline a schema of its own (PIPELINE_SCHEMA).';
     END IF;
 END $$;

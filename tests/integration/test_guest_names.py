@@ -108,7 +108,9 @@ def test_uninstall_takes_the_loop_backs_password_where_dblink_stays(
 ) -> None:
     url = new_database()
     with connect(url) as connection:
-        connection.execute(f"REVOKE CONNECT ON DATABASE {connection.info.dbname} FROM PUBLIC".encode())
+        connection.execute(
+            f"REVOKE CONNECT ON DATABASE {connection.info.dbname} FROM PUBLIC".encode()
+        )
         migrate.upgrade(url, old_pgvector=True)
         connection.execute("CALL configure_loopback()")
         connection.execute("CREATE SERVER theirs FOREIGN DATA WRAPPER dblink_fdw")
@@ -147,13 +149,32 @@ def test_our_own_settings_go(empty_url: str) -> None:
 
 
 def test_one_revision_back_and_forth_keeps_the_members_of_the_roles(
-    url: str, connection: Connection
+    server: EmbeddedServer,
 ) -> None:
-    with as_login(connection, url, "ana", "LOGIN IN ROLE pipeline_analyst"):
-        migrate.downgrade(url, "pipeline_0006_installed_sql")
-        migrate.upgrade(url, old_pgvector=True)
-        member = connection.execute("SELECT pg_has_role('ana', 'pipeline_analyst', 'MEMBER')")
-        assert member.fetchone() == (True,)
+    """On a server of its own: another database would keep the roles there."""
+    with tcp_server(server) as port:
+        own = tcp_url(port, "admin", "app")
+        with connect(own, schema=None) as admin:
+            admin.execute("ALTER DATABASE app OWNER TO admin")
+            migrate.upgrade(own, old_pgvector=True)
+            admin.execute("CREATE ROLE ana LOGIN IN ROLE pipeline_analyst")
+            migrate.downgrade(own, "pipeline_0006_installed_sql")
+            migrate.upgrade(own, old_pgvector=True)
+            member = admin.execute("SELECT pg_has_role('ana', 'pipeline_analyst', 'MEMBER')")
+            assert member.fetchone() == (True,)
+
+
+def test_what_a_dump_comes_without_is_made_by_the_next_migrate(
+    url: str, connection: Connection, dblink: None
+) -> None:
+    connection.execute("UPDATE installed_sql SET sha256 = 'of an older release'")
+    migrate.upgrade(url, old_pgvector=True)
+    connection.execute(f"ALTER DATABASE {connection.info.dbname} RESET ALL".encode())
+    connection.execute("DROP EXTENSION dblink")
+    assert migrate.upgrade(url, old_pgvector=True).installed
+    assert len(settings_of(connection)) == 2
+    assert connection.execute("SELECT FROM pg_extension WHERE extname = 'dblink'").rowcount == 1
+    assert not migrate.upgrade(url, old_pgvector=True).installed
 
 
 def test_a_schema_that_we_made_goes_when_it_is_empty(empty_url: str) -> None:

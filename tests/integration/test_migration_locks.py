@@ -85,9 +85,10 @@ def test_an_application_that_has_a_view_goes_on(
             wait_until(lambda: connection.execute(WAITS).fetchone(), "the migration's wait")
             with meanwhile(lambda: application.execute(statement.encode())) as failed:
                 wait_until(
-                    lambda: application.info.transaction_status
-                    == psycopg.pq.TransactionStatus.ACTIVE
-                    or not connection.execute(WAITS).fetchone(),
+                    lambda: (
+                        application.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
+                        or not connection.execute(WAITS).fetchone()
+                    ),
                     "the application's statement",
                 )
                 report.rollback()
@@ -149,3 +150,26 @@ def test_who_is_in_the_way_is_named_with_what_ends_it(
         pid = report.info.backend_pid
         with pytest.raises(DatabaseError, match=rf"SELECT pg_terminate_backend\({pid}\)"):
             migrate.upgrade(url, old_pgvector=True)
+
+
+def test_an_outdated_index_of_full_text_is_built_beside_readers_and_writers(
+    url: str, connection: Connection, older: None
+) -> None:
+    add_texts(connection, ["a red bicycle"])
+    connection.execute("COMMENT ON INDEX source_items_document IS 'made by an older function'")
+    reader = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'REINDEX INDEX CONCURRENTLY%'"
+    with (
+        contextlib.closing(connect(url, autocommit=False)) as application,
+        meanwhile(lambda: migrate.upgrade(url, old_pgvector=True)) as errors,
+    ):
+        add_texts(application, ["two"], source="open")  # which the build waits for
+        wait_until(lambda: connection.execute(reader).fetchone(), "the build")
+        connection.execute("SET lock_timeout = '20s'")
+        assert connection.execute("SELECT count(*) FROM source_items").fetchone() == (1,)
+        add_texts(connection, ["three"], source="other")
+        application.commit()
+    assert errors == []
+    said = "SELECT obj_description('source_items_document'::regclass, 'pg_class')"
+    row = connection.execute(said).fetchone()
+    assert row is not None
+    assert "MD5" in row[0]
