@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.installed import read_installed
 from pipeline.postgres.table_locks import LOCK_TIMEOUT_MS
 
 # For what else a migration comes to lock: it holds the others by then.
@@ -32,8 +33,6 @@ WHERE n.nspname = %(schema)s AND pg_has_role(c.relowner, 'USAGE') AND (
         AND (c.relname = ANY (%(names)s) OR c.relname ~ '^multimodal_items_.*_s[0-9]+$'))
 ORDER BY c.relkind <> 'v', c.relname <> 'source_items', c.relname
 """
-_VIEWS = "SELECT split_part(o, '.', 2) FROM installed_sql, unnest(objects) AS o WHERE o ~ '^view '"
-
 Relation = tuple[str, str, str | None]
 
 
@@ -78,15 +77,16 @@ class RelationLocks:
         _set_timeout(connection, min(HASTE_MS, patience))
 
     def _relations(self, connection: Connection, schema: str, *, tables: bool) -> list[Relation]:
-        is_installed = connection.execute("SELECT to_regclass('installed_sql') IS NOT NULL")
-        views = connection.execute(_VIEWS).fetchall() if fetch_one(is_installed)[0] else []
+        installed = read_installed(connection)
+        objects = [name.partition(" ") for name in (installed.objects if installed else ())]
+        views = [name.partition(".")[2] for kind, _, name in objects if kind == "view"]
         found: list[Relation] = connection.execute(
             _RELATIONS,
             {
                 "schema": schema,
                 "tables": tables,
                 "names": list(self.names),
-                "views": [name for (name,) in views],
+                "views": views,
             },
         ).fetchall()
         return sorted(found, key=lambda relation: relation != self._refused)

@@ -28,11 +28,11 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     hidden text;
 BEGIN
-    SELECT t.name INTO hidden
-    FROM (VALUES ('source_items', '@schema@.source_items'::regclass),
-                 ('multimodal_items', '@schema@.multimodal_items'::regclass),
-                 ('ingest_jobs', '@schema@.ingest_jobs'::regclass)) AS t (name, oid)
-    WHERE NOT @schema@.sees_all_rows(t.oid, current_user) LIMIT 1;
+    SELECT c.relname INTO hidden FROM pg_class AS c
+    WHERE c.oid = ANY (ARRAY['@schema@.source_items'::regclass,
+            '@schema@.multimodal_items'::regclass, '@schema@.ingest_jobs'::regclass]::oid[])
+        AND NOT @schema@.sees_all_rows(c.oid::regclass, current_user)
+    ORDER BY c.relname DESC LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'row-level security hides rows of % from %', hidden, current_user USING
             ERRCODE = 'insufficient_privilege',
