@@ -20,7 +20,8 @@ from pipeline.postgres.adoption import adopt
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
-from pipeline.postgres.place import check_place, make_schema
+from pipeline.postgres.place import check_place, drop_schema, make_schema
+from pipeline.postgres.relation_locks import RelationLocks
 from pipeline.postgres.session import settle_transaction
 from pipeline.postgres.strangers import check_strangers
 from pipeline.postgres.table_locks import stepping_aside, wait_shortly
@@ -56,15 +57,24 @@ def run(connection: Connection, migrated: Migrated, *, roles: bool, home: str) -
 
     From the beginning again where an application uses what is to be locked.
     """
+    locks = RelationLocks([table.name for table in Base.metadata.sorted_tables])
     stepping_aside(
         connection.connection.driver_connection,
         home,
-        lambda: attempt(connection, migrated, roles=roles, home=home),
+        lambda: attempt(connection, migrated, locks, roles=roles, home=home),
         what="the migration",
     )
 
 
-def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: str) -> None:
+def is_up_to_date(connection: Any, *, roles: bool) -> bool:
+    """Whether nothing is to be done, so that nothing need be locked."""
+    heads = set(context.get_context().get_current_heads())
+    return heads == set(context.script.get_heads()) and schema.is_standing(connection, roles=roles)
+
+
+def attempt(
+    connection: Connection, migrated: Migrated, locks: RelationLocks, *, roles: bool, home: str
+) -> None:
     """One transaction."""
 
     def note(*, step: Any, **_: object) -> None:
@@ -100,10 +110,12 @@ def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: st
             take(driver, MIGRATION_LOCK)
             check_place(driver, home)
             make_schema(driver, home)
+            if asked == "downgrade" or not is_up_to_date(driver, roles=roles):
+                locks.take(driver, home, tables=asked == "downgrade")
             migrated.adopted = adopt(driver, home)
             revisions.make_table(driver, home)
         if asked == "downgrade":
-            schema.uninstall(driver)
+            schema.uninstall(driver, for_good=not context.get_revision_argument())
         with context.begin_transaction():
             context.run_migrations()
         heads = set(context.get_context().get_current_heads())
@@ -111,6 +123,7 @@ def attempt(connection: Connection, migrated: Migrated, *, roles: bool, home: st
             migrated.installed = schema.install(driver, roles=roles)
         if moves and not heads:
             revisions.drop_table(driver, home)
+            drop_schema(driver, home)
 
 
 if context.is_offline_mode():

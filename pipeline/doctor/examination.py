@@ -20,6 +20,7 @@ from pipeline.doctor.norms import norms
 from pipeline.doctor.probes import probes
 from pipeline.doctor.retired import retired_spaces
 from pipeline.doctor.rights import rights
+from pipeline.doctor.row_security import row_security
 from pipeline.doctor.statistics import statistics
 from pipeline.doctor.unsupported import unsupported
 from pipeline.errors import DatabaseError
@@ -70,6 +71,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         results += old
         results += settings_of_database(connection)
         results += rights(connection)
+        results += row_security(connection)
         results += loopback(connection)
         active = spaces.find_active(connection)
         if active is None:

@@ -13,8 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres import revisions
 from pipeline.postgres.carried import carried
-from pipeline.postgres.connections import connect, explain
+from pipeline.postgres.connections import connect, errors_of_ours, explain
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.full_text import renew_full_text_index
 from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_may_install, check_server
 from pipeline.postgres.rights import CHANGE, require
@@ -87,7 +88,10 @@ def upgrade(
         DatabaseError: the server is unreachable, lacks pgvector or refuses a statement.
     """
     check(url, old_pgvector=old_pgvector, schema=schema)
-    return _run(url, "upgrade", revision, roles=roles, schema=schema)
+    migrated = _run(url, "upgrade", revision, roles=roles, schema=schema)
+    with connect(url, schema=schema) as connection, errors_of_ours():
+        renew_full_text_index(connection)
+    return migrated
 
 
 def downgrade(url: str, revision: str, *, schema: str = DEFAULT_SCHEMA) -> Migrated:

@@ -45,6 +45,23 @@ def list_objects(connection: Connection, schemas: Schemas) -> list[tuple[str, bo
     return connection.execute(_OBJECTS, {"schema": schemas.schema, "kinds": list(KINDS)}).fetchall()
 
 
+# What is noted beside the objects.
+MARKS = frozenset({"setting hnsw.iterative_scan", "setting hnsw.ef_search", "extension dblink"})
+_SETTINGS = """
+SELECT 'setting ' || split_part(c.entry, '=', 1)
+FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
+WHERE s.setrole = 0 AND c.entry IN ('hnsw.iterative_scan=relaxed_order', 'hnsw.ef_search=100')
+  AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION ALL SELECT 'extension dblink' FROM pg_extension WHERE extname = 'dblink'
+"""
+
+
+def list_settings(connection: Connection) -> set[str]:
+    """The database's settings that are as ours are, and dblink, whoever made them: what a dump that
+    another owner restores comes without."""
+    return {name for (name,) in connection.execute(_SETTINGS).fetchall()}
+
+
 def drop_objects(connection: Connection, schemas: Schemas, objects: Sequence[str]) -> None:
     """Drop all of these, which may use each other.
 

@@ -1,10 +1,14 @@
 """Where our tables are: in one schema of the database, chosen at the first migrate."""
 
+import contextlib
+
 from psycopg import sql
+from psycopg.errors import DependentObjectsStillExist
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
 
+_MADE = "Made by pipeline migrate."
 # Tables that no other program has all of.
 _OURS = ["embedding_spaces", "ingest_jobs", "multimodal_items", "source_items"]
 
@@ -29,11 +33,16 @@ def is_migrated(connection: Connection, schema: str) -> bool:
 
 
 def schemas_of_ours(connection: Connection) -> list[str]:
-    """Every schema of the database that has our tables."""
+    """Every schema of the database that has our tables, made by who may make a schema."""
     rows = connection.execute(
         """
-        SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
+        SELECT n.nspname
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        JOIN pg_roles AS r ON r.oid = c.relowner
+        WHERE c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+          -- Whoever else has a schema could make tables by these names, and lead us there.
+          AND (r.rolsuper OR r.rolname = current_user
+               OR has_database_privilege(r.oid, current_database(), 'CREATE'))
         GROUP BY n.nspname HAVING count(*) = %s ORDER BY n.nspname
         """,
         (_OURS, len(_OURS)),
@@ -66,3 +75,17 @@ def make_schema(connection: Connection, schema: str) -> None:
             connection.execute(
                 sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(sql.Identifier(schema), who)
             )
+        connection.execute(
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(_MADE))
+        )
+
+
+def drop_schema(connection: Connection, schema: str) -> None:
+    """The schema that :func:`make_schema` made, unless something is in it still."""
+    made = connection.execute(
+        "SELECT FROM pg_namespace WHERE nspname = %s AND obj_description(oid, 'pg_namespace') = %s",
+        (schema, _MADE),
+    )
+    if made.rowcount:
+        with contextlib.suppress(DependentObjectsStillExist), connection.transaction():
+            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))

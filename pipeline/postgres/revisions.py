@@ -138,6 +138,7 @@ def _is_there(connection: Connection, schema: str, table: str) -> bool:
                 SELECT FROM pg_class AS c JOIN pg_roles AS owner ON owner.oid = c.relowner
                 WHERE c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
                   AND c.relkind = 'r' AND NOT c.relrowsecurity
+                  AND has_table_privilege(c.oid, 'SELECT')
                   AND (owner.rolsuper OR owner.rolname = current_user OR pg_has_role(owner.oid, (
                     SELECT relowner FROM pg_class WHERE oid = to_regclass(
                         format('%%I.embedding_spaces', %(schema)s::text))), 'MEMBER')))

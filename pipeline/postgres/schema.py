@@ -16,7 +16,7 @@ from psycopg.errors import Diagnostic
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
 from pipeline.postgres.installed import Installed, forget, read_installed, record
-from pipeline.postgres.objects import drop_objects, list_objects
+from pipeline.postgres.objects import MARKS, drop_objects, list_objects, list_settings
 from pipeline.postgres.role_holders import warn_of_holders
 from pipeline.postgres.sql_files import (
     GRANTS,
@@ -66,6 +66,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
     before = read_installed(connection) or Installed("", False, (), ())
     if strangers := risk(connection, schemas.names[0]):
         logger.warning("%s", strangers[1])
+    if is_standing(connection, roles=roles):
+        return False
     are_there, can_be_made = _roles(connection)
     allowed = roles and (are_there or can_be_made)
     texts = files_to_install(schemas, roles=allowed)
@@ -73,14 +75,14 @@ def install(connection: Connection, *, roles: bool) -> bool:
     lost = before.sha256 != "" and _rights_are_lost(connection)
     if lost:
         note_what_is_there(connection, None)
-    if before.sha256 == sha256 and (are_there or not allowed) and not lost:
-        return False
     # A database that was restored from elsewhere may say so of roles that have nothing here.
     given = before.grants if are_there and not lost else ()
     grants = _paragraphs(texts.pop(GRANTS)) if allowed else given
     if allowed and not given:
         warn_of_holders(connection, ROLES)
     known = set(before.objects)
+    # Those of a database that an earlier release installed into are taken for ours.
+    theirs = list_settings(connection) - known if _tells_settings(before) else set()
     with _naming_in_full(connection, schemas), _warnings_told(connection, schemas):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         kept_triggers = _run_files(connection, schemas, texts)
@@ -95,7 +97,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
         _check_names(strange & set(made))
         gone = [name for name, is_ours in found if name in known and not is_ours]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
-    record(connection, Installed(sha256, allowed, (*made, *kept), grants))
+    settings = sorted(list_settings(connection) - theirs)
+    record(connection, Installed(sha256, allowed, (*made, *kept, *settings), grants))
     if roles and not allowed:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "
@@ -103,6 +106,11 @@ def install(connection: Connection, *, roles: bool) -> bool:
             "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
+
+
+def _tells_settings(before: Installed) -> bool:
+    """Whether what was installed last, if anything, noted which settings it made."""
+    return not before.sha256 or any(name.startswith("setting ") for name in before.objects)
 
 
 def _check_names(overwritten: set[str]) -> None:
@@ -125,6 +133,22 @@ def note_what_is_there(connection: Connection, schema: str | None) -> None:
     connection.execute(_THERE_BEFORE, (schema,))
 
 
+def is_standing(connection: Connection, *, roles: bool) -> bool:
+    """Whether :func:`install` has nothing to do."""
+    before = read_installed(connection)
+    if before is None:
+        return False
+    are_there, can_be_made = _roles(connection)
+    allowed = roles and (are_there or can_be_made)
+    texts = files_to_install(schemas_of(connection), roles=allowed)
+    return (
+        before.sha256 == digest(texts)
+        and (are_there or not allowed)
+        and not _rights_are_lost(connection)
+        and not set(before.objects) & MARKS - list_settings(connection)
+    )
+
+
 def is_current(connection: Connection) -> bool:
     """Whether what was installed last is the text of this release."""
     found = read_installed(connection)
@@ -133,8 +157,12 @@ def is_current(connection: Connection) -> bool:
     )
 
 
-def uninstall(connection: Connection) -> None:
-    """Remove what :func:`install` made, and the roles where nothing else uses them.
+def uninstall(connection: Connection, *, for_good: bool = True) -> None:
+    """Remove what :func:`install` made.
+
+    Args:
+        for_good: whether the database's settings, the loop-back and, where nothing else uses them,
+            the roles go as well; else their members would have to be made such again.
 
     Raises:
         DatabaseError: something that is not ours depends on it, and stays as it is.
@@ -148,9 +176,8 @@ def uninstall(connection: Connection) -> None:
         _run_to_uninstall(connection, schemas, "full_text_index.sql")
         there = {name for name, _ in list_objects(connection, schemas)}
         drop_objects(connection, schemas, [name for name in installed.objects if name in there])
-        _run_to_uninstall(connection, schemas, "search_defaults.sql")
-        _run_to_uninstall(connection, schemas, "loopback.sql")
-        _run_to_uninstall(connection, schemas, "roles.sql")
+        for name in ("search_defaults", "loopback", "roles") if for_good else ():
+            _run_to_uninstall(connection, schemas, f"{name}.sql")
     forget(connection)
 
 

@@ -125,6 +125,8 @@ def settle_transaction(connection: Connection, schema: str | None) -> None:
     But for ``lock_timeout``: a migration that waits for a table keeps the application from it.
     """
     _set(connection, _look(connection, schema), local=True, but={"lock_timeout"})
+    # What could not be done is told by warnings.
+    connection.execute("SET LOCAL client_min_messages = warning")
 
 
 def settle_borrowed(connection: Connection, schema: str) -> None:

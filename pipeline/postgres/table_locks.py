@@ -30,18 +30,30 @@ _WAIT_SHORTLY = """
 SELECT set_config('lock_timeout', %(most)s || 'ms', true)
 FROM pg_settings WHERE name = 'lock_timeout' AND (setting = '0' OR setting::bigint > %(most)s)
 """
+# A session's, or a prepared transaction's, which has no process; and the statement that ends it.
 _HOLDERS = """
-SELECT DISTINCT ON (a.xact_start, a.pid) format('process %%s of %%s (%%s, for %%s s)', a.pid,
-    a.usename, coalesce(nullif(a.application_name, ''), a.backend_type, 'unnamed'),
-    coalesce(extract(epoch FROM now() - a.xact_start)::integer::text, 'some'))
-FROM pg_locks AS l
-JOIN pg_stat_activity AS a USING (pid)
-JOIN pg_class AS c ON c.oid = l.relation
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND n.nspname = %s
-ORDER BY a.xact_start, a.pid LIMIT 3
+WITH held AS (
+    SELECT DISTINCT l.pid, x.transactionid AS prepared
+    FROM pg_locks AS l
+    LEFT JOIN pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL
+        AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
+    JOIN pg_class AS c ON c.oid = l.relation
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND n.nspname = %s
+)
+SELECT format('process %%s of %%s (%%s, for %%s s)', a.pid, a.usename,
+        coalesce(nullif(a.application_name, ''), a.backend_type, 'unnamed'),
+        coalesce(extract(epoch FROM now() - a.xact_start)::integer::text, 'some')),
+    format('SELECT pg_terminate_backend(%%s)', a.pid), a.xact_start AS began
+FROM held JOIN pg_stat_activity AS a USING (pid)
+UNION ALL
+SELECT format('the prepared transaction %%L of %%s (for %%s s)', p.gid, p.owner,
+        extract(epoch FROM now() - p.prepared)::integer),
+    format('ROLLBACK PREPARED %%L', p.gid), p.prepared
+FROM held JOIN pg_prepared_xacts AS p ON p.transaction = held.prepared
+ORDER BY began, 1 LIMIT 3
 """
 
 
@@ -71,12 +83,13 @@ def stepping_aside(
             # SQLAlchemy wraps the driver's errors.
             if not isinstance(getattr(exc, "orig", exc), IN_USE):
                 raise
-            who = holders(connection, schema) or "some transaction"
+            found = holders(connection, schema)
+            who = ", ".join(who for who, _ in found) or "some transaction"
             if time.monotonic() - began > PATIENCE_SECONDS:
                 raise DatabaseError(
                     f"{what} did not get its locks within {time.monotonic() - began:.0f} seconds, "
-                    f"and nothing is changed; they are held by {who}; try again when those "
-                    "transactions have ended, or end them with pg_terminate_backend()"
+                    f"and nothing is changed; they are held by {who}; try again when it has "
+                    f"ended, or end it: {'; '.join(end for _, end in found) or 'see pg_locks'}"
                 ) from exc
             if not said:
                 said = True
@@ -85,8 +98,8 @@ def stepping_aside(
         pause = min(LONGEST_PAUSE, 2 * pause)
 
 
-def holders(connection: Connection, schema: str) -> str:
-    """Who has locks on the tables of a schema, longest transaction first, for a message."""
+def holders(connection: Connection, schema: str) -> list[tuple[str, str]]:
+    """Who has locks on the tables of a schema, longest transaction first, and what ends each."""
     with connection.transaction():
         rows = connection.execute(_HOLDERS, (schema,)).fetchall()
-    return ", ".join(row[0] for row in rows)
+    return [(who, end) for who, end, _ in rows]

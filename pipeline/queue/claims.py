@@ -22,6 +22,7 @@ from pipeline.errors import RowError
 from pipeline.jobs import ClaimedJob
 from pipeline.postgres.arrays import allow_packed, pack_integers
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.row_security import check_sees_all_rows
 from pipeline.postgres.session import held
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.bounds import DEFAULT, ClaimBounds
@@ -138,6 +139,7 @@ def claim(
             )
             claimed = [ClaimedJob(space_id, *row) for row in contents]
         if len(claimed) < len(ids):
+            check_sees_all_rows(connection)  # what is hidden is not gone
             orphans = list(set(ids) - {job.source_id for job in claimed})
             connection.execute(
                 "DELETE FROM ingest_jobs WHERE space_id = %s AND source_id = ANY (%s)",

@@ -6,15 +6,14 @@ of another name or a pattern that was mistyped: a brake refuses that, for a sour
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
 
 # So many rows of a source may always go: a tenth of a small one is less than one of its rows.
 FEW = 10
-BATCH = 1_000
 FLAG = "--allow-mass-delete"
 
 
@@ -107,22 +106,45 @@ def remove(
     held = {refusal.source for refusal in report.refused}
     references = {row.source_id: row.content_ref for row in leaving if row.source not in held}
 
-    def delete(ids: list[int]) -> int:
-        return connection.execute(
-            """
-            DELETE FROM source_items AS s USING unnest(%s::bigint[], %s::text[]) AS g (id, ref)
-            WHERE s.id = g.id AND s.content_ref = g.ref
-            """,
-            (ids, [references[source_id] for source_id in ids]),
-        ).rowcount
+    def delete(ids: list[int]) -> list[int]:
+        count, others = _delete(connection, ids, [references[source_id] for source_id in ids])
+        report.removed += count
+        return others
 
-    for ids in _batches(sorted(references)):
-        report.removed += piecewise(connection, ids, delete)
+    piecewise(connection, sorted(references), delete)
     return report
 
 
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+def _delete(connection: Connection, ids: list[int], references: list[str]) -> tuple[int, list[int]]:
+    """How many of these source items went, and those that somebody else has locked."""
+    with connection.transaction():
+        free = [
+            source_id
+            for (source_id,) in connection.execute(
+                """
+                SELECT s.id FROM source_items AS s
+                JOIN unnest(%s::bigint[], %s::text[]) AS g (id, ref)
+                    ON s.id = g.id AND s.content_ref = g.ref
+                ORDER BY s.id FOR UPDATE OF s SKIP LOCKED
+                """,
+                (ids, references),
+            )
+        ]
+        (theirs,) = fetch_one(connection.execute("SELECT jobs_of_others(%s::bigint[])", (free,)))
+        going = sorted(set(free) - set(theirs))
+        count = connection.execute(
+            "DELETE FROM source_items WHERE id = ANY (%s)", (going,)
+        ).rowcount
+        left = connection.execute(
+            """
+            SELECT s.id FROM source_items AS s
+            JOIN unnest(%s::bigint[], %s::text[]) AS g (id, ref)
+                ON s.id = g.id AND s.content_ref = g.ref
+            ORDER BY s.id
+            """,
+            (ids, references),
+        ).fetchall()
+    return count, [source_id for (source_id,) in left]
 
 
 def counted(leaving: Iterable[Leaving]) -> dict[str, int]:

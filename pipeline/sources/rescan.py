@@ -18,12 +18,13 @@ from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.jobs import NOTES
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
+from pipeline.postgres.row_security import check_sees_all_rows
 from pipeline.references import is_data
 from pipeline.sources.files import expand
 from pipeline.sources.mounts import is_out_of_reach
 from pipeline.sources.removal import Brake, Refusal, remove
 from pipeline.sources.renames import GoneFile, follow
-from pipeline.sources.source_items import AddReport, enqueue
+from pipeline.sources.source_items import AddReport, reopen
 
 # What identifies a version of an object, as far as its store tells.
 IDENTITY = ("etag", "size", "mtime")
@@ -95,6 +96,7 @@ def rescan(
         brake: how much of a source may be removed.
         roots: the folders that file references may point into.
     """
+    check_sees_all_rows(connection)
     report, gone = RescanReport(), list[GoneFile]()
     with ThreadPoolExecutor(workers, "stat") as pool:
         for page in _pages(connection, source):
@@ -124,8 +126,8 @@ def _reopen(connection: Connection, states: Iterable[tuple[_Stored, str]]) -> No
             replaced.append(row.source_id)
         elif state in {"changed", "unreadable"}:
             perhaps.append(row.source_id)
-    piecewise(connection, replaced, lambda ids: enqueue(connection, ids, changed=True))
-    piecewise(connection, perhaps, lambda ids: enqueue(connection, ids))
+    piecewise(connection, replaced, lambda ids: reopen(connection, ids, changed=True))
+    piecewise(connection, perhaps, lambda ids: reopen(connection, ids))
 
 
 def _files_near(gone: Sequence[GoneFile], roots: Sequence[Path]) -> Iterator[Path]:

@@ -206,23 +206,25 @@ def text_row(text: str, source: str, metadata: Mapping[str, Any] | None = None) 
     return NewSource(source, f"text:{digest[:32]}", TEXT.name, text, metadata or {})
 
 
-def enqueue(connection: Connection, ids: Sequence[int], *, changed: bool = False) -> int:
+def reopen(connection: Connection, ids: Sequence[int], *, changed: bool = False) -> list[int]:
     """Create or re-open the jobs of these source items, in every space that has their modality.
+
+    Waits for nobody; returns those that somebody else has locked, of which nothing is changed.
 
     Args:
         changed: their content is another than their items are of, so that these go if it cannot be
             embedded.
     """
     with connection.transaction():
-        (count,) = fetch_one(
-            connection.execute("SELECT enqueue_source_items(%s::bigint[])", (list(ids),))
+        (others,) = fetch_one(
+            connection.execute("SELECT reopen_source_items(%s::bigint[])", (list(ids),))
         )
         if changed:  # held by the statement above
             connection.execute(
                 "UPDATE ingest_jobs SET content_changed = true WHERE source_id = ANY (%s)",
-                (list(ids),),
+                (sorted(set(ids) - set(others)),),
             )
-    return int(count)
+    return list(others)
 
 
 def estimated_count(connection: Connection) -> int:

@@ -15,7 +15,7 @@ from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
 from pipeline.references import is_data
 from pipeline.sources.removal import Brake
-from pipeline.sources.source_items import enqueue
+from pipeline.sources.source_items import reopen
 
 PAGE = 20_000
 
@@ -97,14 +97,14 @@ def _missed(connection: Connection, after: int, up_to: int) -> Missed:
 def _reopen(connection: Connection, found: Missed) -> None:
     changed = {source_id for _, source_id in found["changed"]}
     new = {source_id for _, source_id in found["new"]} - changed
-    piecewise(connection, sorted(new), lambda ids: enqueue(connection, ids))
-    piecewise(connection, sorted(changed), lambda ids: enqueue(connection, ids, changed=True))
+    piecewise(connection, sorted(new), lambda ids: reopen(connection, ids))
+    piecewise(connection, sorted(changed), lambda ids: reopen(connection, ids, changed=True))
 
 
-def _remove(connection: Connection, ids: list[int]) -> int:
-    # Of those that are gone still: an application may have been quicker.
-    connection.execute("SELECT remove_gone_source_items(%s::bigint[])", (ids,))
-    return len(ids)
+def _remove(connection: Connection, ids: list[int]) -> list[int]:
+    """Those whose jobs somebody else has locked."""
+    (others,) = fetch_one(connection.execute("SELECT remove_gone(%s::bigint[])", (ids,)))
+    return list(others)
 
 
 def _changed(connection: Connection, ids: Sequence[int]) -> set[int]:

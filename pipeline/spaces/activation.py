@@ -24,7 +24,7 @@ from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.spaces.coverage import coverage
 from pipeline.spaces.index.hnsw import build_indexes, missing_indexes
-from pipeline.spaces.index.parent import PARENT_INDEX, PATIENCE_MS, create_parent_index
+from pipeline.spaces.index.parent import PATIENCE_MS, create_parent_index, drop_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
 from pipeline.spaces.views import (
@@ -199,7 +199,7 @@ def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
             "UPDATE embedding_spaces SET state = 'retired', retired_at = now() WHERE id = %s",
             (old.id,),
         )
-    connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(PARENT_INDEX)))
+    drop_parent_index(connection)
     if old is None or old.column_type != space.column_type:
         _change_type(connection, space, recreate=recreate)
     # Valid at once, since the parent has no partition at this moment; the partitions' own

@@ -4,6 +4,7 @@ from psycopg import sql
 
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
+from pipeline.postgres.row_security import check_sees_all_rows
 from pipeline.spaces.space import Space
 
 # PostgreSQL moves a row's longest values out of line beyond a quarter of a page.
@@ -89,23 +90,34 @@ def enqueue_missing(connection: Connection, space: Space) -> int:
         ORDER BY s.id LIMIT %s
         """
     ).format(space=sql.Literal(space.id), items=items)
+    check_sees_all_rows(connection)
     count, last = 0, LEAST_ID
     while page := connection.execute(missing, (list(space.modalities), last, PAGE)).fetchall():
         ids = [source_id for (source_id,) in page]
-        count += piecewise(connection, ids, lambda ids: _insert_jobs(connection, space, ids))
+        piecewise(connection, ids, lambda ids: _insert_jobs(connection, space, ids))
+        count += len(ids)
         (last,) = page[-1]
     return count
 
 
-def _insert_jobs(connection: Connection, space: Space, ids: list[int]) -> int:
-    return connection.execute(
+def _insert_jobs(connection: Connection, space: Space, ids: list[int]) -> list[int]:
+    """Those of these source items that somebody else has locked, the others having a job."""
+    rows = connection.execute(
         """
-        INSERT INTO ingest_jobs (space_id, source_id)
-        SELECT %s, s.id FROM source_items AS s WHERE s.id = ANY (%s) ORDER BY s.id
-        ON CONFLICT DO NOTHING
+        WITH free AS MATERIALIZED (
+            SELECT s.id FROM source_items AS s WHERE s.id = ANY (%(ids)s)
+            ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED
+        ), made AS (
+            INSERT INTO ingest_jobs (space_id, source_id) SELECT %(space)s, f.id FROM free AS f
+            ORDER BY f.id ON CONFLICT DO NOTHING
+        )
+        SELECT s.id FROM source_items AS s
+        WHERE s.id = ANY (%(ids)s) AND NOT EXISTS (SELECT FROM free AS f WHERE f.id = s.id)
+        ORDER BY s.id
         """,
-        (space.id, ids),
-    ).rowcount
+        {"space": space.id, "ids": ids},
+    )
+    return [source_id for (source_id,) in rows]
 
 
 def item_count(connection: Connection, space: Space) -> int:

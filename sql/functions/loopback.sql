@@ -58,7 +58,7 @@ CREATE OR REPLACE FUNCTION @schema@.loopback_options() RETURNS text
 LANGUAGE sql IMMUTABLE
 -- What a role or a database may have set otherwise. Nothing there takes longer than a moment.
 RETURN '-c default_transaction_read_only=off -c statement_timeout=10s -c lock_timeout=2s '
-    || '-c search_path=pg_catalog';
+    || E'-c default_transaction_isolation=read\\ committed -c search_path=pg_catalog';
 COMMENT ON FUNCTION @schema@.loopback_options() IS 'The settings of a loop-back connection.';
 
 CREATE OR REPLACE FUNCTION @schema@.run_by_loopback(statement text) RETURNS text

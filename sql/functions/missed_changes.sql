@@ -31,6 +31,7 @@ BEGIN
             coalesce(after_id::text, 'null'), coalesce(up_to_id::text, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM @schema@.check_sees_all_rows();
     FOR known IN
         SELECT m.space_id, m.modality, @schema@.items_table(m.space_id, m.modality) AS items,
                k.inline
@@ -95,18 +96,3 @@ END $$;
 COMMENT ON FUNCTION @schema@.missed_changes(bigint, bigint) IS
     'Source items in a range of ids whose insert, update or delete no trigger saw: new, changed, '
     'perhaps changed or gone, per space. `pipeline sync` looks closer, and mends them.';
-
-CREATE OR REPLACE FUNCTION @schema@.remove_gone_source_items(ids bigint[]) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM @schema@.lock_jobs(ids);
-    PERFORM @schema@.withdraw_source_items(ids);
-    PERFORM @schema@.remove_source_items(ARRAY(
-        SELECT u.id FROM unnest(ids) AS u (id)
-        WHERE NOT EXISTS (SELECT FROM @schema@.source_items AS s WHERE s.id = u.id)));
-END $$;
-COMMENT ON FUNCTION @schema@.remove_gone_source_items(bigint[]) IS
-    'Removes the jobs and the items of those of these source items that are no longer there, or no '
-    'longer of a modality that the space has.';

@@ -170,7 +170,7 @@ BEGIN
         asked_by = excluded.asked_by, asked_from = excluded.asked_from,
         claimed_until = CASE WHEN q.error IS NULL THEN q.claimed_until END
     WHERE q.embedding IS NULL;
-    IF pg_notification_queue_usage() < 0.5 THEN  -- a full queue, anybody's, fails the transaction
+    IF @schema@.may_notify() THEN
         PERFORM pg_notify('query_embeddings', space::text);
     END IF;
 END $$;

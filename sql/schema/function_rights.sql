@@ -26,6 +26,7 @@ BEGIN
             ('@schema@.empty_query_files()', true, '{}'),
             ('@schema@.cached_query_embeddings(text[])', false, '{}'),
             ('@schema@.enqueue_source_items(bigint[])', false, '{pipeline_ingest,pipeline_owner}'),
+            ('@schema@.reopen_source_items(bigint[])', false, '{pipeline_ingest,pipeline_owner}'),
             ('@schema@.loopback_ask(text[], text, text, text)', true, '{}'),
             ('@schema@.loopback_answers(text[], text)', true, '{}'),
             ('@schema@.loopback_touch(text[], text)', true, '{}'),

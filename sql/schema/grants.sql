@@ -46,6 +46,9 @@ GRANT SELECT ON @schema@.query_servers TO pipeline_analyst, pipeline_ingest, pip
 
 GRANT INSERT, DELETE ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
 
+GRANT EXECUTE ON FUNCTION @schema@.reopen_source_items(bigint[])
+    TO pipeline_ingest, pipeline_owner;
+
 -- Which revision the tables are at, for `pipeline doctor`.
 GRANT SELECT ON @schema@.pipeline_alembic_version
     TO pipeline_analyst, pipeline_ingest, pipeline_owner;

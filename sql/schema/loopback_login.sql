@@ -14,6 +14,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_loopback') THEN
         BEGIN
             CREATE ROLE pipeline_loopback LOGIN CONNECTION LIMIT 10;
+            COMMENT ON ROLE pipeline_loopback IS 'Made by pipeline migrate.';
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;

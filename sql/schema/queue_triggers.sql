@@ -62,13 +62,15 @@ END $$;
 COMMENT ON FUNCTION @schema@.refuse_modalities(text[]) IS
     'Raises, naming the modalities that are known.';
 
-CREATE OR REPLACE FUNCTION @schema@.open_jobs(ids bigint[], changed boolean) RETURNS bigint
+CREATE OR REPLACE FUNCTION @schema@.open_jobs(ids bigint[], modalities text[], changed boolean)
+RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    -- The source items themselves are not read: a policy could hide them, and SERIALIZABLE would
+    -- have every two transactions that write neighbours of them depend on each other.
     WITH wanted AS (
         SELECT m.space_id, s.id AS source_id
-        FROM @schema@.source_items AS s
+        FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
         JOIN @schema@.space_modalities AS m ON m.modality = s.modality
-        WHERE s.id = ANY (ids)
     ),
     opened AS (
         INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id, content_changed)
@@ -86,32 +88,38 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     )
     SELECT count(*) FROM opened
 $$;
-COMMENT ON FUNCTION @schema@.open_jobs(bigint[], boolean) IS
-    'Creates or re-opens the jobs of these source items, in every space that has their modality, '
-    'and says in them whether their content changed; returns how many. Whoever calls it holds the '
-    'source items.';
+COMMENT ON FUNCTION @schema@.open_jobs(bigint[], text[], boolean) IS
+    'Creates or re-opens the jobs of source items of these ids and modalities, in every space that '
+    'has these, and says in them whether their content changed; returns how many. Whoever calls it '
+    'holds the source items.';
 
 CREATE OR REPLACE FUNCTION @schema@.enqueue_source_items(ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM @schema@.check_sees_all_rows();
     -- Not while somebody changes them: whoever changes metadata alone writes the items, so that no
     -- worker may have them in hand.
     PERFORM FROM @schema@.source_items AS s WHERE s.id = ANY (ids) ORDER BY s.id FOR SHARE;
-    RETURN @schema@.open_jobs(ids, false);
+    RETURN (SELECT @schema@.open_jobs(array_agg(s.id), array_agg(s.modality), false)
+            FROM @schema@.source_items AS s WHERE s.id = ANY (ids));
 END $$;
 COMMENT ON FUNCTION @schema@.enqueue_source_items(bigint[]) IS
     'Creates or re-opens the jobs of these source items, in every space that has their modality; '
     'returns how many.';
 
+CREATE OR REPLACE FUNCTION @schema@.may_notify() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- Who waits begins sooner; polling is the truth. So not where it could make the application's
+-- transaction fail: one that notifies cannot be prepared, and none commits while the queue, which
+-- any login can fill, is full.
+RETURN current_setting('max_prepared_transactions')::integer = 0
+    AND pg_notification_queue_usage() < 0.5;
+COMMENT ON FUNCTION @schema@.may_notify() IS 'Whether a notification cannot fail the transaction.';
+
 CREATE OR REPLACE FUNCTION @schema@.wake_workers() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Workers that wait begin sooner; polling is the truth. So not where it could make the
-    -- application's transaction fail: one that notifies cannot be prepared, and none commits while
-    -- the queue, which any login can fill, is full.
-    IF current_setting('max_prepared_transactions')::integer = 0
-        AND pg_notification_queue_usage() < 0.5
-    THEN
+    IF @schema@.may_notify() THEN
         NOTIFY ingest_jobs;
     END IF;
 END $$;
@@ -173,15 +181,17 @@ END $$;
 COMMENT ON FUNCTION @schema@.remove_source_items(bigint[]) IS
     'Removes the jobs and the items of these source items from every space.';
 
-CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.withdraw_source_items(ids bigint[], modalities text[])
+RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lacking record;
 BEGIN
     FOR lacking IN
         SELECT e.id AS space, array_agg(s.id ORDER BY s.id) AS ids
-        FROM @schema@.source_items AS s CROSS JOIN @schema@.embedding_spaces AS e
-        WHERE s.id = ANY (ids) AND NOT EXISTS (
+        FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
+        CROSS JOIN @schema@.embedding_spaces AS e
+        WHERE NOT EXISTS (
             SELECT FROM @schema@.space_modalities AS m
             WHERE m.space_id = e.id AND m.modality = s.modality)
         GROUP BY e.id ORDER BY e.id
@@ -189,9 +199,9 @@ BEGIN
         PERFORM @schema@.remove_from_space(lacking.space, lacking.ids);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[]) IS
-    'Removes the jobs and the items of these source items from the spaces that lack their '
-    'modality. Whoever calls it holds the jobs.';
+COMMENT ON FUNCTION @schema@.withdraw_source_items(bigint[], text[]) IS
+    'Removes the jobs and the items of source items of these ids and modalities from the spaces '
+    'that lack the modality. Whoever calls it holds the jobs.';
 
 CREATE OR REPLACE FUNCTION @schema@.source_items_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -206,7 +216,8 @@ BEGIN
         PERFORM @schema@.refuse_modalities(strange);
     END IF;
     -- A row that was lost without its trigger may have left a job under this id.
-    IF @schema@.open_jobs((SELECT array_agg(n.id) FROM new_rows AS n), false) > 0 THEN
+    IF (SELECT @schema@.open_jobs(array_agg(n.id), array_agg(n.modality), false)
+        FROM new_rows AS n) > 0 THEN
         PERFORM @schema@.wake_workers();
     END IF;
     RETURN NULL;
@@ -243,9 +254,12 @@ CREATE OR REPLACE FUNCTION @schema@.source_items_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     changed bigint[];
+    their   text[];    -- modalities of those
     moved   bigint[];  -- those of another modality than before
+    now_of  text[];    -- modalities of those
     retold  bigint[];  -- those of other metadata
     many    bigint[];  -- the same, where they are too many to be written here
+    many_of text[];    -- modalities of those
     gone    bigint[];  -- of rows that have another id now
     strange text[];
     known   record;
@@ -256,15 +270,23 @@ BEGIN
     PERFORM @schema@.check_sees_spaces();
     SELECT array_agg(n.id ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL
                AND (n.modality, n.content_ref) IS DISTINCT FROM (o.modality, o.content_ref)),
+           array_agg(n.modality ORDER BY n.id) FILTER (WHERE n.id IS NOT NULL
+               AND (n.modality, n.content_ref) IS DISTINCT FROM (o.modality, o.content_ref)),
            array_agg(n.id ORDER BY n.id) FILTER (
+               WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
+           array_agg(n.modality ORDER BY n.id) FILTER (
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
            array_agg(n.id ORDER BY n.id) FILTER (WHERE n.metadata <> o.metadata),
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
-    INTO changed, moved, retold, gone
+    INTO changed, their, moved, now_of, retold, gone
     FROM new_rows AS n FULL JOIN old_rows AS o USING (id);
     IF cardinality(retold) > 1000 THEN
         -- Each enters its index again, which takes a millisecond or more of this transaction.
-        many := retold;
+        SELECT array_agg(n.id ORDER BY n.id), array_agg(n.modality ORDER BY n.id)
+        INTO many, many_of
+        FROM new_rows AS n JOIN old_rows AS o USING (id)
+        WHERE n.metadata <> o.metadata AND NOT EXISTS (
+            SELECT FROM @schema@.deleted_items AS d WHERE d.source_id = n.id);
         retold := NULL;
     END IF;
     IF moved IS NOT NULL THEN
@@ -311,19 +333,17 @@ BEGIN
         END LOOP;
     END IF;
     IF many IS NOT NULL THEN
-        opened := opened + @schema@.open_jobs(ARRAY(
-            SELECT u.id FROM unnest(many) AS u (id) WHERE NOT EXISTS (
-                SELECT FROM @schema@.deleted_items AS d WHERE d.source_id = u.id)), false);
+        opened := opened + @schema@.open_jobs(many, many_of, false);
     END IF;
     IF changed IS NOT NULL THEN
         DELETE FROM @schema@.deleted_items AS d WHERE d.source_id = ANY (changed);
-        opened := opened + @schema@.open_jobs(changed, true);
+        opened := opened + @schema@.open_jobs(changed, their, true);
     END IF;
     IF opened > 0 THEN
         PERFORM @schema@.wake_workers();
     END IF;
     IF moved IS NOT NULL THEN
-        PERFORM @schema@.withdraw_source_items(moved);
+        PERFORM @schema@.withdraw_source_items(moved, now_of);
     END IF;
     RETURN NULL;
 END $$;

@@ -16,6 +16,8 @@ BEGIN
         CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+            -- By this it is known again: one that somebody else made stays when we go.
+            EXECUTE format('COMMENT ON ROLE %I IS ''Made by pipeline migrate.''', role);
         EXCEPTION WHEN duplicate_object OR unique_violation THEN
             NULL;
         END;

@@ -1,5 +1,5 @@
--- The rights of the roles on tables are taken back, and the roles dropped where nothing else uses
--- them. What is somebody else's is not touched: to revoke on it would fail.
+-- The rights of the roles on tables are taken back, and those that we made dropped where nothing
+-- else uses them. What is somebody else's is not touched: to revoke on it would fail.
 
 DO $$
 DECLARE
@@ -22,6 +22,17 @@ BEGIN
             EXECUTE format('REVOKE ALL ON %s %s FROM %I', given.kind, given.name, role);
         END LOOP;
         EXECUTE format('REVOKE ALL ON SCHEMA @schema@ FROM %I', role);
+        -- The loop-back's logins were given it where PUBLIC has it not.
+        IF EXISTS (
+            SELECT FROM pg_database AS d, aclexplode(d.datacl) AS g
+            WHERE d.datname = current_database() AND g.grantee = role::regrole
+              AND role ~ '^pipeline_loopback' AND pg_has_role(g.grantor, 'USAGE'))
+        THEN
+            EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %I', current_database(), role);
+        END IF;
+        CONTINUE WHEN role ~ '^pipeline_(analyst|ingest|owner)$'
+            AND shobj_description(role::regrole, 'pg_authid') IS DISTINCT FROM
+                'Made by pipeline migrate.';
         BEGIN
             EXECUTE format('DROP ROLE %I', role);
         EXCEPTION WHEN dependent_objects_still_exist OR insufficient_privilege THEN

@@ -1,4 +1,4 @@
--- The database's defaults for HNSW go, unless somebody has set others since.
+-- The database's defaults for HNSW that we set go, unless somebody has set others since.
 
 DO $$
 DECLARE
@@ -8,6 +8,7 @@ BEGIN
         SELECT d.name
         FROM (VALUES ('hnsw.iterative_scan', 'relaxed_order'), ('hnsw.ef_search', '100'))
             AS d (name, value)
+        JOIN @schema@.installed_sql AS made ON 'setting ' || d.name = ANY (made.objects)
         JOIN (pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry))
             ON c.entry = d.name || '=' || d.value AND s.setrole = 0
             AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -45,6 +45,7 @@ MAY_CALL = {
     "loopback_touch(text[],text)": ["pipeline_loopback"],
     "multimodal_items_deleted()": [],
     "query_embeddings_missing(text[])": THREE,
+    "reopen_source_items(bigint[])": THREE[1:],
     "source_items_deleted()": [],
     "source_items_inserted()": [],
     "source_items_truncated()": [],
@@ -61,6 +62,7 @@ OF_THE_BODY = {
     "new_rows", "old_rows", "unnest", "wanted", "enqueued", "strange", "changed", "gone", "moved",
     "answers", "answer", "waiting", "limits", "request", "space", "asker_limit", "lacking",
     "refused", "items", "of", "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
+    "SKIP", "free",
 }  # fmt: skip
 
 

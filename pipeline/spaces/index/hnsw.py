@@ -32,8 +32,9 @@ class IndexProgress:
 def index_is_valid(connection: Connection, space: Space, modality: str) -> bool | None:
     """Whether the index is whole; None where there is none."""
     row = connection.execute(
-        "SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass(%s)",
-        (space.index_name(modality),),
+        "SELECT indisvalid AND indisready FROM pg_index "
+        "WHERE indexrelid = to_regclass(%s) AND indrelid = to_regclass(%s)",
+        (space.index_name(modality), space.table_name(modality)),
     ).fetchone()
     return None if row is None else bool(row[0])
 

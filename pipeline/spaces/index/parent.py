@@ -13,6 +13,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg import sql
 
+from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.spaces.space import Space
 from pipeline.spaces.tables import is_empty
@@ -48,6 +49,33 @@ def has_whole_index(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
+def drop_parent_index(connection: Connection) -> None:
+    """Drop the hull, where there is one, with the indexes that are attached to it.
+
+    Raises:
+        DatabaseError: what has its name is somebody else's.
+    """
+    row = connection.execute(
+        """
+        SELECT i.indrelid IS NOT DISTINCT FROM 'multimodal_items'::regclass, c.oid::regclass::text
+        FROM pg_class AS c LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+        WHERE c.relname = %s
+          AND c.relnamespace = (SELECT relnamespace FROM pg_class
+                                WHERE oid = 'multimodal_items'::regclass)
+        """,
+        (PARENT_INDEX,),
+    ).fetchone()
+    if row is None:
+        return
+    is_ours, name = row
+    if not is_ours:
+        raise DatabaseError(
+            f"{name} was there already and is not the pipeline's, which needs the name; rename "
+            "yours, or give the pipeline a schema of its own (PIPELINE_SCHEMA)"
+        )
+    connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(PARENT_INDEX)))
+
+
 def take_off_indexes(connection: Connection, space: Space) -> bool:
     """Drop the indexes of the active space, if it has no item at all; whether that was done.
 
@@ -62,7 +90,7 @@ def take_off_indexes(connection: Connection, space: Space) -> bool:
         ).fetchone()
         if row is None or not row[0] or not is_empty(connection, space):
             return False
-        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(PARENT_INDEX)))
+        drop_parent_index(connection)
         return True
 
     return owns_tables(connection) and bool(_with_patience(connection, drop))
