@@ -53,6 +53,13 @@ Exclude = Annotated[
         show_default=False,
     ),
 ]
+Sync = Annotated[
+    bool,
+    typer.Option(
+        "--sync",
+        help="Of folders: move the rows of renamed files, remove those of files that are gone.",
+    ),
+]
 AsText = Annotated[
     bool,
     typer.Option("--as-text", help="Keep a CSV's values as text, also where all are numbers."),
@@ -82,13 +89,7 @@ def add(
     exclude: Exclude = None,
     as_text: AsText = False,
     media_dir: MediaDir = None,
-    sync: Annotated[
-        bool,
-        typer.Option(
-            "--sync",
-            help="Of folders: move the rows of renamed files, remove those of files that are gone.",
-        ),
-    ] = False,
+    sync: Sync = False,
     allow_mass_delete: AllowMassDelete = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -124,9 +125,7 @@ def add(
     if sync:
         brake = brake_of(settings, released=allow_mass_delete)
         folders = _sync(settings, paths or [], source, brake)
-    report, allowed = _add(
-        settings, paths or [], text or [], source, columns, common, exclude or []
-    )
+    report, allowed = _add(settings, paths or [], text or [], source, columns, common, exclude)
     _tell(report, allowed, folders, as_json=as_json)
     if report.errors or (folders is not None and folders.refused):
         raise typer.Exit(1)
@@ -157,7 +156,7 @@ def _add(
     source: str | None,
     columns: "Columns",
     common: dict[str, Any],
-    exclude: list[str],
+    exclude: list[str] | None,
 ) -> "tuple[AddReport, list[Path]]":
     """What was added, and the folders that file references may point into since."""
     from pipeline.demo.notice import warn_of_demo_model
@@ -171,7 +170,7 @@ def _add(
 
     home, report = source or SOURCE, AddReport()
     elsewhere = [path for path in paths if is_elsewhere(path)]
-    files = expand([path for path in paths if path not in elsewhere], report, exclude)
+    files = expand([path for path in paths if path not in elsewhere], report, exclude or ())
     with Database.of(settings).open(needs=ADD) as connection:
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import Diagnostic
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, explain, fetch_one
@@ -28,6 +27,7 @@ from pipeline.postgres.sql_files import (
 )
 from pipeline.postgres.strangers import risk
 from pipeline.postgres.table_locks import IN_USE
+from pipeline.postgres.told import warnings_told
 from pipeline.postgres.triggers import standing_triggers, without_standing
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ FROM pg_namespace AS n CROSS JOIN LATERAL (
 ) AS o WHERE n.nspname = %s
 """
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
-
-_NOT_GRANTED = "01007"
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -83,7 +81,7 @@ def install(connection: Connection, *, roles: bool) -> bool:
     known = set(before.objects)
     # Those of a database that an earlier release installed into are taken for ours.
     theirs = list_settings(connection) - known if _tells_settings(before) else set()
-    with _naming_in_full(connection, schemas), _warnings_told(connection, schemas):
+    with _naming_in_full(connection, schemas), warnings_told(connection, schemas, ROLES):
         strange = {name for name, _ in list_objects(connection, schemas)} - known
         kept_triggers = _run_files(connection, schemas, texts)
         for paragraph in grants:
@@ -256,31 +254,6 @@ def _naming_in_full(connection: Connection, schemas: Schemas) -> Iterator[None]:
     connection.execute("SET LOCAL check_function_bodies = off")
     yield
     connection.execute("SELECT set_config('search_path', %s, true)", row)
-
-
-@contextmanager
-def _warnings_told(connection: Connection, schemas: Schemas) -> Iterator[None]:
-    """What a file could not do is a WARNING, its hint what an administrator runs instead.
-
-    Told at the end: an attempt that gives way to others is made again, and its warnings with it.
-    """
-    warnings: list[str] = []
-
-    def note(warning: Diagnostic) -> None:
-        if warning.severity_nonlocalized == "WARNING":
-            hint = warning.message_hint
-            if warning.sqlstate == _NOT_GRANTED and hint is None:  # of a schema of somebody else's
-                hint = f"GRANT USAGE ON SCHEMA {schemas.schema} TO {', '.join(ROLES)}"
-            cure = f"; an administrator runs: {hint}" if hint else ""
-            warnings.append(f"{warning.message_primary}{cure}")
-
-    connection.add_notice_handler(note)
-    try:
-        yield
-    finally:
-        connection.remove_notice_handler(note)
-    for warning in warnings:
-        logger.warning("%s", warning)
 
 
 def _run_files(connection: Connection, schemas: Schemas, texts: Mapping[str, str]) -> set[str]:

@@ -13,6 +13,7 @@ from pipeline.loaders import Loader, LoadOptions
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import rescan
@@ -208,14 +209,14 @@ def test_a_row_whose_worker_is_lost_for_good_takes_the_old_text_with_it(
     set_all(connection, content_ref="what kills")
     claims.claim(connection, space.id, "w", 1, 60)
     connection.execute("UPDATE ingest_jobs SET leased_until = 'epoch', run_after = 'epoch'")
-    claims.sweep(connection, 5)
+    sweep(connection, 5)
     assert failed(connection) == [("pending", "worker_lost")]
     assert shown(connection) == [("the old text", {})]
     connection.execute(
         "UPDATE ingest_jobs SET state = 'running', worker = 'w', leased_until = 'epoch', "
         "attempts = 5"
     )
-    claims.sweep(connection, 5)
+    sweep(connection, 5)
     assert failed(connection) == [("failed", "worker_lost")]
     assert shown(connection) == []
 
