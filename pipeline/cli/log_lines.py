@@ -33,14 +33,11 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _redacted(record).message,
+            "message": _by_line(record.getMessage()),
             **{k: v for k, v in vars(record).items() if k not in _STANDARD and k != "message"},
         }
         if record.exc_info:
-            traceback = self.formatException(record.exc_info)
-            line["traceback"] = "\n".join(
-                redact_message(part, _LONGEST_LOGGED) for part in traceback.split("\n")
-            )
+            line["traceback"] = _by_line(self.formatException(record.exc_info))
         return printable_json(line)
 
 
@@ -49,6 +46,11 @@ class NoteFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (its name there)
         return printable(super().formatMessage(record))
+
+
+def _by_line(text: str) -> str:
+    """Without secrets, its lines kept: within a JSON string a line's end is no line's end."""
+    return "\n".join(redact_message(line, _LONGEST_LOGGED) for line in text.split("\n"))
 
 
 def _redacted(record: logging.LogRecord) -> logging.LogRecord:
