@@ -4,7 +4,7 @@ import logging
 
 from psycopg import sql
 
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,11 @@ def renew_full_text_index(connection: Connection) -> bool:
     Args:
         connection: outside a transaction.
     """
+    (is_installed,) = fetch_one(
+        connection.execute("SELECT to_regprocedure('full_text_made_of()') IS NOT NULL")
+    )
+    if not is_installed:  # at an older revision
+        return False
     row = connection.execute(_OUTDATED, (INDEX,)).fetchone()
     if row is None:
         return False

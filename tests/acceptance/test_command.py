@@ -291,11 +291,8 @@ def test_a_search_of_both_modalities_shows_what_it_sorts_by(
     assert run("ingest").returncode == 0
     both = run("search", "dog").stdout.splitlines()
     assert both[0].split() == ["rank", "score", "similarity", "id", "modality", "content"]
-    scores = [
-        float(line.split()[1])
-        for line in both[2:]
-        if line.split()[:1] and line.split()[0].isdigit()
-    ]
+    assert both[-1] == f"files are below {tmp_path}"
+    scores = [float(line.split()[1]) for line in both[2:-1] if line]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == 4
     assert "score" not in run("search", "dog", "-m", "text").stdout
