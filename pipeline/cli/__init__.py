@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -110,12 +111,20 @@ app.add_typer(db.app, name="db")
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
+def _open_what_is_closed() -> None:
+    """As `pipeline status >&-` has it, where Python has no stream to write to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: an error on purpose is one line on stderr, the causes at debug level.
 
     So is what the database or the system refuses. Anything else is a bug, and its traceback shows.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_what_is_closed()
     if stderr.asks_for_json(arguments, os.environ):
         setup_logging("json", "warning")  # its own words may be wrong, and are told in JSON too
     _print_what_cannot_be_encoded()

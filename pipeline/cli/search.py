@@ -45,6 +45,8 @@ def search(
     """
     if sum(given is not None for given in (query, file, item)) != 1:
         wrong("QUERY", "give a text, or --image FILE, or --item ID")
+    if query is not None and not query.strip():
+        wrong("QUERY", "the text is empty")
     from pipeline import modalities
     from pipeline.unified_index import UnifiedIndex
 
@@ -54,8 +56,9 @@ def search(
 
     place = sheet_place(sheet, opens=opens)
     with UnifiedIndex(note=note) as index:
-        chosen = _content(file, index.settings) if file is not None else query or item
-        assert chosen is not None
+        given = _content(file, index.settings) if file is not None else query
+        chosen = item if given is None else given
+        assert chosen is not None  # one of the three was given
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])

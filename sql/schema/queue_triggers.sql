@@ -276,7 +276,9 @@ BEGIN
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
            array_agg(n.modality ORDER BY n.id) FILTER (
                WHERE n.id IS NOT NULL AND n.modality IS DISTINCT FROM o.modality),
-           array_agg(n.id ORDER BY n.id) FILTER (WHERE n.metadata <> o.metadata),
+           -- Not of those whose content changed too: an item is of one version of its row.
+           array_agg(n.id ORDER BY n.id) FILTER (WHERE n.metadata <> o.metadata
+               AND (n.modality, n.content_ref) = (o.modality, o.content_ref)),
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
     INTO changed, their, moved, now_of, retold, gone
     FROM new_rows AS n FULL JOIN old_rows AS o USING (id);
@@ -285,7 +287,7 @@ BEGIN
         SELECT array_agg(n.id ORDER BY n.id), array_agg(n.modality ORDER BY n.id)
         INTO many, many_of
         FROM new_rows AS n JOIN old_rows AS o USING (id)
-        WHERE n.metadata <> o.metadata AND NOT EXISTS (
+        WHERE n.id = ANY (retold) AND NOT EXISTS (
             SELECT FROM @schema@.deleted_items AS d WHERE d.source_id = n.id);
         retold := NULL;
     END IF;
@@ -310,6 +312,13 @@ BEGIN
             FROM @schema@.space_modalities AS m ORDER BY m.space_id, m.modality
         LOOP
             CONTINUE WHEN known.items IS NULL;
+            -- An item whose content is no longer so, under other metadata, would show one tenant
+            -- what was another's; under the old it would stay with whom it is taken from.
+            EXECUTE format($query$
+                DELETE FROM %s AS i USING @schema@.ingest_jobs AS j
+                WHERE i.source_id = ANY ($1) AND j.source_id = i.source_id
+                  AND j.space_id = $2 AND j.content_changed
+                $query$, known.items) USING retold, known.space_id;
             -- Without the model, and at once: a filter may be what keeps tenants apart.
             EXECUTE format($query$
                 UPDATE %s AS i SET

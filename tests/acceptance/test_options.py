@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -237,3 +238,25 @@ def test_a_reader_who_has_seen_enough_is_no_failure(unbuffered: str) -> None:
     )
     os.close(theirs)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["settings"], ["add", "--nonsense"]])
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&-", "0<&- 1>&- 2>&-"])
+def test_a_closed_stream_is_no_fault(arguments: list[str], closed: str) -> None:
+    command = shlex.join([sys.executable, "-m", "pipeline", *arguments])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == (2 if "--nonsense" in arguments else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_query_is_wrong_usage() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "search", ""],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "the text is empty" in done.stderr
