@@ -65,6 +65,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
     found = [line.split() for line in done.stdout.splitlines()]
     assert [name for said, name in found if said == "asks"] == [
         "pipeline.embedders.openclip.embedder",
+        "pipeline.modalities.text.segments",
         "pipeline.quality.plots",
     ]
     # Nobody imports these but the embedder, which has asked before.
