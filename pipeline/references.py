@@ -16,17 +16,22 @@ REMOTE = (*WEB, *STORES)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 _ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-# What may hold a secret: all behind a scheme, or behind two slashes without one.
-_URL = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*:[/\\]+|[/\\]{2,})")
-_URL_IN_MESSAGE = re.compile(_URL.pattern + r"[^\s'\"<>]+")
+_ELSEWHERE = re.compile(rf"[a-z][a-z0-9+.-]*://|(?:{'|'.join(REMOTE)}):", re.IGNORECASE)
+# What may hold a secret: all behind a scheme, or behind two slashes without one. A known scheme
+# without slashes is a mistake of which nothing can be told apart, so nothing of it is shown.
+_NO_SLASHES = rf"(?<!\w)(?P<scheme>{'|'.join(REMOTE)}):(?![/\\])"
+_SLASHES = r"(?:[a-z][a-z0-9+.-]*:[/\\]+|[/\\]{2,})"
+_URL = re.compile(_SLASHES, re.IGNORECASE)
+_URL_IN_TEXT = re.compile(rf"{_NO_SLASHES}(?=.)|{_SLASHES}", re.IGNORECASE)
+_URL_IN_MESSAGE = re.compile(rf"(?:{_NO_SLASHES}|{_SLASHES})[^\s'\"<>]+", re.IGNORECASE)
 _USER_INFO_WITH_SLASH = re.compile(r":(?!\d*$)")  # a password that holds a slash, not a port
 _USER_INFO = re.compile(r"(?i)[^\s'\"<>(]*:[^\s'\"<>]*(?:@|%40)")
 _USER_INFO_IN_PATH = re.compile(r"(?i)[^/\\\s:@]+:[^/\\\s@]*(?:@|%40)")
 _QUERY_VALUES = re.compile(r"([?&;][^?&;#=\s]+=)[^?&;#\s]+")
 _NAMED_SECRETS = re.compile(
     r"(?i)((?:\b|_)(?:x-[\w-]+|sig|signature|(?:\w*_)?token|\w*secret\w*|\w*key|\w*password|pwd"
-    r"|credentials?|auth\w*)=)[^?&;#\s'\"<>]+"
+    r"|credentials?|auth\w*)(?:=|\s*=\s*(?=['\"])))"
+    r"(?:'(?:\\.|[^'\\])*'?|\"(?:\\.|[^\"\\])*\"?|[^?&;#\s'\"<>]+)"
 )
 _LONGEST_HOST = 255
 _MAX_SHOWN = 300
@@ -39,7 +44,10 @@ def scheme_of(reference: str) -> str | None:
 
 
 def is_elsewhere(reference: str) -> bool:
-    """Whether it names something by ``scheme://``, not a file or folder here."""
+    """Whether it names something by ``scheme://``, not a file or folder here.
+
+    A known scheme without the slashes does so as well: whoever loads it says what is wrong.
+    """
     return _ELSEWHERE.match(reference) is not None
 
 
@@ -129,33 +137,35 @@ def redact(ref: str, size: int | None = None) -> str:
     if is_data(ref):
         head, comma, payload = ref.partition(",")
         count = len(payload) if size is None else size - len(head + comma)
-        return _shorten(f"{_printable(head)},({count} characters)")
-    return _shorten(_without_secrets(_printable(ref)))
+        return _shorten(f"{printable(head)},({count} characters)")
+    return _shorten(_without_secrets(printable(ref)))
 
 
 def redact_message(message: str, longest: int = _MAX_SHOWN) -> str:
     """The same for every reference inside somebody else's message."""
-    text = _printable(message)
+    text = printable(message)
     parts, end = [], 0
     for url in _URL_IN_MESSAGE.finditer(text):
-        parts += [_without_plain_secrets(text[end : url.start()]), _redact_url(url[0])]
+        parts += [_without_plain_secrets(text[end : url.start()]), _redact_found(url)]
         end = url.end()
     return _shorten("".join([*parts, _without_plain_secrets(text[end:])]), longest)
 
 
 def _without_secrets(text: str) -> str:
-    url = _URL.search(text)
+    url = _URL_IN_TEXT.search(text)
     if url is None:
         return _without_plain_secrets(text)
-    return _without_plain_secrets(text[: url.start()]) + _redact_url(text[url.start() :])
+    return _without_plain_secrets(text[: url.start()]) + _redact_found(url, text[url.start() :])
+
+
+def _redact_found(found: re.Match[str], url: str | None = None) -> str:
+    return f"{found['scheme']}:..." if found["scheme"] else _redact_url(url or found[0])
 
 
 def _without_plain_secrets(text: str) -> str:
     """Of what is no URL, but might be meant as one."""
-    text = _USER_INFO.sub("...@", text)
-    if "?" in text:
-        text = _QUERY_VALUES.sub(r"\1...", text)
-    return _NAMED_SECRETS.sub(r"\1...", text)
+    text = _NAMED_SECRETS.sub(r"\1...", _USER_INFO.sub("...@", text))
+    return _QUERY_VALUES.sub(r"\1...", text) if "?" in text else text
 
 
 def _redact_url(url: str) -> str:
@@ -180,7 +190,7 @@ def _redact_url(url: str) -> str:
     return head[0] + rest + ("#..." if fragment else "")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Stricter than what commands print: a reference has no joiners or blanks but
     one."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)

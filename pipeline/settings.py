@@ -218,6 +218,7 @@ class Settings(BaseSettings):
             name: value
             for name, value in env_settings.env_vars.items()
             if name.upper().startswith(PREFIX) or name.upper() == "DATABASE_URL"
+            if not _is_unset(name, value)
         }
         return (
             init_settings,
@@ -264,7 +265,11 @@ def set_in(name: str) -> list[str]:
     """Where a setting is set, the place that wins first: a variable, or ``FILE: KEY``."""
     asked = variables_of(name)
     plain = asked[0].removeprefix(PREFIX).lower()
-    set_there = {variable.upper(): variable for variable in os.environ}
+    set_there = {
+        variable.upper(): variable
+        for variable, value in os.environ.items()
+        if not _is_unset(variable, value)
+    }
     file = config_file.path()
     in_file = _read(file)
     keys = dict.fromkeys((name, plain, *asked))
@@ -272,6 +277,11 @@ def set_in(name: str) -> list[str]:
         *(set_there[variable] for variable in asked if variable in set_there),
         *(f"{file}: {key}" for key in keys if key in in_file),
     ]
+
+
+def _is_unset(variable: str, value: str | None) -> bool:
+    """An empty URL is none: a compose file's ``${DATABASE_URL:-}`` cannot leave it out."""
+    return variable.upper() in variables_of("database_url") and not (value or "").strip()
 
 
 def names() -> list[str]:

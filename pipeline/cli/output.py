@@ -68,7 +68,10 @@ def exit_code(exc: Exception) -> int:
 def refusal(exc: Exception) -> str | None:
     """Why the database or the system refused, in its words; None for any other error, a bug."""
     if isinstance(exc, OSError):
-        return f"{exc.filename or 'the system refuses'}: {exc.strerror or exc}"
+        from pipeline.references import redact
+
+        name = redact(str(exc.filename)) if exc.filename else "the system refuses"
+        return f"{name}: {exc.strerror or exc}"
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(exc, psycopg.Error):
         return None

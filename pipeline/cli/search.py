@@ -87,7 +87,7 @@ def _content(reference: str, settings: "Settings") -> Path | bytes:
     """A file's path; what lies behind any other reference is loaded as a worker does it."""
     from pipeline.errors import ConfigurationError, RowError
     from pipeline.loaders import Loader, LoadOptions
-    from pipeline.references import is_data, is_elsewhere, redact
+    from pipeline.references import is_data, is_elsewhere, redact, redact_message
 
     if not (is_elsewhere(reference) or is_data(reference)):
         return Path(reference)
@@ -95,7 +95,7 @@ def _content(reference: str, settings: "Settings") -> Path | bytes:
         with Loader(LoadOptions.of(settings)) as loader:
             return loader.load(reference).data
     except RowError as exc:
-        raise ConfigurationError(f"{redact(reference)}: {exc.message}") from exc
+        raise ConfigurationError(f"{redact(reference)}: {redact_message(exc.message)}") from exc
 
 
 def as_dict(neighbour: "Neighbour") -> dict[str, object]:

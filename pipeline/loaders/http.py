@@ -8,6 +8,7 @@ by hand; one deadline covers everything, also a body that drips.
 
 import contextlib
 import os
+import re
 import ssl
 import time
 import zlib
@@ -25,13 +26,14 @@ from pipeline.loaders.connections import CheckedBackend, HostGates
 from pipeline.loaders.content import Deadline, too_large
 from pipeline.loaders.options import LoadOptions
 from pipeline.loaders.urls import Url, parse_url
-from pipeline.references import WEB, redact
+from pipeline.references import WEB, printable, redact
 from pipeline.version import __version__
 
 _MAX_REDIRECTS = 5
 _MAX_RETRY_AFTER = 3600.0
 _MAX_DRAINED = 64 * 1024
 _ASCII = "".join(map(chr, range(128)))
+_REPEATED_BYTES = re.compile(r""":?\s*(?:bytearray\(|\bb)['"b].*""", re.DOTALL)
 _REDIRECTS = {301, 302, 303, 307, 308}
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -165,7 +167,8 @@ def _broken(exc: Exception, url: Url) -> RowError:
 
 
 def _reason(exc: BaseException) -> str:
-    text = " ".join(str(exc).split())[:120]
+    """In its own words, without the bytes that it repeats: they may be of no HTTP server at all."""
+    text = " ".join(_REPEATED_BYTES.sub("", str(exc)).split())[:120]
     return text or type(exc).__name__
 
 
@@ -219,14 +222,14 @@ def _retry_after(value: str | None) -> float | None:
 def _notes(headers: dict[str, str]) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if etag := headers.get("etag"):
-        notes["etag"] = etag[:200]
+        notes["etag"] = printable(etag[:200])
     if headers.get("content-length", "").isdigit():
         notes["size"] = int(headers["content-length"])
     if modified := headers.get("last-modified"):
         with contextlib.suppress(ValueError, TypeError, OverflowError):
             notes["mtime"] = parsedate_to_datetime(modified).astimezone(UTC).isoformat()
     if kind := headers.get("content-type"):
-        notes["content_type"] = kind.partition(";")[0].strip()[:100]
+        notes["content_type"] = printable(kind.partition(";")[0].strip()[:100])
     return notes
 
 

@@ -23,7 +23,7 @@ from pipeline.errors import (
 from pipeline.loaders.content import Deadline, too_large
 from pipeline.loaders.options import LoadOptions
 from pipeline.loaders.places import Place, allowed_places
-from pipeline.references import STORES, redact_message
+from pipeline.references import STORES, printable, redact_message
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -70,7 +70,7 @@ class ObjectLoader:
         if notes["size"] > self._max_bytes:
             raise too_large(notes["size"], self._max_bytes)
         if kind := result.attributes.get("Content-Type"):
-            notes["content_type"] = kind.partition(";")[0].strip()[:100]
+            notes["content_type"] = printable(kind.partition(";")[0].strip()[:100])
         data = bytearray()
         async for part in result.stream(min_chunk_size=2**20):
             data += part
@@ -230,7 +230,7 @@ def _notes(meta: Any) -> dict[str, Any]:
         "mtime": meta["last_modified"].astimezone(UTC).isoformat(),
     }
     if meta.get("e_tag"):
-        notes["etag"] = str(meta["e_tag"])[:200]
+        notes["etag"] = printable(str(meta["e_tag"])[:200])
     return notes
 
 

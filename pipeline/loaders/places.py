@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import ConfigurationError
 from pipeline.loaders.options import LoadOptions
-from pipeline.references import STORES
+from pipeline.references import STORES, redact
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Place:
 
     @classmethod
     def of(cls, reference: str) -> "Place":
-        scheme, _, rest = reference.partition("://")
-        bucket, _, key = rest.partition("/")
+        """Without the two slashes nothing behind the scheme is taken for a bucket."""
+        scheme, _, rest = reference.partition(":")
+        bucket, _, key = rest[2:].partition("/") if rest.startswith("//") else ("", "", "")
         return cls(scheme.lower(), bucket, key)
 
     def contains(self, other: "Place") -> bool:
@@ -39,7 +40,7 @@ def allowed_places(options: LoadOptions) -> list[Place]:
     for entry, place in zip(options.buckets, places, strict=True):
         if place.scheme not in STORES or not place.bucket:
             raise ConfigurationError(
-                f"PIPELINE_BUCKETS: {entry!r}; expected entries such as s3://bucket/prefix"
+                f"PIPELINE_BUCKETS: {redact(entry)!r}; expected entries such as s3://bucket/prefix"
             )
     return places
 
@@ -50,6 +51,8 @@ def closed_buckets(references: Iterable[str], options: LoadOptions) -> list[str]
     closed = [
         f"{place.scheme}://{place.bucket}"
         for place in map(Place.of, references)
-        if place.scheme in STORES and not any(entry.contains(place) for entry in allowed)
+        if place.scheme in STORES
+        and place.bucket
+        and not any(entry.contains(place) for entry in allowed)
     ]
     return list(dict.fromkeys(closed))

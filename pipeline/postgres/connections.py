@@ -14,6 +14,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from pipeline.errors import ConfigurationError, DatabaseError
+from pipeline.postgres.faults import is_misconfigured
 from pipeline.postgres.session import settle
 from pipeline.postgres.urls import libpq_url, shown_url
 from pipeline.settings import DEFAULT_SCHEMA
@@ -60,6 +61,7 @@ def connect(
         keeps_path: for a table that somebody names: found as that login finds it.
 
     Raises:
+        ConfigurationError: the URL cannot be read, or libpq refuses an option in it.
         DatabaseError: one line that names the reason and what to do.
     """
     with contextlib.ExitStack() as on_failure:
@@ -73,7 +75,8 @@ def connect(
             on_failure.callback(connection.close)
             settle(connection, schema, keeps_path=keeps_path)
         except (psycopg.Error, UnicodeError) as exc:  # a host name may be none that IDNA encodes
-            raise DatabaseError(explain_connection_failure(url, exc)) from exc
+            kind = ConfigurationError if is_misconfigured(exc) else DatabaseError
+            raise kind(explain_connection_failure(url, exc)) from exc
         connection.autocommit = autocommit
         on_failure.pop_all()
         return connection

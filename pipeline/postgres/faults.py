@@ -3,6 +3,8 @@
 Only a row's own fault costs it an attempt. By classes of SQLSTATE, see "PostgreSQL Error Codes".
 """
 
+import re
+
 import psycopg
 
 from pipeline.errors import DatabaseError
@@ -21,6 +23,12 @@ _TOO_LARGE = "53200"
 # What an operator has to mend: credentials (28), databases, schemas, tables and rights that are
 # missing (3D, 3F, 42), what is not in a state for it (25, 55, 57), damage (XX001, XX002).
 _BROKEN = ("25", "28", "3D", "3F", "42", "55", "57", "XX001", "XX002")
+
+# Options that libpq refuses by themselves, in its words; there is no SQLSTATE for them.
+_REFUSED_BY_LIBPQ = re.compile(
+    r"invalid \S+ value: |could not match \d+ |invalid port number|invalid integer value"
+    r"|invalid when SSL support is not compiled in"
+)
 
 
 def is_of_a_row(exc: BaseException) -> bool:
@@ -41,6 +49,15 @@ def is_conflict(exc: BaseException) -> bool:
 def is_away(exc: BaseException) -> bool:
     """Whether the database cannot work for now, so that waiting and connecting again may help."""
     return _is_in(exc, _AWAY) and not is_too_large(exc)
+
+
+def is_misconfigured(exc: BaseException) -> bool:
+    """Whether libpq refuses what it was asked for, so that no server was asked at all."""
+    return (
+        isinstance(exc, psycopg.OperationalError)
+        and exc.sqlstate is None
+        and _REFUSED_BY_LIBPQ.search(str(exc)) is not None
+    )
 
 
 def is_of_the_database(exc: BaseException | None) -> bool:

@@ -14,7 +14,7 @@ import psycopg
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, connect
-from pipeline.postgres.faults import is_away, is_conflict
+from pipeline.postgres.faults import is_away, is_conflict, is_misconfigured
 from pipeline.settings import DEFAULT_SCHEMA
 
 logger = logging.getLogger(__name__)
@@ -222,4 +222,4 @@ def is_temporary(exc: Exception) -> bool:
         cause = cause.__cause__
     if cause is None or (cause.sqlstate or "").startswith("54"):  # too large or deep: for good
         return False
-    return not any(words in str(cause) for words in _FINAL)
+    return not (is_misconfigured(cause) or any(words in str(cause) for words in _FINAL))

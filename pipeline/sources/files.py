@@ -28,6 +28,9 @@ def reference_rows(
             report.errors.append(
                 f"{redact(reference)}: content can be at {'://, '.join(REMOTE)}:// or in files"
             )
+        elif "://" not in reference:
+            scheme = scheme_of(reference)
+            report.errors.append(f"{redact(reference)}: expected {scheme}://, with two slashes")
         elif suffix_of(reference) in {*TABLE_SUFFIXES, LINES}:
             report.errors.append(f"{redact(reference)}: download the file, then add it")
         else:
@@ -64,7 +67,7 @@ def expand(
         ):
             yield from (Path(name) for name in found if Path(name).is_file())
         else:
-            report.errors.append(f"{printable(argument)}: there is no such file or folder")
+            report.errors.append(f"{redact(printable(argument))}: there is no such file or folder")
 
 
 def rows_of(

@@ -171,6 +171,25 @@ def _nonsense(server: Server, request: Request, connection: socket.socket) -> bo
     return False
 
 
+@at("/terminal-codes")
+def _terminal_codes(server: Server, request: Request, connection: socket.socket) -> bool:
+    return answer(
+        connection, "200 OK", BODY, 'ETag: "\x1b[31mv1"', "Content-Type: image/\x1b]0;png"
+    )
+
+
+@at("/no-status")
+def _no_status(server: Server, request: Request, connection: socket.socket) -> bool:
+    connection.sendall(b'+OK it\'s SECRET "ready"\r\n\r\n')
+    return False
+
+
+@at("/no-header")
+def _no_header(server: Server, request: Request, connection: socket.socket) -> bool:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nSECRET and no more\r\n\r\n")
+    return False
+
+
 @at("/hangs-up")
 def _hangs_up(server: Server, request: Request, connection: socket.socket) -> bool:
     return False

@@ -2,13 +2,16 @@
 
 import re
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, event
 
+from pipeline.cli.output import exit_code
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres.connections import connect
 from pipeline.postgres.engines import create_engine
+from pipeline.postgres.reconnect import is_temporary
 from pipeline.postgres.urls import libpq_url, shown_url, without_password
 
 SECRET = re.compile("s3|cr3t")
@@ -69,15 +72,38 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str | None) -> None
     [
         "postgresql://u:s3cr3t@127.0.0.1:1/x",
         "postgresql://u:s3cr3t@h..x/x",
-        "postgresql://u:s3cr3t@127.0.0.1/x?sslmode=nonsense",
-        "postgresql://u:s3cr3t@a,b,c/x?hostaddr=127.0.0.1",
     ],
 )
 def test_what_cannot_be_connected_to_is_an_error_of_ours(url: str) -> None:
     with pytest.raises(DatabaseError) as got:
         connect(url)
+    assert exit_code(got.value) == (75 if ":1/" in url else 1)
     assert "u:***@" in str(got.value)
     assert not SECRET.search(str(got.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3cr3t@127.0.0.1:1/x?sslmode=nonsense",
+        "postgresql://u:s3cr3t@127.0.0.1:1/x?channel_binding=nonsense",
+        "postgresql://u:s3cr3t@127.0.0.1:1/x?target_session_attrs=nonsense",
+        "postgresql://u:s3cr3t@127.0.0.1:1/x?ssl_min_protocol_version=nonsense",
+        "postgresql://u:s3cr3t@127.0.0.1:1/x?keepalives=nonsense",
+        "postgresql://u:s3cr3t@127.0.0.1/x?port=1,2",
+        "postgresql://u:s3cr3t@127.0.0.1/x?port=0",
+        "postgresql://u:s3cr3t@a,b,c/x?hostaddr=127.0.0.1",
+    ],
+)
+def test_an_option_that_libpq_refuses_is_wrong_for_good(url: str) -> None:
+    with pytest.raises(ConfigurationError) as got:
+        connect(url)
+    assert exit_code(got.value) == 1
+    assert "u:***@" in str(got.value)
+    assert not SECRET.search(str(got.value))
+    with pytest.raises(psycopg.OperationalError) as raw:
+        psycopg.connect(libpq_url(url))
+    assert not is_temporary(raw.value)  # as an engine has it
 
 
 @pytest.mark.parametrize(

@@ -420,6 +420,22 @@ def test_bodies_that_misbehave(loader: Loader, server: Server, path: str, code: 
     assert loader.load(server.url("/good")).data == BODY  # the pool is still sound
 
 
+@pytest.mark.parametrize("path", ["/no-status", "/no-header"])
+def test_what_listens_there_is_not_quoted(loader: Loader, server: Server, path: str) -> None:
+    message = failure_of(loader, server.url(path)).message
+    assert message.startswith("the connection to 127.0.0.1 failed: illegal ")
+    assert message.endswith((" line", " header"))
+
+
+def test_what_a_server_says_of_its_content_is_printable(loader: Loader, server: Server) -> None:
+    for notes in (
+        loader.load(server.url("/terminal-codes")).notes,
+        loader.stat(server.url("/terminal-codes")),
+    ):
+        assert notes["etag"] == '"\ufffd[31mv1"'
+        assert notes["content_type"] == "image/\ufffd]0"
+
+
 def test_a_gzip_bomb_is_not_inflated_beyond_the_limit() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
     pieces = decoded([bomb], "gzip", 1000)

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline.errors import PermanentRowError
+from pipeline.loaders import Loader, LoadOptions
 from pipeline.references import (
     from_folder,
     is_data,
@@ -17,6 +19,8 @@ from pipeline.references import (
     scheme_of,
     suffix_of,
 )
+from pipeline.sources.files import expand, reference_rows
+from pipeline.sources.source_items import AddReport
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,14 @@ def test_no_text_breaks_any_of_them(text: str) -> None:
         ("me:secret@h/a", "...@h/a"),
         ("me:se/cret/secret@h/a", "...@h/a"),
         ("me:secret%40h/a", "...@h/a"),
-        ("https:me:secret@h/a", "...@h/a"),
+        ("https:me:secret@h/a", "https:..."),
+        ("s3:b/k?X-Amz-Signature=secret", "s3:..."),
+        ("S3:secret", "S3:..."),
+        ("s3:/b/k?sig=secret", "s3:/b/k?sig=..."),
+        ("gs:u:secret@b/k", "gs:..."),
+        ("password='secret secret'", "password=..."),
+        ("password = 'it\\'s secret' host=h", "password = ... host=h"),
+        ("?password='secret secret'", "?password=..."),
         ("https://h/https://me:secret@other/a", "https://h/https://...@other/a"),
         ("https://me:secret%40h/a", "https://...@h/a"),
         ("h/a?X-Amz-Signature=secret&x=1", "h/a?X-Amz-Signature=...&x=..."),
@@ -132,6 +143,53 @@ def test_no_form_of_a_url_shows_its_secret(
     for shown in (redact(reference), redact_message(f"not found: {reference}, so it is")):
         assert "SECRET" not in shown
         assert shown.isprintable()
+
+
+@given(
+    scheme=st.sampled_from(["s3", "gs", "az", "http", "https", "S3", "Az"]),
+    before=st.sampled_from(["", "a/b/", "u:", "/", "k?X-Amz-Signature=", "k?sig=", "c?sig=a&b="]),
+    secret=st.sampled_from(
+        ["SECRET", "SECRET@b/k", "SECRET://bucket/key", "SECRET?x=1", ":SECRET"]
+    ),
+    lowered=st.booleans(),
+)
+def test_a_known_scheme_without_slashes_shows_nothing_behind_it(
+    scheme: str, before: str, secret: str, lowered: bool
+) -> None:
+    assume(before != "/" or "@" in secret)  # else a path, which is shown
+    reference = f"{scheme}:{before}{secret}"
+    reference = reference.lower() if lowered else reference
+    for shown in (redact(reference), redact_message(f"bad: {reference}, 'so' '{reference}'")):
+        assert "secret" not in shown.lower()
+
+
+@given(scheme=st.sampled_from(["s3", "gs", "az", "S3"]), rest=st.text(min_size=1))
+def test_a_store_without_slashes_is_a_bad_reference_that_is_not_repeated(
+    scheme: str, rest: str
+) -> None:
+    assume(not rest.startswith("//"))
+    reference = f"{scheme}:SECRET{rest}"
+    assert from_folder(reference, Path("/tables")) == reference
+    with Loader(LoadOptions()) as loader, pytest.raises(PermanentRowError) as failure:
+        loader.load(reference)
+    assert failure.value.code == "bad_reference"
+    assert "secret" not in str(failure.value).lower()
+
+
+def test_an_argument_that_names_nothing_is_shown_without_its_secret() -> None:
+    report = AddReport()
+    assert not list(expand(["foo:u:SECRET@h", "a?sig=SECRET"], report))
+    assert not list(reference_rows(["s3:b/k?X-Amz-Signature=SECRET"], "a", {}, report))
+    assert report.errors == [
+        "...@h: there is no such file or folder",
+        "a?sig=...: there is no such file or folder",
+        "s3:...: expected s3://, with two slashes",
+    ]
+
+
+def test_a_list_of_our_schemes_stays_as_it_is() -> None:
+    said = "expected a path, file:, data:, http(s)://, s3://, gs:// or az://"
+    assert redact_message(said) == said
 
 
 def test_a_shown_reference_is_short() -> None:

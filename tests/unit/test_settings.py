@@ -12,7 +12,7 @@ import pipeline
 from pipeline import setting_names
 from pipeline.errors import ConfigurationError
 from pipeline.setting_names import OTHERS
-from pipeline.settings import Settings, names
+from pipeline.settings import Settings, names, set_in
 from tests.helpers.command import pipeline as command
 
 PACKAGE = Path(pipeline.__file__).parent
@@ -153,6 +153,22 @@ def test_a_key_of_the_file_may_be_that_of_the_url(folder: Path) -> None:
         url = Settings.load().database_url
         assert url is not None
         assert url.get_secret_value() == "postgresql://db/app"
+
+
+def test_an_empty_url_in_the_environment_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``DATABASE_URL: ${DATABASE_URL:-}`` of a compose file gives it."""
+    for empty in ("", "  "):
+        monkeypatch.setenv("PIPELINE_DATABASE_URL", empty)
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        assert Settings.load().database_url is None
+        assert set_in("database_url") == []
+        monkeypatch.setenv("DATABASE_URL", "postgresql://db/app")
+        url = Settings.load().database_url
+        assert url is not None
+        assert url.get_secret_value() == "postgresql://db/app"
+        assert set_in("database_url") == ["DATABASE_URL"]
 
 
 def test_a_wrong_value_and_an_unknown_argument_stay_errors(folder: Path) -> None:
