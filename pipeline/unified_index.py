@@ -167,7 +167,7 @@ class UnifiedIndex:
             with Loader(LoadOptions.of(self.settings), [path.parent]) as loader:
                 data = loader.load(str(path)).data
         except RowError as exc:
-            raise ConfigurationError(f"{path}: {exc.message}") from exc
+            raise ConfigurationError(f"{redact(str(path))}: {exc.message}") from exc
         return self._of_bytes(str(path), data)
 
     def _of_bytes(self, name: str, data: bytes) -> tuple[Vectors, modalities.Modality]:

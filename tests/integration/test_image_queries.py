@@ -45,6 +45,16 @@ def test_the_command_takes_a_file_and_a_reference_alike(demo: Demo, tmp_path: Pa
     assert by_file == by_data
 
 
+def test_what_names_nothing_is_refused_without_its_secret(demo: Demo) -> None:
+    for wrong in ("s3:b/k?X-Amz-Signature=SECRET", "az:SECRET", "foo:u:SECRET@h", "a b?sig=SECRET"):
+        for command in (["search", "--image"], ["add"]):
+            done = demo.run(*command, wrong)
+            assert done.returncode == 1, done
+            assert "Traceback" not in done.stderr
+            assert "secret" not in (done.stdout + done.stderr).lower()
+            assert ("expected s3://" in done.stderr) == wrong.startswith("s3:")
+
+
 def test_what_cannot_be_read_is_named(settings: Settings, space: Space) -> None:
     with (
         UnifiedIndex(settings, FakeEmbedder()) as index,

@@ -7,7 +7,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.cli.output import print_table
+from pipeline.cli.output import print_table, refusal
 
 GROUPS = [(), *((name,) for name in ("space", "eval", "db"))]
 
@@ -43,3 +43,14 @@ def test_no_default_is_shown_as_python_writes_it() -> None:
             walk(command, [*path, name])
 
     walk(get_command(app), [])
+
+
+def test_a_file_that_cannot_be_opened_is_named_without_its_secret() -> None:
+    for name, shown in (
+        ("foo:u:SECRET@h/a b", "...@h/a b"),
+        ("a b?sig=SECRET", "a b?sig=..."),
+        ("s3:SEC RET", "s3:..."),
+        ("/photos/a b.jpg", "/photos/a b.jpg"),
+    ):
+        error = FileNotFoundError(2, "No such file or directory", name)
+        assert refusal(error) == f"{shown}: No such file or directory"
