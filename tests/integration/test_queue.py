@@ -9,6 +9,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.queue import claims, failures, status
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.status import QueueCounts
+from pipeline.queue.sweep import sweep
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
 
@@ -64,7 +65,7 @@ def test_lapsed_leases_keep_their_place_in_the_queue(connection: Connection, spa
     before = connection.execute(query).fetchall()
     claims.claim(connection, space.id, "w", 2, 60)
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    assert claims.sweep(connection, 5) == 2
+    assert sweep(connection, 5) == 2
     assert connection.execute(query).fetchall() == before
 
 

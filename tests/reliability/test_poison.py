@@ -13,6 +13,7 @@ from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, Transien
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims, failures, status
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts
@@ -126,7 +127,7 @@ def test_rows_lost_with_their_worker_are_not_blamed_unless_they_were_alone(
         assert len(claims.claim(connection, space.id, "w", 5, 60)) == 5
         assert claims.claim(connection, space.id, "w", 5, 60, suspects=True) == []
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-        assert claims.sweep(connection, max_attempts) == 5
+        assert sweep(connection, max_attempts) == 5
         assert status.counts(connection, space.id).pending == 5
     assert claims.claim(connection, space.id, "w", 5, 60) == []
     assert claims.is_due(connection, space.id, suspects=True)
@@ -135,7 +136,7 @@ def test_rows_lost_with_their_worker_are_not_blamed_unless_they_were_alone(
         connection.execute(
             "UPDATE ingest_jobs SET leased_until = now() - interval '1 s' WHERE state = 'running'"
         )
-        claims.sweep(connection, max_attempts)
+        sweep(connection, max_attempts)
     found = status.counts(connection, space.id)
     assert (found.pending, found.failed) == (4, 1)
 
@@ -147,7 +148,7 @@ def test_a_suspect_is_no_suspect_any_more_once_its_source_item_changes(
     for _ in range(2):
         claims.claim(connection, space.id, "w", 1, 60)
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-        claims.sweep(connection, 5)
+        sweep(connection, 5)
     connection.execute("UPDATE source_items SET content_ref = 'harmless'")
     assert not claims.is_due(connection, space.id, suspects=True)
     assert len(claims.claim(connection, space.id, "w", 1, 60)) == 1
@@ -229,7 +230,7 @@ def test_a_device_side_assert_ends_the_process_and_the_leases_return_the_rows(
     rows = connection.execute("SELECT DISTINCT state, attempts FROM ingest_jobs").fetchall()
     assert rows == [("running", 1)]  # the attempt counts: else such a row would go on for ever
     connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
-    claims.sweep(connection, 5)
+    sweep(connection, 5)
     assert status.counts(connection, space.id).due == 3
 
 

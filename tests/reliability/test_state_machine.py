@@ -28,6 +28,7 @@ from pipeline.jobs import ClaimedJob
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.spaces.items import Writer, Written
 from tests.reliability.test_changes import finished
 
@@ -189,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
             (worker,),
         )
         lost = [source_id for source_id, held in self.holders.items() if held[0] == worker]
-        assert claims.sweep(self.connection, MAX_ATTEMPTS) == len(lost)
+        assert sweep(self.connection, MAX_ATTEMPTS) == len(lost)
         for source_id in lost:
             del self.holders[source_id]
         rows = self.connection.execute(

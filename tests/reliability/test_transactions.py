@@ -13,6 +13,7 @@ from pipeline.errors import TransientRowError
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.sources.source_items import AddReport, NewSource
@@ -154,7 +155,7 @@ def keep_house(own: Connection, space: Space, mine: random.Random, keys: list[st
              ORDER BY space_id, source_id FOR UPDATE SKIP LOCKED LIMIT 5)
         """
     )
-    claims.sweep(own, 100)
+    sweep(own, 100)
     failures.retry(own)
 
 

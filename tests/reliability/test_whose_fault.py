@@ -16,7 +16,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.faults import is_of_the_database
 from pipeline.postgres.reconnect import is_temporary
-from pipeline.queue import claims
+from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import add_texts
@@ -96,7 +96,7 @@ def test_the_databases_trouble_costs_no_row_an_attempt(
         assert jobs == [("pending", 0, None)]
         # Had they been left to their leases:
         connection.execute("UPDATE ingest_jobs SET leased_until = now() WHERE state = 'running'")
-        claims.sweep(connection, settings.max_attempts)
+        sweep(connection, settings.max_attempts)
     write_raises(None)
     work(settings, space)
     assert_embedded_once(connection, TEXTS)
