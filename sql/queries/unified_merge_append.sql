@@ -12,7 +12,8 @@ WITH candidates AS MATERIALIZED (
     LIMIT :k + 10
 ),
 rest AS (
-    SELECT id, modality, content_ref, (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
+    SELECT id, modality, content_ref,
+        (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
     FROM multimodal_items
     WHERE (SELECT count(*) FROM candidates
            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
