@@ -27,7 +27,7 @@ from pipeline.references import expanded, redact, scheme_of
 from pipeline.search import retrieve
 from pipeline.search.queries import Queries
 from pipeline.search.results import Neighbour
-from pipeline.search.select import Modality, check_modality, check_number
+from pipeline.search.select import Modality, check_item, check_modality, check_number
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.sources.documents import image_rows, text_rows
@@ -120,7 +120,7 @@ class UnifiedIndex:
             with_embeddings=with_embeddings,
         )
         if isinstance(query, (int, np.integer, np.bool_)):
-            item = check_number("the number of an item", query)
+            item = check_item(query, "the number of an item")
             return run(self._pool, lambda c: retrieve.like_item(c, item, wanted))
         vector, of_modality = self._vector(query)
         return run(self._pool, lambda c: retrieve.like_vector(c, vector, of_modality, wanted))

@@ -14,6 +14,8 @@ def unit_rows(vectors: npt.ArrayLike) -> Vectors:
     A row without a direction (zero, or with a NaN or an infinity in it) becomes a row of NaN, so
     that a caller can fail that row alone: ``np.isnan(rows[:, 0])`` finds them.
     """
+    if np.iscomplexobj(vectors):  # whose imaginary part NumPy would drop
+        raise TypeError("complex numbers are no vectors")
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
         raise ValueError(f"vectors have shape (n, dimensions), not {rows.shape}")
@@ -36,5 +38,8 @@ def as_vector(value: Any) -> Vectors:
         value = value[1:-1].split(",")
     elif hasattr(value, "to_numpy"):  # HalfVector, Vector, SparseVector, a pandas column
         value = value.to_numpy()
-    vector: Vectors = np.asarray(value, dtype=np.float32)
+    numbers = np.asarray(value)
+    if np.iscomplexobj(numbers):  # whose imaginary part NumPy would drop
+        raise TypeError("complex numbers are no vector")
+    vector: Vectors = numbers.astype(np.float32, copy=False)
     return vector

@@ -23,7 +23,10 @@ def search(
         ),
     ] = None,
     item: Annotated[
-        int | None, typer.Option("--item", help="Look for what is like this stored item.")
+        int | None,
+        typer.Option(
+            "--item", min=1, max=2**63 - 1, help="Look for what is like this stored item."
+        ),
     ] = None,
     modality: Annotated[
         str | None, typer.Option("--modality", "-m", help="Only this one, such as image.")

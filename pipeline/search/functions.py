@@ -48,3 +48,11 @@ class text_embedding(_FunctionOfOurs):  # noqa: N801
     name = "text_embedding"
     type = Embedding()
     inherit_cache = True
+
+
+class item_embedding(_FunctionOfOurs):  # noqa: N801
+    """The unit vector (D,) of a stored item; an error of the database where there is none."""
+
+    name = "item_embedding"
+    type = Embedding()
+    inherit_cache = True

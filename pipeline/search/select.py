@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pgvector
 from pgvector import HalfVector, SparseVector
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import aliased
 
 from pipeline import modalities
@@ -24,7 +24,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
 from pipeline.models.embedding import Embedding
-from pipeline.search.functions import item_distance
+from pipeline.search.functions import item_distance, item_embedding
 from pipeline.vectors import as_vector
 
 Modality = ModalityType | str
@@ -58,6 +58,18 @@ def check_number(name: str, value: object) -> int:
         raise ConfigurationError(f"{name} is a whole number, not {value!r}") from None
 
 
+def check_item(value: object, name: str = "an item") -> int:
+    """The number of a stored item, of PostgreSQL's bigint; whether there is one, SQL says.
+
+    Raises:
+        ConfigurationError: no item can have it.
+    """
+    number = check_number(name, value)
+    if not -(2**63) <= number < 2**63:
+        raise ConfigurationError(f"{name} is a number of 64 bits, not {number}")
+    return number
+
+
 def distance_to(vector: Vector) -> ColumnElement[float]:
     """Cosine distance (0 to 2) of each item to a vector (D,); what HNSW can order by.
 
@@ -87,7 +99,11 @@ def nearest_to(
 
     Add ``.limit(k)``: without a LIMIT no index serves the order. Joins and filters compose.
     With ``modality`` only that partition is searched, which is what a text query for images (or
-    the reverse) needs: see docs/decisions.md on the modality gap.
+    the reverse) needs: see docs/decisions.md on the modality gap. One that is known but not in the
+    active space has no rows here, where ``search_items()`` refuses it.
+
+    Raises:
+        ConfigurationError: no vector (complex numbers are none), or an unknown modality.
     """
     distance = distance_to(vector)
     query = _by_distance(distance)
@@ -100,16 +116,21 @@ def similar_to(
 ) -> Select[MultimodalItem, float]:
     """Items by nearness to a stored item, itself and its other parts left out.
 
-    ``modality`` may be another one: the texts of an image, the images of a text.
+    ``modality`` may be another one: the texts of an image, the images of a text. An item that is
+    not stored is an error of the database when the statement runs (``no_data_found``).
+
+    Raises:
+        ConfigurationError: the number of no item, an object not yet stored, or an unknown modality.
     """
-    item_id = item.id if isinstance(item, MultimodalItem) else check_number("an item", item)
+    item_id = check_item(item.id if isinstance(item, MultimodalItem) else item)
     query_item = aliased(MultimodalItem)
-    key = select(query_item.embedding).where(query_item.id == item_id).limit(1).scalar_subquery()
+    key = select(item_embedding(bindparam(None, item_id, type_=BigInteger()))).scalar_subquery()
     own_source = (
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
     distance = item_distance(MultimodalItem.embedding, key)
-    query = _by_distance(distance).where(MultimodalItem.source_id != own_source)
+    # Asked for first: an item that is missing is an error though no row is compared with it.
+    query = _by_distance(distance).where(key.is_not(None), MultimodalItem.source_id != own_source)
     name = check_modality(modality)
     return query if name is None else query.where(MultimodalItem.modality == name)
 

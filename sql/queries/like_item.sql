@@ -8,8 +8,24 @@ SELECT coalesce(min(id), 0) AS item FROM multimodal_items WHERE modality = 'imag
 \endif
 \if :{?k} \else \set k 10 \endif
 
-SELECT id, content_ref, 1 - (embedding <=> item_embedding(:item)) AS similarity
-FROM multimodal_items
-WHERE modality = 'image' AND id <> :item
-ORDER BY embedding <=> item_embedding(:item)
+-- Where the index ends early or amid equal items, an exact comparison finds the rest.
+WITH candidates AS MATERIALIZED (
+    SELECT id, content_ref, embedding <=> (SELECT item_embedding(:item)) AS distance
+    FROM multimodal_items
+    WHERE modality = 'image' AND id <> :item
+    ORDER BY embedding <=> (SELECT item_embedding(:item)), id
+    LIMIT :k + 10
+),
+rest AS (
+    SELECT id, content_ref, (embedding <=> (SELECT item_embedding(:item))) + 0 AS distance
+    FROM multimodal_items
+    WHERE modality = 'image' AND id <> :item
+      AND (SELECT count(*) FROM candidates
+           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+    ORDER BY distance, id
+    LIMIT :k
+)
+SELECT id, content_ref, 1 - distance AS similarity
+FROM (SELECT * FROM candidates UNION SELECT * FROM rest) AS found
+ORDER BY distance, id
 LIMIT :k;

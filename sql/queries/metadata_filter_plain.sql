@@ -8,5 +8,5 @@
 SELECT id, content_ref, embedding <=> (SELECT text_embedding(:'query')) AS distance
 FROM multimodal_items
 WHERE modality = 'image' AND metadata @> :'filter'
-ORDER BY distance
+ORDER BY distance, id
 LIMIT :k;

@@ -13,12 +13,28 @@ FROM (
 \endif
 \if :{?k} \else \set k 10 \endif
 
+-- Where the index ends early or amid equal items, an exact comparison finds the rest.
 WITH query AS MATERIALIZED (
     SELECT blend_embeddings(array_agg(embedding::halfvec)) AS embedding
     FROM multimodal_items WHERE id IN (:first, :second, :third)
+),
+candidates AS MATERIALIZED (
+    SELECT id, content_ref, embedding <=> (SELECT embedding FROM query) AS distance
+    FROM multimodal_items
+    WHERE modality = 'image' AND id NOT IN (:first, :second, :third)
+    ORDER BY embedding <=> (SELECT embedding FROM query), id
+    LIMIT :k + 10
+),
+rest AS (
+    SELECT id, content_ref, (embedding <=> (SELECT embedding FROM query)) + 0 AS distance
+    FROM multimodal_items
+    WHERE modality = 'image' AND id NOT IN (:first, :second, :third)
+      AND (SELECT count(*) FROM candidates
+           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+    ORDER BY distance, id
+    LIMIT :k
 )
-SELECT id, content_ref, 1 - (embedding <=> (SELECT embedding FROM query)) AS similarity
-FROM multimodal_items
-WHERE modality = 'image' AND id NOT IN (:first, :second, :third)
-ORDER BY embedding <=> (SELECT embedding FROM query)
+SELECT id, content_ref, 1 - distance AS similarity
+FROM (SELECT * FROM candidates UNION SELECT * FROM rest) AS found
+ORDER BY distance, id
 LIMIT :k;

@@ -1,27 +1,15 @@
--- question:   What comes after the last row of the page before?
+-- question:   Which images show what this text says, page by page?
 -- parameters: query, last_distance, last_id, k
 -- index:      HNSW of the images
 \if :{?query} \else \set query 'a red bicycle' \endif
+\if :{?last_distance} \else \set last_distance -1 \endif
+\if :{?last_id} \else \set last_id 0 \endif
 \if :{?k} \else \set k 10 \endif
-\if :{?last_distance}
-\else
--- The last row of the first page.
-SELECT distance AS last_distance, id AS last_id
-FROM (
-    SELECT id, embedding <=> text_embedding(:'query') AS distance
-    FROM multimodal_items
-    WHERE modality = 'image'
-    ORDER BY embedding <=> text_embedding(:'query')
-    LIMIT :k
-) AS page
-ORDER BY distance DESC, id DESC
-LIMIT 1
-\gset
-\endif
 
--- Pages by distance, then id: an OFFSET would find and drop every row before. The materialized
--- candidates are sorted again, as a filtered index scan may swap near neighbours. Where the index
--- ends before the items do, or amid equal ones, the page is found without it.
+-- The first page; for the next set last_distance and last_id to those of the last row. Pages go by
+-- distance, then id: an OFFSET would find and drop every row before. The materialized candidates
+-- are sorted again, as a filtered index scan may swap near neighbours. Where the index ends before
+-- the items do, or amid equal ones, the page is found without it.
 WITH candidates AS MATERIALIZED (
     SELECT id, content_ref, embedding <=> (SELECT text_embedding(:'query')) AS distance
     FROM multimodal_items

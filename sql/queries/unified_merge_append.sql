@@ -4,7 +4,23 @@
 \if :{?query} \else \set query 'a red bicycle' \endif
 \if :{?k} \else \set k 10 \endif
 
-SELECT id, modality, content_ref, embedding <=> text_embedding(:'query') AS distance
-FROM multimodal_items
-ORDER BY embedding <=> text_embedding(:'query')
+-- Where the index ends early or amid equal items, an exact comparison finds the rest.
+WITH candidates AS MATERIALIZED (
+    SELECT id, modality, content_ref, embedding <=> (SELECT text_embedding(:'query')) AS distance
+    FROM multimodal_items
+    ORDER BY embedding <=> (SELECT text_embedding(:'query')), id
+    LIMIT :k + 10
+),
+rest AS (
+    SELECT id, modality, content_ref,
+        (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
+    FROM multimodal_items
+    WHERE (SELECT count(*) FROM candidates
+           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+    ORDER BY distance, id
+    LIMIT :k
+)
+SELECT id, modality, content_ref, distance
+FROM (SELECT * FROM candidates UNION SELECT * FROM rest) AS found
+ORDER BY distance, id
 LIMIT :k;

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
 
+from pipeline import MultimodalItem
 from pipeline.errors import ConfigurationError, ModelError
 from pipeline.postgres.connections import Connection
-from pipeline.search.select import similar_to
+from pipeline.postgres.engines import create_engine
+from pipeline.search.select import nearest_to, similar_to
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.unified_index import UnifiedIndex, build_unified_index
@@ -90,6 +94,50 @@ def test_what_is_no_query_is_refused(index: UnifiedIndex, query: Any) -> None:
         index.retrieve_cross_modal(query)
     with pytest.raises(ConfigurationError, match="an item is a whole number"):
         similar_to(True)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**70])
+def test_a_number_that_no_item_can_have_is_refused(index: UnifiedIndex, number: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"the number of an item .* 64 bits, not {number}"):
+        index.retrieve_cross_modal(number)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=f"an item is a number of 64 bits, not {number}"):
+        similar_to(number)
+
+
+@pytest.mark.parametrize("modality", [None, "text", "image"])
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1])
+def test_an_item_that_is_not_stored_is_an_error(
+    index: UnifiedIndex, url: str, number: int, modality: str | None
+) -> None:
+    """Of an empty partition too, where no row is compared with it."""
+    engine = create_engine(url)
+    with Session(engine) as session:
+        for query in (similar_to(number, modality=modality), similar_to(number).limit(3)):
+            with pytest.raises(DatabaseError, match=f"there is no item {number}"):
+                session.execute(query).all()
+            session.rollback()
+    engine.dispose()
+
+
+def test_an_object_that_is_not_stored_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="an item is a whole number, not None"):
+        similar_to(MultimodalItem())
+
+
+COMPLEX = [1 + 2j] * 8
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [COMPLEX, np.array(COMPLEX), np.array(COMPLEX, dtype=np.complex64),
+     list(np.array(COMPLEX, dtype=np.complex64)), np.array(COMPLEX, dtype=object)],
+    ids=["list", "array", "complex64", "NumPy's numbers", "objects"],
+)  # fmt: skip
+def test_complex_numbers_are_refused(index: UnifiedIndex, vector: Any) -> None:
+    with pytest.raises(ConfigurationError, match="complex"):
+        nearest_to(vector)
+    with pytest.raises(ConfigurationError, match="complex"):
+        index.retrieve_cross_modal(vector)
 
 
 def test_a_file_that_the_model_has_no_encoder_for_is_refused_as_an_image_is(

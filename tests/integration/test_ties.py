@@ -1,6 +1,7 @@
 """Items that are as near come in the order of their ids: pages continue, and k only cuts."""
 
-import re
+import csv
+import io
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,24 +21,35 @@ from pipeline.vectors import Vectors, unit_rows
 from tests.helpers.fakes import vector_of
 from tests.helpers.two_cones import store, store_queries
 
-NEXT_PAGE = Path(__file__).parents[2] / "sql/queries/next_page.sql"
+LIBRARY = Path(__file__).parents[2] / "sql/queries"
+LISTS = [
+    "image_to_text", "like_item", "more_like_these", "next_page", "text_to_image",
+    "unified_merge_append", "unlike_that",
+]  # fmt: skip
 EQUAL, OTHERS = 1397, 600
 
 
-@pytest.fixture
-def tied(connection: Connection, space: Space) -> Vectors:
-    """Of each modality 1,397 equal vectors amid 600 others, indexed; their ids in no order."""
+SHUFFLED, REVERSED = "1000000 + (id * 7919) % 99991", "1000000 - id"
+
+
+def store_tied(connection: Connection, space: Space, new_id: str) -> Vectors:
     random = np.random.default_rng(5)
     same = vector_of(b"same")
     for first, modality in ((1, "text"), (100_001, "image")):
         vectors = np.concatenate([[same] * EQUAL, unit_rows(random.normal(size=(OTHERS, 8)))])
         store(connection, space, modality, vectors, first_source_id=first)
-    connection.execute("UPDATE multimodal_items SET id = 1000000 + (id * 7919) % 99991")
+    connection.execute(f"UPDATE multimodal_items SET id = {new_id}".encode())
     build_indexes(connection, space)
     connection.execute("SELECT FROM refresh_space_statistics()")
     connection.execute("ANALYZE multimodal_items")
     store_queries(connection, space, np.stack([same, unit_rows(random.normal(size=(1, 8)))[0]]))
     return same
+
+
+@pytest.fixture
+def tied(connection: Connection, space: Space) -> Vectors:
+    """Of each modality 1,397 equal vectors amid 600 others, indexed; their ids in no order."""
+    return store_tied(connection, space, SHUFFLED)
 
 
 def ids(connection: Connection, query: str, **values: Any) -> list[int]:
@@ -100,24 +112,27 @@ def test_of_equal_items_those_of_the_lowest_ids_come_first(
     assert ids(connection, found) == lowest
 
 
+def printed(program: Path, url: str, name: str, *, exact: bool = False, **given: Any) -> list[Any]:
+    """The rows that psql prints of a file of the library, with the index or without it."""
+    options = "-c enable_indexscan=off" if exact else "-c enable_seqscan=off"
+    done = subprocess.run(
+        [program, libpq_url(url), "-Xqf", LIBRARY / f"{name}.sql", "--csv",
+         *(part for key, value in given.items() for part in ("-v", f"{key}={value}"))],
+        env={"PGOPTIONS": options, "PATH": ""}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return list(csv.DictReader(io.StringIO(done.stdout)))
+
+
+@pytest.mark.parametrize("new_id", [SHUFFLED, REVERSED], ids=["shuffled", "reversed"])
 def test_the_pages_of_the_query_library_hold_every_item_once(
-    connection: Connection, tied: Vectors, url: str, server: EmbeddedServer, tmp_path: Path
+    connection: Connection, space: Space, url: str, server: EmbeddedServer, new_id: str
 ) -> None:
-    text = NEXT_PAGE.read_text().replace("'a red bicycle'", "'query 0'")
-    script = tmp_path / "pages.sql"
-    script.write_text(re.sub(r"\\set (last_\w+|k) .*\n", "", text))
-    distance, last, seen = "-1", "0", list[tuple[float, int]]()
-    while True:
-        done = subprocess.run(
-            [server.binary("psql"), libpq_url(url), "-XAtqf", script, "-v", "k=150",
-             "-v", f"last_distance={distance}", "-v", f"last_id={last}"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        rows = [line.split("|") for line in done.stdout.splitlines()]
-        if not rows:
-            break
-        seen += [(float(row[2]), int(row[0])) for row in rows]
-        last, _, distance = rows[-1]
+    """From the first page on, as the file finds it, to the end, with equal items in front."""
+    store_tied(connection, space, new_id)
+    after, seen = dict[str, str](), list[tuple[float, int]]()
+    while rows := printed(server.binary("psql"), url, "next_page", query="query 0", k=150, **after):
+        seen += [(float(row["distance"]), int(row["id"])) for row in rows]
+        after = {"last_distance": rows[-1]["distance"], "last_id": rows[-1]["id"]}
     assert len(seen) == len(set(seen))
     assert [item for distance, item in seen if distance == seen[0][0]] == ids(
         connection,
@@ -126,6 +141,31 @@ def test_the_pages_of_the_query_library_hold_every_item_once(
         n=EQUAL,
     )
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("new_id", [SHUFFLED, REVERSED], ids=["shuffled", "reversed"])
+def test_lists_of_the_query_library_give_the_lowest_ids_of_equal_items(
+    connection: Connection, space: Space, url: str, server: EmbeddedServer, new_id: str
+) -> None:
+    """As an exact search does: where they come first, and where others come before."""
+    store_tied(connection, space, new_id)
+    psql, wrong = server.binary("psql"), list[str]()
+    item = ids(
+        connection,
+        "SELECT id FROM multimodal_items WHERE modality = 'image' "
+        "ORDER BY (embedding <=> text_embedding('query 0')) + 0, id LIMIT 1",
+    )
+    given = dict.fromkeys(("item", "first", "second", "third"), item[0])
+    for name in LISTS:
+        for query, k in (("query 0", 10), ("query 0", 60), ("query 1", 1000)):
+            texts = dict.fromkeys(("query", "like", "unlike"), query)
+            found, exact = (
+                [row["id"] for row in printed(psql, url, name, exact=exact, k=k, **texts, **given)]
+                for exact in (False, True)
+            )
+            if found != exact:
+                wrong.append(f"{name} of {query}, {k}")
+    assert wrong == []
 
 
 @pytest.fixture
