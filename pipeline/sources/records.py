@@ -176,7 +176,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise _DuplicateNameError(f"the name {name[:80]!r} is there twice, and one would be lost")
+            raise _DuplicateNameError(f"the name {name[:80]!r} is there twice; one would be lost")
         found[name] = value
     return found
 
