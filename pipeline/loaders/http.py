@@ -64,8 +64,7 @@ class HttpLoader:
             length = headers.get("content-length", "")
             if length.isdigit() and int(length) > self._max_bytes:
                 raise too_large(int(length), self._max_bytes)
-            encoding = headers.get("content-encoding", "identity").strip().lower()
-            body = decoded(_parts(response, deadline), encoding, self._max_bytes)
+            body = decoded(_parts(response, deadline), _encoding(headers), self._max_bytes)
             data = bytearray()
             for part in body:
                 data += part
@@ -189,6 +188,10 @@ def _headers(response: httpcore.Response) -> dict[str, str]:
     return {key.lower(): value for key, value in pairs}
 
 
+def _encoding(headers: dict[str, str]) -> str:
+    return headers.get("content-encoding", "").strip().lower() or "identity"
+
+
 def _check_status(response: httpcore.Response, url: Url, hosts: "HostGates") -> None:
     status = response.status
     if status == 200:
@@ -223,7 +226,8 @@ def _notes(headers: dict[str, str]) -> dict[str, Any]:
     notes: dict[str, Any] = {}
     if etag := headers.get("etag"):
         notes["etag"] = printable(etag[:200])
-    if headers.get("content-length", "").isdigit():
+    # Of a compressed answer it is not the length of the content.
+    if _encoding(headers) == "identity" and headers.get("content-length", "").isdigit():
         notes["size"] = int(headers["content-length"])
     if modified := headers.get("last-modified"):
         with contextlib.suppress(ValueError, TypeError, OverflowError):
@@ -241,7 +245,7 @@ def _parts(response: httpcore.Response, deadline: Deadline) -> Iterator[bytes]:
 
 def decoded(parts: Iterable[bytes], encoding: str, limit: int) -> Iterator[bytes]:
     """Undo a Content-Encoding we did not ask for, never producing much more than ``limit``."""
-    if encoding in {"identity", ""}:
+    if encoding == "identity":
         yield from parts
         return
     if encoding not in {"gzip", "x-gzip", "deflate"}:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,16 @@ class Columns:
 
 
 def _first(usual: Sequence[str], record: Mapping[str, Any]) -> str | None:
-    return next((name for name in usual if name in record), None)
+    """The first usual name that is there; as it is, or else in other letters and with blanks."""
+    return next((name for name in usual if name in record), None) or _alike(
+        tuple(usual), tuple(record)
+    )
+
+
+@lru_cache(maxsize=256)  # most records of a table have the names of the one before
+def _alike(usual: tuple[str, ...], names: tuple[str, ...]) -> str | None:
+    by_usual = {name.strip().lower(): name for name in reversed(names)}
+    return next((by_usual[name] for name in usual if name in by_usual), None)
 
 
 def missing_columns(path: Path, columns: Columns, max_bytes: int) -> str | None:
@@ -71,7 +81,11 @@ def missing_columns(path: Path, columns: Columns, max_bytes: int) -> str | None:
     asked = columns.asked()
     if is_by_line and not asked:
         return None
-    there = list(dict.fromkeys(_column_names(path, max_bytes)))
+    names = list(_column_names(path, max_bytes))
+    there = [name for name in dict.fromkeys(names) if name]
+    twice = [] if is_by_line else [repr(name) for name in there if names.count(name) > 1]
+    if twice:
+        return f"the column {', '.join(twice)} is there twice, and one would be lost; rename one"
     all_of_them = f"there are: {', '.join(there) or 'none'}"
     missing = [repr(column) for column in asked if column not in there]
     if missing:
@@ -92,6 +106,17 @@ def records(
     Raises:
         OSError, ValueError: the file cannot be read as what its name says.
     """
+    nameless = False
+    for number, record in _all_records(path, columns, report, max_bytes):
+        nameless |= record.pop("", None) not in (None, "")
+        yield number, record
+    if nameless:
+        report.notes.append(f"{path}: what stands in a column without a name is left out")
+
+
+def _all_records(
+    path: Path, columns: Columns, report: AddReport, max_bytes: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
     suffix = path.suffix.lower()
     if suffix in delimited.SUFFIXES:
         kinds = {} if columns.as_text else _inferred(path, columns, report, max_bytes)
@@ -112,7 +137,7 @@ def _inferred(path: Path, columns: Columns, report: AddReport, max_bytes: int) -
     found = {
         name: kind
         for name, kind in kinds.items()
-        if name not in own and (columns.metadata is None or name in columns.metadata)
+        if name and name not in own and (columns.metadata is None or name in columns.metadata)
     }
     if found:
         said = (
@@ -130,7 +155,10 @@ def _json_records(path: Path, errors: list[str]) -> Iterator[tuple[int, dict[str
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(line, object_pairs_hook=_distinct)
+            except _DuplicateNameError as exc:
+                errors.append(f"{path}:{number}: {exc}")
+                continue
             except (ValueError, RecursionError) as exc:
                 errors.append(f"{path}:{number}: no JSON: {exc}")
                 continue
@@ -138,6 +166,19 @@ def _json_records(path: Path, errors: list[str]) -> Iterator[tuple[int, dict[str
                 errors.append(f"{path}:{number}: a JSON object is expected in each line")
                 continue
             yield number, record
+
+
+class _DuplicateNameError(ValueError):
+    """An object of JSON has a name twice; Python would keep the last value."""
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _DuplicateNameError(f"the name {name[:80]!r} is there twice; one would be lost")
+        found[name] = value
+    return found
 
 
 def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -89,7 +89,9 @@ def rescan(
     workers: int = 8,
     progress: Callable[[RescanReport], None] | None = None,
 ) -> RescanReport:
-    """Compare everything stored that was loaded, or that of one source, with what is there now.
+    """Compare everything that was loaded, or that of one source, with what is there now.
+
+    Of what failed nothing is known to compare by: it is opened again as long as it is there.
 
     Args:
         stat: from a reference to its etag, size and mtime (``Loader.stat``).
@@ -148,16 +150,17 @@ JOIN known_modalities AS k ON k.name = s.modality AND NOT k.inline
 LEFT JOIN multimodal_items AS i
     ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
 WHERE (%(source)s::text IS NULL OR s.source = %(source)s)
-  -- What failed since it was not there may be there now, or be gone for good.
+  -- What failed may be there now, or another, or be gone for good.
   AND (i.source_id IS NOT NULL OR EXISTS (
       SELECT FROM ingest_jobs AS j JOIN embedding_spaces AS e ON e.id = j.space_id
       WHERE e.state = 'active' AND j.source_id = s.id
-        AND j.state = 'failed' AND j.error_code = 'not_found'))
+        AND j.state = 'failed'))
 """)
 
 
 def count_loaded(connection: Connection, source: str | None) -> int:
-    """How many rows a rescan looks at: those whose reference is not the content itself."""
+    """How many rows a rescan looks at: those loaded or failed whose reference is not the content
+    itself."""
     query = sql.SQL("SELECT count(*) {}").format(_ROWS)
     (count,) = fetch_one(connection.execute(query, {"source": source}))
     return int(count)

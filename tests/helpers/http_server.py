@@ -92,7 +92,9 @@ def _chunked(server: Server, request: Request, connection: socket.socket) -> boo
 
 @at("/gzip")
 def _gzip(server: Server, request: Request, connection: socket.socket) -> bool:
-    return answer(connection, "200 OK", gzip.compress(BODY), "Content-Encoding: gzip")
+    packed = gzip.compress(BODY)
+    body = b"" if request.method == "HEAD" else packed
+    return answer(connection, "200 OK", body, "Content-Encoding: gzip", length=len(packed))
 
 
 @at("/bomb")

@@ -105,3 +105,57 @@ def test_a_source_can_be_rescanned_alone(
         assert rescan(connection, loader.stat, CAREFUL, source="files").checked == 3
     assert count_loaded(connection, "files") == 3
     assert count_loaded(connection, "another") == 0
+
+
+@pytest.fixture
+def broken(pictures: list[Path]) -> list[Path]:
+    """Two that fail for what they are: no image, and nothing."""
+    pictures[0].write_bytes(b"no image")
+    pictures[1].write_bytes(b"")
+    return pictures[:2]
+
+
+def states(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT source_key, j.state FROM source_items AS s "
+        "LEFT JOIN ingest_jobs AS j ON j.source_id = s.id ORDER BY s.id"
+    ).fetchall()
+
+
+def test_what_failed_for_what_it_is_goes_with_its_file(
+    settings: Settings, space: Space, connection: Connection, broken: list[Path]
+) -> None:
+    ingest(settings, space)
+    assert states(connection)[:2] == [("red.png", "failed"), ("green.png", "failed")]
+    broken[0].unlink()
+    with Loader(LoadOptions.of(settings)) as loader:
+        assert rescan(connection, loader.stat, CAREFUL).removed == 1
+    assert [key for key, _ in states(connection)] == ["green.png", "blue.png"]
+
+
+def test_and_is_opened_again_where_the_file_is_another(
+    settings: Settings, space: Space, connection: Connection, broken: list[Path]
+) -> None:
+    ingest(settings, space)
+    for file in broken:
+        Image.new("RGB", (9, 9), "yellow").save(file)
+        os.utime(file, (1, 1))  # as of a copy that keeps the time of the first
+    with Loader(LoadOptions.of(settings)) as loader:
+        assert rescan(connection, loader.stat, CAREFUL).changed == 2
+    assert ingest(settings, space).embedded == 2
+    assert states(connection) == [("red.png", None), ("green.png", None), ("blue.png", None)]
+
+
+def test_the_brake_and_absent_disks_hold_for_what_failed(
+    settings: Settings, space: Space, connection: Connection, broken: list[Path], tmp_path: Path
+) -> None:
+    ingest(settings, space)
+    for file in tmp_path.glob("*.png"):
+        file.unlink()
+    with Loader(LoadOptions.of(settings)) as loader:
+        report = rescan(connection, loader.stat, CAREFUL, [tmp_path])
+        assert (report.removed, report.unreachable) == (0, 3)
+        report = rescan(connection, loader.stat, CAREFUL)
+    assert report.removed == 0
+    assert len(report.refused) == 1
+    assert len(states(connection)) == 3

@@ -128,6 +128,15 @@ def test_other_encodings_are_undone(loader: Loader, server: Server, path: str) -
     assert loader.load(server.url(path)).data == BODY
 
 
+def test_the_size_of_what_is_compressed_on_the_way_is_not_that_of_the_content(
+    loader: Loader, server: Server
+) -> None:
+    """A rescan would take the picture for another one every night."""
+    assert loader.load(server.url("/gzip")).notes["size"] == len(BODY)
+    assert "size" not in loader.stat(server.url("/gzip"))
+    assert "size" in loader.stat(server.url("/good"))
+
+
 def test_connections_are_reused(loader: Loader, server: Server) -> None:
     for _ in range(5):
         loader.load(server.url("/good"))

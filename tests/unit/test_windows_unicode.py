@@ -8,7 +8,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from icu4py.breakers import CharacterBreaker, WordBreaker
+from icu4py.breakers import CharacterBreaker, LineBreaker, WordBreaker
 
 from pipeline.modalities.base import ReadOptions
 from pipeline.modalities.text.windows import TextWindow, split_text
@@ -29,7 +29,7 @@ def windows_of(text: str, overlap: int = 8) -> list[TextWindow]:
     return windows
 
 
-def ends(breaker: type[CharacterBreaker] | type[WordBreaker], text: str) -> set[int]:
+def ends(breaker: type[CharacterBreaker | LineBreaker | WordBreaker], text: str) -> set[int]:
     found = {0}
     for segment in breaker(text, "und"):
         found.add(max(found) + len(segment))
@@ -130,3 +130,20 @@ def test_whatever_it_holds_every_window_fits_and_nothing_is_lost(text: str, over
     assert all(CLIP_TOKENIZER.count(w.text) <= 16 for w in windows)
     assert uncovered(text, windows) == ""
     assert [w.start for w in windows] == sorted({w.start for w in windows})
+
+
+TIBETAN = "འགྲོ་བ་མིའི་རིགས་རྒྱུད་ཡོངས་ལ་སྐྱེས་ཙམ་ཉིད་ནས་ཆེ་མཐོངས་དང༌།ཐོབ་ཐངགི་རང་དབང་འདྲ་མཉམ་དུ་ཡོད་ལ།"
+YI = "ꊿꂷꃅꄿꐨꐥꌐꅍꂘꀕꃅꐥꌐꀋꁵꐧꆀ"
+JAVANESE = "ꦱꦧꦼꦤ꧀ꦲꦸꦮꦺꦴꦁꦏꦭꦲꦶꦂꦫꦏꦺꦏꦟ꧀ꦛꦶꦩꦂꦢꦶꦏ꧈"
+
+
+@pytest.mark.parametrize("sentence", [TIBETAN, YI, JAVANESE])
+def test_scripts_of_no_list_are_cut_where_unicode_lets_them_and_repeat_words(
+    sentence: str,
+) -> None:
+    text = sentence * 12
+    windows = windows_of(text, overlap=16)
+    assert len(windows) > 2
+    assert {border for w in windows for border in (w.start, w.end)} <= ends(LineBreaker, text)
+    for before, after in itertools.pairwise(windows):
+        assert before.start < after.start < before.end

@@ -6,6 +6,7 @@ write words without blanks, so ICU finds those by dictionaries.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 
 from pipeline.errors import MissingExtra
 
@@ -26,6 +27,11 @@ def units(text: str) -> Iterator[tuple[int, int]]:
         if line == end:
             yield start, end
             start = end
+
+
+def lines(text: str) -> Iterator[tuple[int, int]]:
+    """What a line may not be broken within: of a script without a dictionary a syllable."""
+    return pairwise(chain([0], _ends(LineBreaker(text, _LOCALE))))
 
 
 def last_border(text: str, start: int, end: int) -> int:

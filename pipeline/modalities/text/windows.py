@@ -118,6 +118,11 @@ def _pieces(
         from pipeline.modalities.text import segments
 
         units = segments.units(text[start:end])
+    elif not text[start:end].isascii() and _longest_fit(text, start, end, size, room) < end:
+        # Of a script that is in no list of ours: Tibetan, Javanese, Balinese, Yi.
+        from pipeline.modalities.text import segments
+
+        units = segments.lines(text[start:end])
     for first, last in units:
         begin = start + first
         while begin < start + last:
