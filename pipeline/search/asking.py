@@ -42,10 +42,10 @@ def known(connection: Connection, text: str) -> Vectors | None:
     """
     row = connection.execute(
         """
-        SELECT CASE WHEN query_embeddings_missing(ARRAY[%(text)s]) = 0
-            THEN text_embedding(%(text)s)::real[] END
+        SELECT CASE WHEN query_embeddings_missing(ARRAY[%(query)s]) = 0
+            THEN text_embedding(%(query)s)::real[] END
         """,
-        {"text": text},
+        {"query": text},
     ).fetchone()
     return _vector(row)
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from pipeline import modalities
 from pipeline.errors import RowError
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import IMAGE
 from pipeline.modalities.base import ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
 from pipeline.modalities.image.thumbnail import Thumbnail, as_webp
@@ -123,7 +122,7 @@ def _images(
     documents: Sequence[MultimodalDocument], settings: Settings, media_roots: Sequence[Path]
 ) -> Iterator[tuple[int, bytes | RowError]]:
     """By id: a small image, or why there is none."""
-    wanted = [one for one in documents if modalities.find(str(one.modality)) is IMAGE]
+    wanted = [one for one in documents if _media_of(one) == "image"]
     options = ReadOptions.of(settings)
     with (
         Loader(LoadOptions.of(settings), media_roots) as loader,
@@ -139,6 +138,11 @@ def _images(
 
         images = threads.map(show, wanted)
         yield from zip((document.id for document in wanted), images, strict=True)
+
+
+def _media_of(document: MultimodalDocument) -> str | None:
+    modality = modalities.find(str(document.modality))
+    return None if modality is None else modality.media
 
 
 def _card(

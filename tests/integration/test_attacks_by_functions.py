@@ -60,6 +60,7 @@ MAY_CALL = {
 RELATION = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TRUNCATE|TABLE)\s+(?:ONLY\s+)?([\w.%]+)")
 OF_THE_BODY = {
     "new_rows", "old_rows", "unnest", "wanted", "enqueued", "strange", "changed", "gone", "moved",
+    "many",
     "answers", "answer", "waiting", "limits", "request", "space", "asker_limit", "lacking",
     "refused", "items", "of", "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
     "SKIP", "free",

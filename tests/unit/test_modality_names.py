@@ -22,6 +22,9 @@ OTHER_WORDS = {
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
     ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
+    ("search/sheet.py", 'wanted = [one for one in documents if _media_of(one) == "image"]'): (
+        "a kind of media, which a page can show"
+    ),
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
     ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
     ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",
@@ -113,7 +116,7 @@ def test_nothing_decides_by_a_modalitys_name() -> None:
 IN_SQL = {
     "modality text DEFAULT 'image',": "what is asked for where nothing is said",
     "of_query := 'text';": "what a typed query is",
-    "query_modality => 'text') AS m": "the same",
+    "hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text) AS m": "the same",
     "CASE WHEN modality = 'text' THEN content_ref END), 100000));": (
         "of an index: an immutable function, which may not read known_modalities"
     ),
