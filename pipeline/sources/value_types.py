@@ -1,28 +1,32 @@
 """What the texts of a column mean: a table of texts does not say which of them are numbers.
 
-A column is of numbers where each of its values is one and prints back as it was written. One with
-leading zeros, such as a postal code, is a text, and so is ``1.10``, which may be a version.
+A column is of numbers where each of its values is one and none would lose a digit; a number with
+leading zeros, such as a postal code, is a text.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 
 Value = int | float | bool | str
 Convert = Callable[[str], Value]
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})")
-_FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,30})\.[0-9]+")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 _TRUTH = {"true": True, "false": False}
 
 
 def number(text: str) -> int | float:
-    """A number as JSON writes it; raises ValueError for one that would print as another text."""
-    if _INTEGER.fullmatch(text) and text != "-0":
+    """A number as JSON writes it; raises ValueError for one that a float would change."""
+    if _INTEGER.fullmatch(text):
         return int(text)
-    # The database knows no negative zero, and prints no exponents.
-    if _FRACTION.fullmatch(text) and repr(float(text)) == text != "-0.0":
-        return float(text)
-    raise ValueError(text)
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError(text)
+    found = float(text)
+    if not math.isfinite(found) or Decimal(text) != Decimal(repr(found)):
+        raise ValueError(text)
+    return found
 
 
 def truth(text: str) -> bool:

@@ -127,10 +127,10 @@ def test_numbers_of_a_csv_are_numbers(
     report = add(tmp_path / "t.csv")
     assert [row[3] for row in rows()] == [
         {
-            "price": 3, "weight": "1.50", "sold": True, "zip": "01234", "mixed": "7",
+            "price": 3, "weight": 1.5, "sold": True, "zip": "01234", "mixed": "7",
             "big": 12345678901234567890, "fine": "0.1234567890123456789",
         },
-        {"weight": "-2e3", "sold": False, "zip": "99999", "mixed": "x", "big": 1, "fine": "1"},
+        {"weight": -2000.0, "sold": False, "zip": "99999", "mixed": "x", "big": 1, "fine": "1"},
     ]  # fmt: skip
     assert [row[0] for row in rows()] == ["1", "2"]
     found = connection.execute(
@@ -138,7 +138,7 @@ def test_numbers_of_a_csv_are_numbers(
     ).fetchall()
     assert found == [("1",)]
     (said,) = report.notes
-    found = "numbers: price, big; true or false: sold (as they are: --as-text)"
+    found = "numbers: price, weight, big; true or false: sold (as they are: --as-text)"
     assert said == f"{tmp_path}/t.csv: {found}"
 
 

@@ -175,7 +175,7 @@ def test_the_divider_that_excel_writes_first_is_no_head(
     assert rows() == [("a,b,c", {"price": 1})]
 
 
-@pytest.mark.parametrize("number", ["1.10", "-0", "-0.0", "1e5", "0.1234567890123456789", "1e16"])
+@pytest.mark.parametrize("number", ["01", "1.", ".5", "+1", "0.1234567890123456789", "1e400"])
 def test_a_number_that_would_print_as_another_stays_a_text(
     add: Add, rows: Rows, tmp_path: Path, number: str
 ) -> None:
