@@ -92,12 +92,13 @@ def refresh_if_stale(connection: Connection, space: Space, written: int = 0) -> 
     """
     if space.state == "retired":  # nobody searches it
         return False
-    found = statistics(connection, space)
-    known = sum(one.known for one in found)
-    is_stale = any(one.is_stale or (one.is_old and one.items) for one in found)
-    if not (is_stale or (written and written >= STALE * known)):
-        return False
     try:
+        with short_lock_timeout(connection, LOCK_TIMEOUT_MS):  # as long as a TRUNCATE is open, say
+            found = statistics(connection, space)
+        known = sum(one.known for one in found)
+        is_stale = any(one.is_stale or (one.is_old and one.items) for one in found)
+        if not (is_stale or (written and written >= STALE * known)):
+            return False
         with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
             connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
         for modality in space.modalities:
@@ -105,7 +106,7 @@ def refresh_if_stale(connection: Connection, space: Space, written: int = 0) -> 
             # autovacuum does it later anyway.
             with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
                 connection.execute(sql.SQL("ANALYZE {}").format(space.table(modality)))
-    except psycopg.errors.LockNotAvailable:  # by a TRUNCATE, say
+    except psycopg.errors.LockNotAvailable:
         logger.warning("somebody has the items locked; a later run takes their statistics")
         return False
     except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):

@@ -71,6 +71,9 @@ PROCEDURES = {
 }
 NOT_TRIED = {
     "configure_loopback",  # an administrator's, who gives a login and its password
+    "ask_for_file_embedding",  # of bytes; see test_query_files.py
+    "file_embedding",
+    "forget_file",
     "configure_text_search",  # see test_full_text_languages.py
     # Expressions of a WHERE, as PostgreSQL's own functions of full text are: NULL of NULL.
     "text_search_of",

@@ -115,7 +115,8 @@ def test_an_older_schema_has_tables_alone_and_a_newer_one_all_of_it_again(url: s
     migrate.downgrade(url, revisions()[-2])
     older = contents(url)
     assert not [line for line in older if line.startswith(("routine", "view", "trigger"))]
-    assert not [line for line in older if "pipeline_ingest" in line]
+    # The roles keep their rights on tables: their members would have to be made such again.
+    assert [line for line in older if "pipeline_ingest" in line]
     assert [line for line in older if line.startswith("relation multimodal_items ")]
     assert migrate.upgrade(url) == Migrated(revisions=revisions()[-1:], installed=True)
     assert contents(url) == whole
