@@ -47,7 +47,9 @@ def drop_retired(connection: Connection, days: float) -> list[str]:
     Args:
         days: 0: never.
     """
-    due = [space.name for space in retired(connection) if days and space.days >= days]
+    if not days:
+        return []
+    due = [space.name for space in retired(connection) if space.days >= days]
     if not due:
         return []
     if lack(connection, CHANGE):

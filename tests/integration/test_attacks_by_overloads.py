@@ -40,7 +40,7 @@ CALLS = (
     "SELECT public.blend_embeddings(ARRAY[public.item_embedding(1::bigint)], ARRAY[1::real])",
     "SELECT public.refresh_space_statistics(NULL::text)",
     "SELECT public.missed_changes(0::bigint, 100::bigint)",
-    "SELECT public.remove_gone_source_items(ARRAY[99::bigint])",
+    "SELECT public.remove_gone(ARRAY[99::bigint])",
     "SELECT pg_catalog.count(*) FROM public.ingest_status",
     "SELECT pg_catalog.count(*) FROM public.space_status",
     "SELECT pg_catalog.count(*) FROM public.item_catalog",

@@ -73,6 +73,7 @@ def test_a_log_line_is_one_line_without_secrets(
 
 
 def test_tables_notes_and_lines_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    output.setup_logging("text", "warning")  # whatever another test has set up
     output.print_table(FORGED, ("a", FORGED), [(FORGED, 1)])
     output.note(FORGED)
     output.say(FORGED)
