@@ -59,9 +59,7 @@ def search(
 
     place = sheet_place(sheet, opens=opens)
     with UnifiedIndex(note=note) as index:
-        given = _content(file, index.settings) if file is not None else query
-        chosen = item if given is None else given
-        assert chosen is not None  # one of the three was given
+        chosen = _chosen(query, file, item, index.settings)
         found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
@@ -76,6 +74,15 @@ def search(
         show_sheet(
             place, _title(query, file, item), found, index.settings, asked=asked, opens=opens
         )
+
+
+def _chosen(
+    query: str | None, file: str | None, item: int | None, settings: "Settings"
+) -> str | Path | bytes | int:
+    given = _content(file, settings) if file is not None else query
+    chosen = item if given is None else given
+    assert chosen is not None  # one of the three was given
+    return chosen
 
 
 def _title(query: str | None, file: str | None, item: int | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import spaces
 from pipeline.postgres.connections import Connection, connect
+from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import rescan
 from pipeline.sources.sync import sync
 from pipeline.spaces import Space
@@ -28,7 +29,7 @@ def by_sync(connection: Connection, _: Space) -> None:
 
 
 def by_rescan(connection: Connection, space: Space) -> None:
-    rescan(connection, lambda _: {"etag": "new"})
+    rescan(connection, lambda _: {"etag": "new"}, Brake(0.1))
 
 
 def by_filling(connection: Connection, space: Space) -> None:
