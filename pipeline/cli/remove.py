@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, shortened, wrong
+from pipeline.cli.output import note, print_json, print_table, say, shortened, wrong
 from pipeline.cli.removing import AllowMassDelete, as_dicts, brake_of, tell_refused
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _show(rows: "Sequence[Leaving]", going: dict[str, int]) -> None:
 
     print_table(None, ("source", "rows"), list(going.items()), right=("rows",))
     for row in rows[:SHOWN]:
-        print(f"source item {row.source_id}: {shortened(redact(row.content_ref))}")
+        say(f"source item {row.source_id}: {shortened(redact(row.content_ref))}")
     if len(rows) > SHOWN:
         print(f"and {len(rows) - SHOWN} more")
     note("nothing was removed; without --dry-run it is")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import note, print_json, print_table, shortened, wrong
+from pipeline.cli.output import note, print_json, print_table, say, shortened, wrong
 from pipeline.cli.sheet import sheet_place, show_sheet
 from pipeline.search.results import Ranking
 
@@ -68,7 +68,7 @@ def search(
     else:
         print_neighbours(None, found)
         if folder := folder_of(found):
-            print(f"files are below {folder}")
+            say(f"files are below {folder}")
     if place is not None:
         asked = chosen if isinstance(chosen, Path) else None
         show_sheet(

@@ -55,7 +55,7 @@ BEGIN
     VALUES (space, ask_for_file_embedding.content, size, session_user,
             coalesce(host(inet_client_addr()), ''))
     RETURNING id INTO request;
-    IF pg_notification_queue_usage() < 0.5 THEN  -- a full queue, anybody's, fails the transaction
+    IF @schema@.may_notify() THEN
         PERFORM pg_notify('query_embeddings', space::text);
     END IF;
     RETURN request;

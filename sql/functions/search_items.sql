@@ -70,16 +70,8 @@ COMMENT ON FUNCTION @schema@.modality_means(integer) IS
     'The mean vectors that calibrated ranking subtracts, per modality that has items.';
 
 CREATE OR REPLACE FUNCTION @schema@.nearest_items(
-    query          text    DEFAULT NULL,
-    embedding      @vector@.halfvec DEFAULT NULL,
-    like_item      bigint  DEFAULT NULL,
-    modality       text[]  DEFAULT NULL,
-    k              integer DEFAULT 10,
-    filter         jsonb   DEFAULT '{}',
-    min_similarity real    DEFAULT NULL,
-    ranking        text    DEFAULT 'calibrated',
-    query_modality text    DEFAULT NULL
-)
+    query text, embedding @vector@.halfvec, like_item bigint, modality text[], k integer,
+    filter jsonb, min_similarity real, ranking text, query_modality text)
 RETURNS SETOF @schema@.item_match
 -- Volatile, so that each statement below sees what is committed by then: see the first of them.
 LANGUAGE plpgsql VOLATILE ROWS 10

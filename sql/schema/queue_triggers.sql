@@ -250,6 +250,27 @@ COMMENT ON FUNCTION @schema@.stop_work_on(bigint[]) IS
     'Takes these source items from the workers that have them in hand, to be claimed anew. Whoever '
     'calls it holds the jobs.';
 
+CREATE OR REPLACE FUNCTION @schema@.delete_outdated_items(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    outdated record;
+BEGIN
+    -- An item whose content is no longer so, under other metadata, would show one tenant what was
+    -- another's; under the old it would stay with whom it is taken from.
+    FOR outdated IN
+        SELECT j.space_id, array_agg(j.source_id ORDER BY j.source_id) AS ids
+        FROM @schema@.ingest_jobs AS j
+        WHERE j.source_id = ANY (ids) AND j.content_changed
+          AND j.space_id IN (SELECT e.id FROM @schema@.embedding_spaces AS e)
+        GROUP BY j.space_id ORDER BY j.space_id
+    LOOP
+        PERFORM @schema@.delete_items(outdated.space_id, outdated.ids);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.delete_outdated_items(bigint[]) IS
+    'Removes the items of those of these source items that wait with other content. Whoever calls '
+    'it holds the jobs.';
+
 CREATE OR REPLACE FUNCTION @schema@.source_items_updated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -260,6 +281,7 @@ DECLARE
     retold  bigint[];  -- those of other metadata
     many    bigint[];  -- the same, where they are too many to be written here
     many_of text[];    -- modalities of those
+    outdated bigint[]; -- both, of which some may wait with other content
     gone    bigint[];  -- of rows that have another id now
     strange text[];
     known   record;
@@ -282,6 +304,7 @@ BEGIN
            array_agg(o.id ORDER BY o.id) FILTER (WHERE n.id IS NULL)
     INTO changed, their, moved, now_of, retold, gone
     FROM new_rows AS n FULL JOIN old_rows AS o USING (id);
+    outdated := retold;
     IF cardinality(retold) > 1000 THEN
         -- Each enters its index again, which takes a millisecond or more of this transaction.
         SELECT array_agg(n.id ORDER BY n.id), array_agg(n.modality ORDER BY n.id)
@@ -298,12 +321,15 @@ BEGIN
             PERFORM @schema@.refuse_modalities(strange);
         END IF;
     END IF;
-    IF moved IS NOT NULL OR gone IS NOT NULL OR retold IS NOT NULL OR many IS NOT NULL THEN
+    IF moved IS NOT NULL OR gone IS NOT NULL OR outdated IS NOT NULL THEN
         -- Those that are re-opened and those that go in one order, whatever comes below.
-        PERFORM @schema@.lock_jobs(changed || gone || retold || many);
+        PERFORM @schema@.lock_jobs(changed || gone || outdated);
     END IF;
     IF gone IS NOT NULL THEN
         PERFORM @schema@.remove_source_items(gone);
+    END IF;
+    IF outdated IS NOT NULL THEN
+        PERFORM @schema@.delete_outdated_items(outdated);
     END IF;
     IF retold IS NOT NULL THEN
         PERFORM @schema@.stop_work_on(retold);
@@ -312,13 +338,6 @@ BEGIN
             FROM @schema@.space_modalities AS m ORDER BY m.space_id, m.modality
         LOOP
             CONTINUE WHEN known.items IS NULL;
-            -- An item whose content is no longer so, under other metadata, would show one tenant
-            -- what was another's; under the old it would stay with whom it is taken from.
-            EXECUTE format($query$
-                DELETE FROM %s AS i USING @schema@.ingest_jobs AS j
-                WHERE i.source_id = ANY ($1) AND j.source_id = i.source_id
-                  AND j.space_id = $2 AND j.content_changed
-                $query$, known.items) USING retold, known.space_id;
             -- Without the model, and at once: a filter may be what keeps tenants apart.
             EXECUTE format($query$
                 UPDATE %s AS i SET

@@ -4,9 +4,13 @@
 extensions are pgvector and, where the server has it, dblink. ``make test-postgres`` runs them so.
 """
 
+import contextlib
 import os
 import pwd
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +84,16 @@ def server_in(home: Path) -> EmbeddedServer:
     """The server that the tests run on: the wheel's, unless another one's programs are named."""
     programs = os.environ.get(VARIABLE)
     return EmbeddedServer(home) if programs is None else OtherServer(home, Path(programs))
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server that has never heard of us: roles belong to all of a server's databases."""
+    # Not under pytest's own folder: the server's user must be able to reach it.
+    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+    home.chmod(0o755)
+    server = server_in(home / "home")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(home, ignore_errors=True)

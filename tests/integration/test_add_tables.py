@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,9 @@ import pytest
 from PIL import Image
 
 from pipeline.postgres.connections import Connection
-from pipeline.sources import source_items
-from pipeline.sources.files import expand, rows_of
-from pipeline.sources.records import Columns
 from pipeline.sources.source_items import AddReport
 from tests.helpers.command import Run
+from tests.helpers.tables import add_tables
 
 Add = Callable[..., AddReport]
 Rows = Callable[[], list[tuple[Any, ...]]]
@@ -23,16 +22,7 @@ Rows = Callable[[], list[tuple[Any, ...]]]
 
 @pytest.fixture
 def add(connection: Connection) -> Add:
-    def add(*paths: Path, **columns: Any) -> AddReport:
-        report = AddReport()
-        rows = (
-            row
-            for file in expand([str(path) for path in paths], report)
-            for row in rows_of(file, "shop", Columns(**columns), {}, report)
-        )
-        return source_items.add(connection, rows, report)
-
-    return add
+    return partial(add_tables, connection)
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 owner, and names that spaces will have."""
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,7 +15,7 @@ from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.spaces import Space
 from tests.helpers.databases import as_login, database_url, has_dblink, login_url, role
 from tests.helpers.fakes import FakeEmbedder
-from tests.helpers.other_server import server_in
+from tests.helpers.other_server import own_server
 from tests.integration.test_serve import assert_is_vector_of, embedding, serving
 
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner", "pipeline_loopback")
@@ -26,14 +23,8 @@ ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner", "pipeline_loop
 
 @pytest.fixture(scope="module")
 def bare_server() -> Iterator[EmbeddedServer]:
-    """A server that has never heard of us: roles belong to all of a server's databases."""
-    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
-    home.chmod(0o755)
-    server = server_in(home / "home")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ The line is run here as an administrator would run it, and then it is there.
 """
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Done, pipeline
 from tests.helpers.databases import database_url
-from tests.helpers.other_server import server_in
+from tests.helpers.other_server import own_server
 
 pytestmark = pytest.mark.usefixtures("dblink")  # its absence is one line more
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
@@ -26,14 +24,8 @@ Guest = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def bare_server() -> Iterator[EmbeddedServer]:
-    """A server that has never heard of us: roles belong to all of a server's databases."""
-    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
-    home.chmod(0o755)
-    server = server_in(home / "home")
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture

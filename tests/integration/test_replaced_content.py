@@ -336,6 +336,18 @@ def test_metadata_of_a_great_many_rows_is_left_to_the_worker(
         assert embedder.embedded == asked
 
 
+def test_nor_does_one_that_waits_keep_it_among_a_great_many(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    add_texts(connection, [f"text {n}" for n in range(1001)])
+    work(settings, space, FakeEmbedder())
+    connection.execute("UPDATE source_items SET content_ref = 'new' WHERE content_ref = 'text 7'")
+    set_all(connection, metadata=OLD)
+    found = connection.execute("SELECT content_ref FROM multimodal_items").fetchall()
+    assert len(found) == 1000
+    assert ("text 7",) not in found
+
+
 def test_other_metadata_takes_the_old_item_of_a_row_that_waits(
     settings: Settings, space: Space, connection: Connection, image: Path
 ) -> None:

@@ -80,9 +80,18 @@ def test_failures_show_no_secret_and_nothing_but_text(
         assert "root FORGED" in shown
 
 
-@pytest.mark.parametrize("arguments", ["status", "doctor", "status --json", "doctor --json"])
-def test_other_commands_show_nothing_but_text(failed: str, tmp_path: Path, arguments: str) -> None:
-    shown = pipeline(tmp_path, *arguments.split(), DATABASE_URL=failed)
+OF_THE_SOURCE = [["remove", "a text", "--source", ODD, "--dry-run"], ["remove", "--source", ODD]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["doctor"], ["status", "--json"], ["doctor", "--json"], *OF_THE_SOURCE],
+    ids=lambda given: " ".join(part for part in given if part != ODD),
+)
+def test_other_commands_show_nothing_but_text(
+    failed: str, tmp_path: Path, arguments: list[str]
+) -> None:
+    shown = pipeline(tmp_path, *arguments, DATABASE_URL=failed)
     assert not HARMFUL.search(shown.stdout + shown.stderr)
     assert "SECRET" not in shown.stdout + shown.stderr
 
