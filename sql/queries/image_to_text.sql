@@ -8,7 +8,8 @@ SELECT coalesce(min(id), 0) AS item FROM multimodal_items WHERE modality = 'imag
 \endif
 \if :{?k} \else \set k 10 \endif
 
--- Where the index ends early or amid equal items, an exact comparison finds the rest.
+-- Where the index ends early or leads to many equal items, of which it need not know all, an exact
+-- comparison finds the rest.
 WITH candidates AS MATERIALIZED (
     SELECT id, content_ref, embedding <=> (SELECT item_embedding(:item)) AS distance
     FROM multimodal_items
@@ -20,8 +21,9 @@ rest AS (
     SELECT id, content_ref, (embedding <=> (SELECT item_embedding(:item))) + 0 AS distance
     FROM multimodal_items
     WHERE modality = 'text'
-      AND (SELECT count(*) FROM candidates
-           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+      AND ((SELECT count(*) FROM candidates
+            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+           OR EXISTS (SELECT FROM candidates GROUP BY distance HAVING count(*) >= 5))
     ORDER BY distance, id
     LIMIT :k
 )

@@ -13,7 +13,8 @@ FROM (
 \endif
 \if :{?k} \else \set k 10 \endif
 
--- Where the index ends early or amid equal items, an exact comparison finds the rest.
+-- Where the index ends early or leads to many equal items, of which it need not know all, an exact
+-- comparison finds the rest.
 WITH query AS MATERIALIZED (
     SELECT blend_embeddings(array_agg(embedding::halfvec)) AS embedding
     FROM multimodal_items WHERE id IN (:first, :second, :third)
@@ -29,8 +30,9 @@ rest AS (
     SELECT id, content_ref, (embedding <=> (SELECT embedding FROM query)) + 0 AS distance
     FROM multimodal_items
     WHERE modality = 'image' AND id NOT IN (:first, :second, :third)
-      AND (SELECT count(*) FROM candidates
-           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+      AND ((SELECT count(*) FROM candidates
+            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+           OR EXISTS (SELECT FROM candidates GROUP BY distance HAVING count(*) >= 5))
     ORDER BY distance, id
     LIMIT :k
 )

@@ -21,8 +21,9 @@ WITH candidates AS MATERIALIZED (
 rest AS (
     SELECT id, content_ref, (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
     FROM multimodal_items
-    WHERE (SELECT count(*) FROM candidates
-           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+    WHERE ((SELECT count(*) FROM candidates
+            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+           OR EXISTS (SELECT FROM candidates GROUP BY distance HAVING count(*) >= 5))
       AND modality = 'image'
       AND (embedding <=> (SELECT text_embedding(:'query')), id) > (:last_distance, :last_id)
     ORDER BY distance, id

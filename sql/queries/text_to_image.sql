@@ -4,7 +4,8 @@
 \if :{?query} \else \set query 'a red bicycle' \endif
 \if :{?k} \else \set k 10 \endif
 
--- Where the index ends early or amid equal items, an exact comparison finds the rest. For the pages
+-- Where the index ends early or leads to many equal items, of which it need not know all, an exact
+-- comparison finds the rest. For the pages
 -- that come after, see next_page.sql.
 WITH candidates AS MATERIALIZED (
     SELECT id, content_ref, embedding <=> (SELECT text_embedding(:'query')) AS distance
@@ -17,8 +18,9 @@ rest AS (
     SELECT id, content_ref, (embedding <=> (SELECT text_embedding(:'query'))) + 0 AS distance
     FROM multimodal_items
     WHERE modality = 'image'
-      AND (SELECT count(*) FROM candidates
-           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+      AND ((SELECT count(*) FROM candidates
+            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+           OR EXISTS (SELECT FROM candidates GROUP BY distance HAVING count(*) >= 5))
     ORDER BY distance, id
     LIMIT :k
 )

@@ -5,7 +5,8 @@
 \if :{?unlike} \else \set unlike 'a puppy' \endif
 \if :{?k} \else \set k 10 \endif
 
--- Where the index ends early or amid equal items, an exact comparison finds the rest.
+-- Where the index ends early or leads to many equal items, of which it need not know all, an exact
+-- comparison finds the rest.
 WITH query AS MATERIALIZED (
     SELECT blend_embeddings(
         ARRAY[text_embedding(:'like'), text_embedding(:'unlike')], ARRAY[1, -0.5]) AS embedding
@@ -23,8 +24,9 @@ rest AS (
         (embedding <=> (SELECT embedding FROM query)) + 0 AS distance
     FROM multimodal_items
     WHERE modality = 'image'
-      AND (SELECT count(*) FROM candidates
-           WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+      AND ((SELECT count(*) FROM candidates
+            WHERE distance < (SELECT max(distance) FROM candidates)) < :k
+           OR EXISTS (SELECT FROM candidates GROUP BY distance HAVING count(*) >= 5))
     ORDER BY distance, id
     LIMIT :k
 )

@@ -16,6 +16,7 @@ from pipeline.spaces import Space
 from tests.helpers.databases import as_login
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.images import encode, sample
+from tests.helpers.processes import wait_until as until
 from tests.integration.test_serve import WITHIN, serving, wait_until
 
 PNG = encode(sample(), "PNG")
@@ -212,6 +213,7 @@ def test_an_open_transaction_of_an_asker_holds_up_neither_server_nor_others(
             done = server.report.files
             request = ask(other)
             assert str(answered(other, request)).startswith("[")
+            until(lambda: server.report.files > done, "the count of what is answered")
             assert server.report.files == done + 1
         request = ask(analyst)
         wait_until(connection, f"SELECT content IS NULL FROM query_files WHERE id = '{request}'")
