@@ -29,14 +29,20 @@ def test_a_prepared_transaction_in_the_way_is_named_with_its_cure(
         application.execute("ROLLBACK PREPARED 'left'")
 
 
-def test_a_transaction_that_asked_for_a_text_is_prepared(server: EmbeddedServer) -> None:
+@pytest.mark.parametrize(
+    "question",
+    ["ask_for_query_embeddings(ARRAY['a red bicycle'])", "ask_for_file_embedding('an image')"],
+)
+def test_a_transaction_that_asked_for_a_vector_is_prepared(
+    server: EmbeddedServer, question: str
+) -> None:
     with (
         database_of(server, max_prepared_transactions=5) as url,
         serving(url),
         connect(url) as application,
     ):
         application.execute("BEGIN")
-        application.execute("SELECT ask_for_query_embeddings(ARRAY['a red bicycle'])")
+        application.execute(f"SELECT {question}".encode())
         application.execute("PREPARE TRANSACTION 'asks'")
         application.execute("COMMIT PREPARED 'asks'")
 
