@@ -89,8 +89,8 @@ def upgrade(
     """
     check(url, old_pgvector=old_pgvector, schema=schema)
     migrated = _run(url, "upgrade", revision, roles=roles, schema=schema)
-    with connect(url, schema=schema) as connection, errors_of_ours():
-        renew_full_text_index(connection)
+    with connect(url, schema=None) as connection, errors_of_ours():
+        renew_full_text_index(connection, schema)
     return migrated
 
 

@@ -59,6 +59,7 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path) -> None:
         ("eval", "recall", "--sample", "3", "-k", "1"),
         ("tune", "--sample", "3", "-k", "1"),
         ("map", "map.svg"),
+        ("remove", "*", "--dry-run"),
         ("db", "status"),
     )
     for step in steps:

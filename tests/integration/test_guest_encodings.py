@@ -106,7 +106,7 @@ def test_a_latin_database_holds_what_it_can_and_refuses_the_rest_with_a_line(
 
 
 def test_a_failure_is_told_in_what_the_database_can_hold(encoded: Callable[[str], str]) -> None:
-    """Its words may come from a web server, and what is shortened ends with an ellipsis."""
+    """Its words may come from a web server, and may be long."""
     url = encoded("LATIN1")
     make_space(url)
     with connect(url) as connection:
@@ -119,7 +119,7 @@ def test_a_failure_is_told_in_what_the_database_can_hold(encoded: Callable[[str]
         assert failed == {job.source_id: "failed"}
         (told,) = fetch_one(connection.execute("SELECT error FROM ingest_jobs"))
         assert told.startswith(r"404 \u6771\u4eac\u306e\u591c 404")
-        assert told.endswith(r"\u2026")
+        assert told.endswith("...")
 
 
 def test_a_database_of_no_encoding_is_refused_with_a_line(

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 from PIL.TiffImagePlugin import IFDRational
 
+from pipeline.errors import PermanentRowError
 from pipeline.modalities import IMAGE, ReadOptions
 from pipeline.modalities.image.rendering import Limits, render
 
@@ -115,3 +116,11 @@ def test_notes_of_equal_content_are_kept_without_the_files_and_the_place(keep_gp
         kept = reader.kept_notes({**own, **place, "etag": "x", "size": 7, "mtime": "y"})
         assert kept == (own | place if keep_gps else own)
         assert reader.kept_notes({"size": 7}) is None
+
+
+def test_the_limits_of_pillow_are_the_applications_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 123_456_789)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(PermanentRowError, match="ends too early"):
+        render(shot()[:-20], PLAIN)
+    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == (123_456_789, True)

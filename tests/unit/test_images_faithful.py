@@ -507,7 +507,6 @@ def test_heic_is_decoded_upright_where_the_extra_is_installed(decoder: ImageDeco
 def test_heic_without_the_extra_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.modalities.image import rendering
 
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # render sets it
     monkeypatch.setitem(rendering._PLUGINS, "HEIF", ("pillow_heif_missing", "HeifImageFile"))
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 64
     with pytest.raises(PermanentRowError, match=r"pip install .*\[heic\]") as failure:

@@ -82,8 +82,7 @@ def render(data: bytes, limits: Limits) -> tuple[Image.Image, Notes]:
             ``too_large``, ``truncated`` or ``corrupt``.
     """
     name = sniff(data)
-    _set_pillow_limits(limits)
-    with _faults_named(name, limits), warnings.catch_warnings():
+    with _pillow_limits(limits), _faults_named(name, limits), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return _render(data, name, limits)
@@ -124,9 +123,16 @@ def _faults_named(name: str, limits: Limits) -> Iterator[None]:
         raise _damage(name, exc) from exc
 
 
-def _set_pillow_limits(limits: Limits) -> None:
+@contextmanager
+def _pillow_limits(limits: Limits) -> Iterator[None]:
+    """Pillow's own are the whole process's, which may be an application's."""
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     Image.MAX_IMAGE_PIXELS = limits.max_pixels  # covers canvases and tiles we do not see
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]:
