@@ -1,0 +1,32 @@
+-- What is attached, and whether its items follow.
+
+CREATE OR REPLACE VIEW @schema@.attached_source_status WITH (security_invoker = true) AS
+SELECT
+    a.name,
+    coalesce(a.relation::text, a.location) AS of,
+    a.capture,
+    i.source_items,
+    j.pending,
+    j.failed,
+    a.synced_at,
+    p.problems > 0 AS needs_sync,
+    p.problem
+FROM @schema@.attached_sources AS a
+CROSS JOIN LATERAL (
+    SELECT count(*) AS source_items FROM @schema@.source_items AS i WHERE i.source = ANY (a.sources)
+) AS i
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE j.state IN ('pending', 'running')) AS pending,
+        count(*) FILTER (WHERE j.state = 'failed') AS failed
+    FROM @schema@.ingest_jobs AS j
+    JOIN @schema@.embedding_spaces AS e ON e.id = j.space_id AND e.state = 'active'
+    JOIN @schema@.source_items AS i ON i.id = j.source_id
+    WHERE i.source = ANY (a.sources)
+) AS j
+CROSS JOIN LATERAL (
+    SELECT count(*) AS problems, (array_agg(p.problem ORDER BY p.id DESC))[1] AS problem
+    FROM @schema@.attached_source_problems AS p WHERE p.attachment_id = a.id
+) AS p;
+COMMENT ON VIEW @schema@.attached_source_status IS
+    'One row per attached source: its source items, how many wait or failed, and why it needs a '
+    'sync.';
