@@ -21,11 +21,8 @@ FILES = (
     "functions/*.sql",
     "schema/updated_at.sql",
     "schema/queue_triggers.sql",
-<<<<<<< HEAD
     "schema/deleted_items.sql",
-=======
     "schema/attached_sources_guard.sql",
->>>>>>> cdcc926 (WIP: tables and views attached as sources: a view, functions of the owner's, triggers, sync)
     "schema/space_items.sql",
     "schema/views/*.sql",
     "schema/function_rights.sql",

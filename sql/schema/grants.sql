@@ -58,18 +58,15 @@ REVOKE INSERT, UPDATE, DELETE ON @schema@.embedding_spaces FROM pipeline_owner;
 
 GRANT UPDATE (ef_search, probed_with) ON @schema@.embedding_spaces TO pipeline_owner;
 
-<<<<<<< HEAD
 GRANT SELECT ON @schema@.deleted_items TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT DELETE ON @schema@.deleted_items TO pipeline_ingest, pipeline_owner;
-=======
 GRANT SELECT ON @schema@.attached_sources, @schema@.attached_source_problems,
     @schema@.attached_source_status
     TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT INSERT, UPDATE, DELETE ON @schema@.attached_sources, @schema@.attached_source_problems
     TO pipeline_ingest, pipeline_owner;
->>>>>>> cdcc926 (WIP: tables and views attached as sources: a view, functions of the owner's, triggers, sync)
 
 -- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
 DO $$
