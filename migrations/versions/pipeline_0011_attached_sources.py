@@ -80,6 +80,28 @@ def upgrade() -> None:
             'Of an attached source: the key of the row, which may have several source items.';
         CREATE INDEX source_items_row_key ON source_items (source, row_key)
             WHERE row_key IS NOT NULL;
+
+        CREATE TYPE row_match AS (
+            rank        integer,
+            row_key     text,
+            content     text,
+            id          bigint,
+            source_id   bigint,
+            part        integer,
+            modality    text,
+            content_ref text,
+            metadata    jsonb,
+            similarity  real,
+            score       real
+        );
+        COMMENT ON TYPE row_match IS
+            'A row of search_rows(): a row of an attached source, and the item by which it is near.';
+        COMMENT ON COLUMN row_match.rank IS '1 for the best.';
+        COMMENT ON COLUMN row_match.row_key IS
+            'The key of the row as text; of several columns a JSON array.';
+        COMMENT ON COLUMN row_match.content IS 'Which content of the row is the nearest.';
+        COMMENT ON COLUMN row_match.id IS 'Its item.';
+        COMMENT ON COLUMN row_match.source_id IS 'Its source item.';
         """
     )
 
@@ -87,6 +109,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute(
         """
+        DROP TYPE row_match;
         DROP INDEX source_items_row_key;
         ALTER TABLE source_items DROP COLUMN row_key;
         DROP TABLE attached_source_problems, attached_sources;

@@ -21,9 +21,9 @@ BEGIN
             ERRCODE = 'wrong_object_type', HINT = 'Attach a table that stays.';
     ELSIF relation IN (
         SELECT i.relid FROM pg_partition_tree('@schema@.multimodal_items') AS i
-        UNION SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = '@schema@'::regnamespace
-            AND c.relname IN ('source_items', 'ingest_jobs', 'attached_sources',
-                'attached_source_problems', 'query_embeddings', 'embedding_spaces')
+        UNION SELECT o FROM unnest(ARRAY['@schema@.source_items', '@schema@.ingest_jobs',
+            '@schema@.attached_sources', '@schema@.attached_source_problems',
+            '@schema@.query_embeddings', '@schema@.embedding_spaces']::regclass[]) AS o
     ) OR t.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN
         RAISE EXCEPTION '% is not a table of yours', relation USING
             ERRCODE = 'wrong_object_type', HINT = 'Attach a table with content of your own.';

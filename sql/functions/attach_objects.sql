@@ -143,8 +143,7 @@ BEGIN
     END;
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     EXECUTE format('COMMENT ON VIEW %s IS %L', called, format(
-        'What source_items must hold of %s, attached as %s: see detach_source(%L)',
-        s.named, s.name, s.name));
+        'What is searched of %s: the pipeline''s attached source %s.', s.named, s.name));
     PERFORM @schema@.give_to_owner(attachment, 'VIEW', called);
     UPDATE @schema@.attached_sources AS a SET view = called::regclass WHERE a.id = attachment;
 END $$;
@@ -197,6 +196,38 @@ COMMENT ON FUNCTION @schema@.check_attached_view(integer) IS
     'Raises, or warns, where the items of an attached source would show more than they should, or '
     'not follow all of it.';
 
+CREATE OR REPLACE FUNCTION @schema@.is_synced_by_others() RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT p.prosecdef FROM pg_proc AS p
+    WHERE p.oid = '@schema@.sync_attached(integer, text[])'::regprocedure $$;
+COMMENT ON FUNCTION @schema@.is_synced_by_others() IS
+    'Whether others than a table''s owner may sync it, by the role pipeline_sync.';
+
+CREATE OR REPLACE FUNCTION @schema@.let_sync_in(attachment integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place name := (SELECT n.nspname FROM @schema@.attached_sources AS s
+                   JOIN pg_class AS c ON c.oid = s.relation
+                   JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE s.id = attachment);
+    grant_usage text := format('GRANT USAGE ON SCHEMA %I TO pipeline_sync', place);
+BEGIN
+    IF has_schema_privilege('pipeline_sync', place, 'USAGE') THEN
+        RETURN;
+    ELSIF NOT (SELECT pg_has_role(n.nspowner, 'USAGE') FROM pg_namespace AS n
+               WHERE n.nspname = place) THEN
+        RAISE EXCEPTION 'pipeline_sync may not use the schema %', place USING
+            ERRCODE = 'insufficient_privilege', HINT = grant_usage || ';';
+    END IF;
+    EXECUTE grant_usage;
+    UPDATE @schema@.attached_sources AS s SET definition = s.definition || '{"let_in": true}'
+    WHERE s.id = attachment;
+END $$;
+COMMENT ON FUNCTION @schema@.let_sync_in(integer) IS
+    'Lets a sync use the schema of an attached source.';
+
 CREATE OR REPLACE FUNCTION @schema@.make_attached_functions(attachment integer) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -226,6 +257,7 @@ BEGIN
         'CREATE FUNCTION %s_sync(keys text[], OUT added bigint, OUT changed bigint, '
         'OUT removed bigint) %s AS %L', called, head, format(
         'DECLARE held text[]; items bigint[]; BEGIN '
+        'EXECUTE @schema@.attached_statement(%1$s, ''keys'') INTO keys USING keys; '
         'EXECUTE @schema@.attached_statement(%1$s, ''lock rows'') INTO held USING keys; '
         'EXECUTE @schema@.attached_statement(%1$s, ''lock items'') INTO items USING keys; '
         'EXECUTE @schema@.attached_statement(%1$s, ''sync'') INTO added, changed, removed '
@@ -236,11 +268,13 @@ BEGIN
                attachment));
     FOREACH made IN ARRAY '{_changed(),_sync(pg_catalog.text[]),_compare()}'::text[] LOOP
         PERFORM @schema@.give_to_owner(attachment, 'FUNCTION', called || made);
-        IF made <> '_changed()'
-           AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_ingest') THEN
-            EXECUTE format('GRANT EXECUTE ON FUNCTION %s%s TO pipeline_ingest', called, made);
+        IF made <> '_changed()' AND @schema@.is_synced_by_others() THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s%s TO pipeline_sync', called, made);
         END IF;
     END LOOP;
+    IF @schema@.is_synced_by_others() THEN
+        PERFORM @schema@.let_sync_in(attachment);
+    END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.make_attached_functions(integer) IS
     'Makes the functions of an attached source, which belong to the table''s owner.';

@@ -138,6 +138,12 @@ BEGIN
             'SELECT * FROM @schema@.source_items WHERE source = ANY (%L)) AS i '
             'ON v.source = i.source AND v.source_key = i.source_key WHERE %s IS DISTINCT FROM %s',
             s.view, s.sources, format(compared, 'v'), format(compared, 'i'));
+    ELSIF purpose = 'keys' THEN
+        -- However somebody wrote them, and each once.
+        RETURN format('SELECT array_agg(DISTINCT %s) FROM (SELECT %s FROM unnest($1) AS a (row_key) '
+            'WHERE a.row_key IS NOT NULL) AS k',
+            @schema@.attached_row_key((SELECT array_agg('k.' || u ORDER BY n)
+                FROM unnest(keys.columns) WITH ORDINALITY AS c (u, n))), keys.of_text);
     ELSIF purpose = 'lock rows' THEN
         -- Rows that others hold are left to them: their own triggers see to it, or the next sync.
         IF NOT s.can_be_locked THEN

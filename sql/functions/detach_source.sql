@@ -18,6 +18,35 @@ END $$;
 COMMENT ON FUNCTION @schema@.release_source_items(text[], boolean) IS
     'Removes the source items of these sources, or has them stay as nobody''s.';
 
+CREATE OR REPLACE FUNCTION @schema@.shut_sync_out(attachment integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place record;
+BEGIN
+    SELECT n.oid, n.nspname INTO place
+    FROM @schema@.attached_sources AS s JOIN pg_class AS c ON c.oid = s.relation
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE s.id = attachment AND (s.definition -> 'let_in')::boolean
+      AND pg_has_role(n.nspowner, 'USAGE');
+    IF place IS NULL THEN
+        RETURN;
+    END IF;
+    -- Another attached table of the schema needs it still, and takes it back in its turn.
+    UPDATE @schema@.attached_sources AS s SET definition = s.definition || '{"let_in": true}'
+    FROM (
+        SELECT o.id FROM @schema@.attached_sources AS o JOIN pg_class AS c ON c.oid = o.relation
+        WHERE c.relnamespace = place.oid AND o.id <> attachment
+          AND pg_has_role(c.relowner, 'USAGE') LIMIT 1
+    ) AS other WHERE s.id = other.id;
+    IF NOT FOUND THEN
+        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM pipeline_sync', place.nspname);
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.shut_sync_out(integer) IS
+    'Takes back what a sync was let in for, where nothing else is attached in that schema.';
+
 CREATE OR REPLACE FUNCTION @schema@.detach_source(name text, keep_items boolean DEFAULT false)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE
@@ -62,6 +91,7 @@ BEGIN
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
+    PERFORM @schema@.shut_sync_out(attachment);
     gone := gone + @schema@.release_source_items(s.sources, keep_items);
     DELETE FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     RETURN gone;

@@ -61,6 +61,14 @@ END $$;
 COMMENT ON FUNCTION @schema@.check_may_sync() IS
     'Raises where the transaction does not see what others commit meanwhile.';
 
+CREATE OR REPLACE FUNCTION @schema@.attached_problems(attachment integer) RETURNS bigint[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT coalesce(array_agg(p.id), '{}') FROM @schema@.attached_source_problems AS p
+    WHERE p.attachment_id = attachment $$;
+COMMENT ON FUNCTION @schema@.attached_problems(integer) IS
+    'The problems of an attached source that a sync of all of it solves.';
+
 CREATE OR REPLACE FUNCTION @schema@.sync_source(
     name text, keys text[] DEFAULT NULL,
     OUT added bigint, OUT changed bigint, OUT removed bigint)
@@ -69,29 +77,28 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     attachment integer := @schema@.attached_source(name);
-    called     text := @schema@.attached_object(attachment);
-    known      bigint[];
+    problems   bigint[] := @schema@.attached_problems(attachment);
     chunk      text[];
     done       record;
 BEGIN
     PERFORM @schema@.check_may_sync();
+    PERFORM @schema@.end_deferred();  -- what is the caller's own runs as the caller
     added := 0; changed := 0; removed := 0;
-    IF keys IS NULL THEN
-        known := ARRAY(SELECT p.id FROM @schema@.attached_source_problems AS p
-                       WHERE p.attachment_id = attachment);
-    END IF;
-    FOR chunk IN EXECUTE CASE WHEN keys IS NULL THEN format(
-        'SELECT pg_catalog.array_agg(c.k) FROM (SELECT k, (pg_catalog.row_number() OVER () - 1) '
-        '/ 10000 AS batch FROM %s_compare() AS k) AS c GROUP BY c.batch', called)
-        ELSE 'SELECT $1' END USING keys
+    FOR chunk IN
+        SELECT array_agg(c.k) FROM (
+            SELECT k, (row_number() OVER () - 1) / 10000 AS batch
+            FROM @schema@.compare_attached(attachment) AS k WHERE sync_source.keys IS NULL
+            UNION ALL
+            SELECT k, (n - 1) / 10000 FROM unnest(sync_source.keys) WITH ORDINALITY AS u (k, n)
+        ) AS c GROUP BY c.batch
     LOOP
-        EXECUTE format('SELECT * FROM %s_sync($1)', called) INTO done USING chunk;
+        SELECT * INTO done FROM @schema@.sync_attached(attachment, chunk);
         added := added + done.added;
         changed := changed + done.changed;
         removed := removed + done.removed;
     END LOOP;
     IF keys IS NULL THEN
-        PERFORM @schema@.note_synced(attachment, known);
+        PERFORM @schema@.note_synced(attachment, problems);
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.sync_source(text, text[]) IS
@@ -116,30 +123,28 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
     attachment integer := @schema@.attached_source(name);
-    called     text := @schema@.attached_object(attachment);
-    known      bigint[];
+    problems   bigint[] := @schema@.attached_problems(attachment);
     chunk      text[];
     total      bigint := 0;
-    done       record;
 BEGIN
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION 'batch is %, and must be at least 1', batch USING
             ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM @schema@.check_may_sync();
-    known := ARRAY(SELECT p.id FROM @schema@.attached_source_problems AS p
-                   WHERE p.attachment_id OPERATOR(pg_catalog.=) attachment);
-    FOR chunk IN EXECUTE pg_catalog.format(
-        'SELECT pg_catalog.array_agg(c.k) FROM (SELECT k, (pg_catalog.row_number() OVER () '
-        'OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) %s AS batch FROM %s_compare() AS k) '
-        'AS c GROUP BY c.batch', batch, called)
+    FOR chunk IN
+        SELECT pg_catalog.array_agg(c.k) FROM (
+            SELECT k, (pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)
+                OPERATOR(pg_catalog./) batch AS batch
+            FROM @schema@.compare_attached(attachment) AS k
+        ) AS c GROUP BY c.batch
     LOOP
-        EXECUTE pg_catalog.format('SELECT * FROM %s_sync($1)', called) INTO done USING chunk;
+        PERFORM FROM @schema@.sync_attached(attachment, chunk);
         COMMIT;
         total := total OPERATOR(pg_catalog.+) pg_catalog.cardinality(chunk);
         RAISE NOTICE '% rows of % done', total, name;
     END LOOP;
-    PERFORM @schema@.note_synced(attachment, known);
+    PERFORM @schema@.note_synced(attachment, problems);
 END $$;
 COMMENT ON PROCEDURE @schema@.backfill_source(text, integer) IS
     'sync_source() of all rows, which commits after each batch: it may be stopped and called '

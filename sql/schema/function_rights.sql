@@ -39,7 +39,9 @@ BEGIN
             ('@schema@.source_items_updated()', false, '{}'),
             ('@schema@.source_items_deleted()', false, '{}'),
             ('@schema@.source_items_truncated()', false, '{}'),
-            ('@schema@.multimodal_items_deleted()', false, '{}')
+            ('@schema@.multimodal_items_deleted()', false, '{}'),
+            ('@schema@.compare_attached(integer)', true, '{}'),
+            ('@schema@.sync_attached(integer, text[])', true, '{}')
         ) AS f (signature, is_called_by_others, roles)
         JOIN pg_proc AS p ON p.oid = to_regprocedure(f.signature)
         CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a

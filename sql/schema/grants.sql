@@ -61,6 +61,7 @@ GRANT UPDATE (ef_search, probed_with) ON @schema@.embedding_spaces TO pipeline_o
 GRANT SELECT ON @schema@.deleted_items TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT DELETE ON @schema@.deleted_items TO pipeline_ingest, pipeline_owner;
+
 GRANT SELECT ON @schema@.attached_sources, @schema@.attached_source_problems,
     @schema@.attached_source_status
     TO pipeline_analyst, pipeline_ingest, pipeline_owner;
@@ -94,3 +95,6 @@ GRANT EXECUTE ON FUNCTION @schema@.empty_query_files() TO pipeline_ingest, pipel
 
 -- One that runs behind a pooler says so again and again.
 GRANT UPDATE (seen_at) ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
+
+GRANT EXECUTE ON FUNCTION @schema@.compare_attached(integer),
+    @schema@.sync_attached(integer, text[]) TO pipeline_ingest, pipeline_owner;

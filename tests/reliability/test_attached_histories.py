@@ -339,7 +339,7 @@ def as_machine(url: str, capture: str, table: str) -> Iterator[type[Histories]]:
 
 @pytest.mark.parametrize(
     ("histories", "steps"),
-    [(85, 25), pytest.param(850, 40, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
+    [(8, 25), pytest.param(850, 40, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])],
 )
 @pytest.mark.parametrize("table", [PLAIN, PARTITIONED], ids=["plain", "partitioned"])
 @pytest.mark.parametrize("capture", ["statement", "row", "scan"])

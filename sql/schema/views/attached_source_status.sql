@@ -5,6 +5,7 @@ SELECT
     a.name,
     coalesce(a.relation::text, a.location) AS of,
     a.capture,
+    t.rows,
     i.source_items,
     j.pending,
     j.failed,
@@ -12,6 +13,11 @@ SELECT
     p.problems > 0 AS needs_sync,
     p.problem
 FROM @schema@.attached_sources AS a
+CROSS JOIN LATERAL (
+    SELECT sum(c.reltuples) FILTER (WHERE c.reltuples >= 0)::bigint AS rows FROM pg_class AS c
+    WHERE c.oid = a.relation OR c.oid IN (SELECT p.relid FROM pg_partition_tree(a.relation) AS p
+                                          WHERE p.isleaf)
+) AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS source_items FROM @schema@.source_items AS i WHERE i.source = ANY (a.sources)
 ) AS i
@@ -28,5 +34,5 @@ CROSS JOIN LATERAL (
     FROM @schema@.attached_source_problems AS p WHERE p.attachment_id = a.id
 ) AS p;
 COMMENT ON VIEW @schema@.attached_source_status IS
-    'One row per attached source: its source items, how many wait or failed, and why it needs a '
-    'sync.';
+    'One row per attached source: about how many rows it has, its source items, how many of them '
+    'wait or failed, and why it needs a sync.';
