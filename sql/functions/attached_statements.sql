@@ -84,7 +84,7 @@ COMMENT ON FUNCTION @schema@.attached_columns(integer) IS
     'The columns that an attached source is made of, its key among them; null: all of them.';
 
 CREATE OR REPLACE FUNCTION @schema@.attached_statement(
-    attachment integer, purpose text, level text DEFAULT NULL, relation regclass DEFAULT NULL)
+    attachment integer, purpose text, level text DEFAULT NULL)
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -103,13 +103,6 @@ BEGIN
     IF s IS NULL THEN
         RAISE EXCEPTION 'there is no attached source %', attachment USING
             ERRCODE = 'no_data_found', HINT = 'SELECT * FROM attached_source_status;';
-    END IF;
-    IF relation IS NOT NULL AND relation <> s.relation AND NOT EXISTS (
-        SELECT FROM pg_partition_tree(s.relation) AS p WHERE p.relid = relation)
-    THEN
-        -- Whoever could put the trigger on a table of their own would act as its owner.
-        RAISE EXCEPTION '% is not %', relation, s.relation USING
-            ERRCODE = 'insufficient_privilege';
     END IF;
     SELECT array_agg(k.name ORDER BY k.n) AS names,
            array_agg('key_' || k.n ORDER BY k.n) AS columns,
@@ -229,7 +222,7 @@ BEGIN
             s.sources) END,
         format(put, ''));
 END $$;
-COMMENT ON FUNCTION @schema@.attached_statement(integer, text, text, regclass) IS
+COMMENT ON FUNCTION @schema@.attached_statement(integer, text, text) IS
     'The statement of an attached source for a purpose: the event of a trigger, or a step of its '
     'sync.';
 

@@ -10,7 +10,7 @@ SELECT
     j.pending,
     j.failed,
     a.synced_at,
-    p.problems > 0 AS needs_sync,
+    p.problem IS NOT NULL AS needs_sync,
     p.problem
 FROM @schema@.attached_sources AS a
 CROSS JOIN LATERAL (
@@ -30,8 +30,11 @@ CROSS JOIN LATERAL (
     WHERE i.source = ANY (a.sources)
 ) AS j
 CROSS JOIN LATERAL (
-    SELECT count(*) AS problems, (array_agg(p.problem ORDER BY p.id DESC))[1] AS problem
-    FROM @schema@.attached_source_problems AS p WHERE p.attachment_id = a.id
+    SELECT coalesce(CASE WHEN a.relation IS NOT NULL AND c.oid IS NULL THEN 'its table is gone' END,
+        (SELECT p.problem FROM @schema@.attached_source_problems AS p
+         WHERE p.attachment_id = a.id ORDER BY p.id DESC LIMIT 1),
+        @schema@.attached_triggers_problem(a.id)) AS problem
+    FROM (SELECT) AS one LEFT JOIN pg_class AS c ON c.oid = a.relation
 ) AS p;
 COMMENT ON VIEW @schema@.attached_source_status IS
     'One row per attached source: about how many rows it has, its source items, how many of them '
