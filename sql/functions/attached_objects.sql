@@ -5,8 +5,11 @@ RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+    -- They stay where they were made, also when the table moves to another schema.
     SELECT format('%I.pipeline_source_%s%s', n.nspname, s.id, suffix)
-    FROM @schema@.attached_sources AS s JOIN pg_class AS c ON c.oid = s.relation
+    FROM @schema@.attached_sources AS s
+    JOIN pg_class AS c ON c.oid = coalesce(
+        (SELECT v.oid FROM pg_class AS v WHERE v.oid = s.view), s.relation)
     JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE s.id = attachment
 $$;
 COMMENT ON FUNCTION @schema@.attached_object(integer, text) IS

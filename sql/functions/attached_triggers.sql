@@ -88,6 +88,9 @@ AS $$
     SELECT t.relid, bool_or(t.is_part), bool_or(t.has_trigger), bool_or(t.is_off)
     FROM @schema@.attached_sources AS s
     CROSS JOIN LATERAL (
+        SELECT s.relation, true, false, false WHERE EXISTS (
+            SELECT FROM pg_class AS c WHERE c.oid = s.relation)
+        UNION ALL
         SELECT p.relid, true, false, false
         FROM pg_partition_tree(s.relation) AS p
         UNION ALL

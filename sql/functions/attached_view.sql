@@ -87,6 +87,11 @@ BEGIN
         ' WHERE (' || (s.definition ->> 'filter') || ')', contents.branches);
     BEGIN
         PERFORM set_config('search_path', expressions_path, true);
+        -- A condition may not have aggregates and windows, nor may what is asked for row by row.
+        EXECUTE format('EXPLAIN SELECT FROM %s WHERE false AND ((%s) IS NULL OR (%s) IS NULL)',
+            s.named, (SELECT string_agg(c.value ->> 'content', ') IS NULL OR (')
+                      FROM jsonb_each(s.definition -> 'contents') AS c),
+            coalesce(@schema@.attached_metadata(attachment), 'NULL'));
         EXECUTE statement;
     EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception
                 OR feature_not_supported THEN

@@ -84,7 +84,7 @@ def in_order(row: dict[str, Any]) -> list[Any]:
     return [row[column] for column in COLUMNS]
 
 
-class Undone(Exception):
+class UndoneError(Exception):
     """To roll back."""
 
 
@@ -162,7 +162,8 @@ class Histories(RuleBasedStateMachine):
             "MERGE INTO histories.products AS p USING (VALUES (%s::numeric), (%s)) AS v (id) "
             "ON p.id = v.id WHEN MATCHED AND p.id = 1 THEN DELETE "
             "WHEN MATCHED THEN UPDATE SET photo = %s, extra = %s::text[] "
-            "WHEN NOT MATCHED THEN INSERT (id, region, title, published) VALUES (v.id, 'us', %s, true)",
+            "WHEN NOT MATCHED THEN INSERT (id, region, title, published) "
+            "VALUES (v.id, 'us', %s, true)",
             number,
             number % 4 + 1,
             row["photo"],
@@ -179,7 +180,8 @@ class Histories(RuleBasedStateMachine):
     def update(self, column: str, numbers: list[int], row: dict[str, Any], of: str) -> None:
         if of == "products" or "PARTITION" in self.table:
             self._write(
-                f"UPDATE histories.{of} SET {column} = %s, owner = 3 WHERE id = ANY (%s::numeric[])",
+                f"UPDATE histories.{of} SET {column} = %s, owner = 3 "
+                "WHERE id = ANY (%s::numeric[])",
                 row[column],
                 numbers,
             )
@@ -233,8 +235,8 @@ class Histories(RuleBasedStateMachine):
             "WITH gone AS (DELETE FROM histories.products WHERE id = 1 RETURNING *), "
             "changed AS (UPDATE histories.products SET title = %s WHERE id = 2) "
             "INSERT INTO histories.products (id, region, title, published) "
-            "SELECT id + 100 + (SELECT coalesce(max(id), 0) FROM histories.products), region, title, "
-            "published FROM gone",
+            "SELECT id + 100 + (SELECT coalesce(max(id), 0) FROM histories.products), region, "
+            "title, published FROM gone",
             row["title"],
         )
 
@@ -264,8 +266,8 @@ class Histories(RuleBasedStateMachine):
                 with self.connection.transaction():
                     self.delete(number)
                     self._write("UPDATE histories.products SET photo = 'undone'")
-                    raise Undone
-            except Undone:
+                    raise UndoneError
+            except UndoneError:
                 pass
             # Noticed anew, although what the savepoint had noticed is forgotten.
             self._write("UPDATE histories.products SET views = 4")
