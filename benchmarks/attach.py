@@ -9,29 +9,34 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness import database, make_space, say
 from pipeline.postgres.connections import Connection, connect
 
 TABLE = "CREATE TABLE {} (id bigint PRIMARY KEY, title text, views integer DEFAULT 0)"
-ATTACH = """SELECT attach_source('attached', '{"title": {"modality": "text", "content": "title"}}')"""
+ATTACH = "SELECT attach_source('attached', %s)"
+CONTENTS = '{"title": {"modality": "text", "content": "title"}}'
+VIEWS = "UPDATE {} SET views = views + 1 WHERE id < %(few)s"
 TABLES = ("plain", "attached")
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(connection: Connection, statement: str, given: dict[str, int] | None = None) -> float:
+    """Seconds of one statement."""
     began = time.perf_counter()
-    work()
+    connection.execute(statement.encode(), given)
     return time.perf_counter() - began
 
 
-def copy(connection: Connection, table: str, rows: int) -> None:
+def copy(connection: Connection, table: str, rows: int) -> float:
+    """Seconds of a COPY."""
+    began = time.perf_counter()
     with connection.cursor().copy(f"COPY {table} (id, title) FROM STDIN".encode()) as into:
         for start in range(0, rows, 1000):
             into.write(
                 "".join(f"{n}\ta bicycle of number {n}\n" for n in range(start, start + 1000))
             )
+    return time.perf_counter() - began
 
 
 def of_statements(connection: Connection, rows: int, repeats: int) -> dict[str, Any]:
@@ -47,8 +52,8 @@ def of_statements(connection: Connection, rows: int, repeats: int) -> dict[str, 
         given = {"new": rows + n, "old": n * (rows // repeats)}
         for name, statement in statements.items():
             for table in TABLES if n % 2 else TABLES[::-1]:
-                text = statement.format(table).encode()
-                times[f"{name}_{table}"].append(timed(lambda t=text: connection.execute(t, given)))
+                took = timed(connection, statement.format(table), given)
+                times[f"{name}_{table}"].append(took)
     return {name: round(1000 * statistics.median(found), 2) for name, found in times.items()}
 
 
@@ -59,9 +64,9 @@ def measure(rows: int, repeats: int) -> dict[str, Any]:
         with connect(url) as connection:
             for table in TABLES:
                 connection.execute(TABLE.format(table).encode())
-            connection.execute(ATTACH)
+            connection.execute(ATTACH, (CONTENTS,))
             for table in TABLES:
-                seconds = timed(lambda t=table: copy(connection, t, rows))
+                seconds = copy(connection, table, rows)
                 found[f"copy_{table}_us_a_row"] = round(1e6 * seconds / rows, 2)
                 say(f"COPY into {table}: {seconds:.1f} s")
             for table in (*TABLES, "source_items", "ingest_jobs"):
@@ -70,16 +75,17 @@ def measure(rows: int, repeats: int) -> dict[str, Any]:
             views: dict[str, list[float]] = {table: [] for table in TABLES}
             for n in range(6):
                 for table in TABLES if n % 2 else TABLES[::-1]:
-                    statement = f"UPDATE {table} SET views = views + 1 WHERE id < {rows // 5}"
-                    views[table].append(timed(lambda s=statement: connection.execute(s.encode())))
+                    took = timed(connection, VIEWS.format(table), {"few": rows // 5})
+                    views[table].append(took)
             for table, times in views.items():
                 found[f"update_views_{table}_s"] = round(statistics.median(times), 3)
             for table in TABLES:
                 connection.execute(f"VACUUM ANALYZE {table}".encode())
-            scan = "SELECT count(title || id) FROM attached"
-            found["scan_s"] = round(min(timed(lambda: connection.execute(scan)) for _ in range(3)), 3)
-            sync = "SELECT sync_source('attached')"
-            found["sync_s"] = round(min(timed(lambda: connection.execute(sync)) for _ in range(3)), 3)
+            for name, statement in (
+                ("scan_s", "SELECT count(title || id) FROM attached"),
+                ("sync_s", "SELECT sync_source('attached')"),
+            ):
+                found[name] = round(min(timed(connection, statement) for _ in range(3)), 3)
     found["copy_ratio"] = round(found["copy_attached_us_a_row"] / found["copy_plain_us_a_row"], 2)
     found["copy_more_us_a_row"] = round(
         found["copy_attached_us_a_row"] - found["copy_plain_us_a_row"], 2

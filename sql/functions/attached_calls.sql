@@ -56,14 +56,16 @@ COMMENT ON FUNCTION @schema@.compare_attached(integer) IS
     'The keys of the rows of an attached source that source_items does not show as they are.';
 
 CREATE OR REPLACE FUNCTION @schema@.sync_attached(
-    attachment integer, keys text[], OUT added bigint, OUT changed bigint, OUT removed bigint)
+    attachment integer, keys text[], OUT added bigint, OUT changed bigint, OUT removed bigint,
+    OUT left_out bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    EXECUTE format('SELECT s.added, s.changed, s.removed FROM %s_sync($1) AS s',
-        @schema@.attached_call(attachment)) INTO added, changed, removed USING keys;
+    EXECUTE format('SELECT s.added, s.changed, s.removed, s.left_out FROM %s_sync($1) AS s',
+        @schema@.attached_call(attachment)) INTO added, changed, removed, left_out USING keys;
     PERFORM @schema@.end_deferred();
 END $$;
 COMMENT ON FUNCTION @schema@.sync_attached(integer, text[]) IS
-    'Brings source_items up to date with these rows of an attached source.';
+    'Brings source_items up to date with these rows of an attached source, but for those that others '
+    'are changing, which it counts.';

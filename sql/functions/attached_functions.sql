@@ -78,13 +78,16 @@ BEGIN
                           'RETURN NULL; END', attachment, body));
     EXECUTE format(
         'CREATE FUNCTION %s_sync(keys text[], OUT added bigint, OUT changed bigint, '
-        'OUT removed bigint) %s AS %L', called, head, format(
+        'OUT removed bigint, OUT left_out bigint) %s AS %L', called, head, format(
         'DECLARE held text[]; items bigint[]; BEGIN '
         'EXECUTE @schema@.attached_statement(%1$s, ''keys'') INTO keys USING keys; '
         'EXECUTE @schema@.attached_statement(%1$s, ''lock rows'') INTO held USING keys; '
         'EXECUTE @schema@.attached_statement(%1$s, ''lock items'') INTO items USING keys; '
+        'held := coalesce(held, ''{}''); items := coalesce(items, ''{}''); '
+        'EXECUTE @schema@.attached_statement(%1$s, ''left out'') INTO left_out '
+        'USING keys, held, items; '
         'EXECUTE @schema@.attached_statement(%1$s, ''sync'') INTO added, changed, removed '
-        'USING keys, coalesce(held, ''{}''), coalesce(items, ''{}''); END', attachment));
+        'USING keys, held, items; END', attachment));
     EXECUTE format(
         'CREATE FUNCTION %s_compare() RETURNS SETOF text %s AS %L', called, head,
         format('BEGIN PERFORM @schema@.renew_attached_triggers(%1$s); '

@@ -151,6 +151,16 @@ BEGIN
             'SELECT array_agg(l.id) FROM (SELECT i.id FROM @schema@.source_items AS i '
             'WHERE i.source = ANY (%L) AND i.row_key = ANY ($1) '
             'ORDER BY i.source, i.source_key FOR UPDATE SKIP LOCKED) AS l', s.sources);
+    ELSIF purpose = 'left out' THEN
+        -- Those that are there and were not locked, and those with items that were not.
+        RETURN format(
+            '%sSELECT i.row_key FROM @schema@.source_items AS i WHERE i.source = ANY (%L) '
+            'AND i.row_key = ANY ($1) AND i.id <> ALL ($3)) AS l (row_key)',
+            CASE WHEN s.can_be_locked THEN format(
+                'SELECT count(*) FROM (SELECT a.row_key FROM (SELECT a.row_key, %s FROM unnest($1) '
+                'AS a (row_key) WHERE a.row_key <> ALL ($2)) AS a JOIN %s AS t ON %s UNION ',
+                keys.of_text, s.relation, format(keys.in_table, 't', 'a'))
+                ELSE 'SELECT count(DISTINCT l.row_key) FROM (' END, s.sources);
     ELSIF purpose = 'sync' THEN
         RETURN format(
             'WITH asked AS MATERIALIZED (SELECT a.row_key, %1$s, '

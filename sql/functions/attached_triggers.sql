@@ -17,13 +17,15 @@ BEGIN
         FROM jsonb_array_elements_text(a.definition -> 'key') AS k) AS keys INTO s
     FROM @schema@.attached_sources AS a JOIN pg_class AS c ON c.oid = a.relation
     WHERE a.id = attachment;
-    IF s.capture NOT IN ('statement', 'row') THEN
+    IF s.capture = 'scan' THEN
         RETURN;
     END IF;
     -- Never fires. It is how the columns of the key are found, whatever they are renamed to.
     EXECUTE format('CREATE TRIGGER %s_key AFTER UPDATE OF %s ON %s FOR EACH ROW WHEN (false) '
                    'EXECUTE FUNCTION %s', called, s.keys, s.relation, function);
-    IF s.capture = 'row' THEN
+    IF s.capture = 'logical' THEN
+        RETURN;
+    ELSIF s.capture = 'row' THEN
         EXECUTE format('CREATE TRIGGER %s_written AFTER INSERT OR DELETE ON %s FOR EACH ROW '
                        'EXECUTE FUNCTION %s', called, s.relation, function);
         EXECUTE format('CREATE TRIGGER %s_update AFTER UPDATE ON %s FOR EACH ROW WHEN (%s) '
@@ -168,7 +170,7 @@ BEGIN
     FOR other IN
         SELECT o::regclass FROM @schema@.attached_sources AS s
         CROSS JOIN jsonb_array_elements_text(s.definition -> 'depends_on') AS o
-        WHERE s.id = attachment AND s.capture IN ('statement', 'row')
+        WHERE s.id = attachment AND s.capture <> 'scan'
     LOOP
         IF to_regprocedure(called) IS NULL THEN
             EXECUTE format(

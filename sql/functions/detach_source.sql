@@ -92,6 +92,7 @@ BEGIN
         EXECUTE 'DROP ' || made.object;
     END LOOP;
     PERFORM @schema@.shut_sync_out(attachment);
+    PERFORM @schema@.drop_attached_publication(attachment);
     gone := gone + @schema@.release_source_items(s.sources, keep_items);
     DELETE FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     RETURN gone;

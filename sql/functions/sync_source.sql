@@ -80,6 +80,7 @@ DECLARE
     problems   bigint[] := @schema@.attached_problems(attachment);
     chunk      text[];
     done       record;
+    left_out   bigint := 0;
 BEGIN
     PERFORM @schema@.check_may_sync();
     PERFORM @schema@.end_deferred();  -- what is the caller's own runs as the caller
@@ -96,7 +97,9 @@ BEGIN
         added := added + done.added;
         changed := changed + done.changed;
         removed := removed + done.removed;
+        left_out := left_out + done.left_out;
     END LOOP;
+    PERFORM @schema@.note_left_out(attachment, left_out);
     IF keys IS NULL THEN
         PERFORM @schema@.note_synced(attachment, problems);
     END IF;
@@ -104,6 +107,20 @@ END $$;
 COMMENT ON FUNCTION @schema@.sync_source(text, text[]) IS
     'Makes source_items what an attached source says, for these keys of its rows or for all: how '
     'many were added, changed and removed. For many rows rather CALL backfill_source(name).';
+
+CREATE OR REPLACE FUNCTION @schema@.note_left_out(attachment integer, rows bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Whoever was changing them has seen to it, unless they rolled back.
+    IF rows > 0 THEN
+        PERFORM @schema@.note_attached_problem(attachment,
+            format('%s of its rows were being changed during the last sync', rows));
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.note_left_out(integer, bigint) IS
+    'Notes that a sync left out so many rows of an attached source.';
 
 CREATE OR REPLACE FUNCTION @schema@.note_synced(attachment integer, problems bigint[])
 RETURNS void
@@ -126,6 +143,7 @@ DECLARE
     problems   bigint[] := @schema@.attached_problems(attachment);
     chunk      text[];
     total      bigint := 0;
+    left_out   bigint := 0;
 BEGIN
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION 'batch is %, and must be at least 1', batch USING
@@ -139,11 +157,13 @@ BEGIN
             FROM @schema@.compare_attached(attachment) AS k
         ) AS c GROUP BY c.batch
     LOOP
-        PERFORM FROM @schema@.sync_attached(attachment, chunk);
+        left_out := left_out OPERATOR(pg_catalog.+) (
+            SELECT s.left_out FROM @schema@.sync_attached(attachment, chunk) AS s);
         COMMIT;
         total := total OPERATOR(pg_catalog.+) pg_catalog.cardinality(chunk);
         RAISE NOTICE '% rows of % done', total, name;
     END LOOP;
+    PERFORM @schema@.note_left_out(attachment, left_out);
     PERFORM @schema@.note_synced(attachment, problems);
 END $$;
 COMMENT ON PROCEDURE @schema@.backfill_source(text, integer) IS

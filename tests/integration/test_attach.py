@@ -493,7 +493,7 @@ def test_what_its_owner_makes_of_its_functions_gains_no_right(
     shop.execute("GRANT INSERT ON shop.seen TO PUBLIC")
     shop.execute(
         f"CREATE OR REPLACE FUNCTION {called}(keys text[], OUT added bigint, OUT changed bigint, "
-        "OUT removed bigint) LANGUAGE plpgsql SECURITY INVOKER AS $$ BEGIN "
+        "OUT removed bigint, OUT left_out bigint) LANGUAGE plpgsql SECURITY INVOKER AS $$ BEGIN "
         "INSERT INTO shop.seen VALUES (current_user); "
         "BEGIN EXECUTE 'ALTER ROLE shopkeeper SUPERUSER'; "
         "EXCEPTION WHEN insufficient_privilege THEN NULL; END; "

@@ -174,6 +174,7 @@ def test_a_sync_leaves_rows_to_whoever_is_changing_them(
             own.execute("DELETE FROM products WHERE id = 2")
             own.execute("INSERT INTO products VALUES (0, 'new')")
             assert sync(syncing) == (3 * 2998, 0, 0)
+            assert problem(syncing) == "2 of its rows were being changed during the last sync"
     kept = "SELECT row_key, content_ref FROM source_items WHERE source = 'products.title' AND "
     assert connection.execute(
         f"{kept} row_key IN ('0', '1', '2') ORDER BY 1".encode()
@@ -195,4 +196,6 @@ def test_a_sync_waits_for_no_source_item(connection: Connection, url: str, produ
         with own.transaction():
             own.execute("SELECT FROM source_items WHERE row_key IN ('1', '3') FOR UPDATE")
             assert sync(syncing) == (0, 1, 3)
+            assert problem(syncing) == "2 of its rows were being changed during the last sync"
     assert sync(connection) == (0, 1, 3)
+    assert problem(connection) is None
