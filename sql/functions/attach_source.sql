@@ -63,6 +63,7 @@ BEGIN
     PERFORM @schema@.check_attached_view(attachment);
     PERFORM @schema@.make_attached_functions(attachment);
     PERFORM @schema@.make_attached_triggers(attachment);
+    PERFORM @schema@.renew_quick_statements(attachment);
     PERFORM @schema@.make_attached_publication(attachment);
     PERFORM @schema@.make_dependency_triggers(attachment);
     PERFORM @schema@.make_attached_items_view(attachment);

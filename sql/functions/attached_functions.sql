@@ -50,22 +50,27 @@ END $$;
 COMMENT ON FUNCTION @schema@.let_sync_in(integer) IS
     'Lets a sync use the schema of an attached source.';
 
-CREATE OR REPLACE FUNCTION @schema@.make_attached_functions(attachment integer) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.attached_function_head() RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+-- With the settings on which the text of a value depends.
+RETURN 'LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp '
+    'SET timezone = ''UTC'' SET datestyle = ''ISO, MDY'' SET intervalstyle = ''postgres'' '
+    'SET extra_float_digits = 1 SET bytea_output = ''hex'' SET lc_monetary = ''C''';
+COMMENT ON FUNCTION @schema@.attached_function_head() IS
+    'What the functions of attached sources have in common.';
+
+CREATE OR REPLACE FUNCTION @schema@.make_trigger_function(attachment integer, quick text)
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    s      record;
-    called text := @schema@.attached_object(attachment);
-    -- Settings on which the text of a value depends.
-    head   text := 'LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp '
-        'SET timezone = ''UTC'' SET datestyle = ''ISO, MDY'' SET intervalstyle = ''postgres'' '
-        'SET extra_float_digits = 1 SET bytea_output = ''hex'' SET lc_monetary = ''C'' ';
-    body   text := format(
-        'IF TG_LEVEL = ''ROW'' THEN EXECUTE @schema@.attached_statement(%1$s, TG_OP, TG_LEVEL) '
+    s    record;
+    body text := format(
+        '%2$s IF TG_LEVEL = ''ROW'' THEN EXECUTE @schema@.attached_statement(%1$s, TG_OP, TG_LEVEL) '
         'USING NEW, OLD; ELSE EXECUTE @schema@.attached_statement(%1$s, TG_OP, TG_LEVEL); END IF;',
-        attachment);
-    made   text;
+        attachment, quick);
 BEGIN
     SELECT * INTO s FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     IF s.on_error = 'warn' THEN  -- the user's statement is not to fail because of us
@@ -73,9 +78,88 @@ BEGIN
                        'PERFORM @schema@.note_attached_problem(%s, SQLERRM, true); END;',
                        body, attachment);
     END IF;
-    EXECUTE format('CREATE FUNCTION %s_changed() RETURNS trigger %s AS %L', called, head,
-                   format('BEGIN IF @schema@.is_attached(%s, TG_RELID) THEN %s END IF; '
-                          'RETURN NULL; END', attachment, body));
+    EXECUTE format('CREATE OR REPLACE FUNCTION %s_changed() RETURNS trigger %s AS %L',
+        @schema@.attached_object(attachment), @schema@.attached_function_head(),
+        format(E'#variable_conflict use_column\nBEGIN IF @schema@.is_attached(%s, TG_RELID) THEN %s '
+               'END IF; RETURN NULL; END', attachment, body));
+END $$;
+COMMENT ON FUNCTION @schema@.make_trigger_function(integer, text) IS
+    'Makes the function of an attached source''s triggers, which tries its quick statements first.';
+
+CREATE OR REPLACE FUNCTION @schema@.quick_names(attachment integer) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format(
+        'pg_catalog.to_regclass(%L) IS NOT NULL AND (SELECT pg_catalog.array_agg(a.attname '
+        'ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid '
+        'OPERATOR(pg_catalog.=) pg_catalog.to_regclass(%L) AND a.attnum OPERATOR(pg_catalog.=) '
+        'ANY (%L::pg_catalog.int2[])) OPERATOR(pg_catalog.=) %L::pg_catalog.name[]',
+        s.view::text, s.relation::text, array_agg(a.attnum ORDER BY a.attnum),
+        array_agg(a.attname ORDER BY a.attnum))
+    FROM @schema@.attached_sources AS s
+    CROSS JOIN @schema@.attached_columns(attachment) AS used (columns)
+    JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
+        AND coalesce(quote_ident(a.attname) = ANY (used.columns), true)
+    WHERE s.id = attachment
+    GROUP BY s.view, s.relation
+$$;
+COMMENT ON FUNCTION @schema@.quick_names(integer) IS
+    'The condition that all that an attached source uses is called as it is now.';
+
+CREATE OR REPLACE FUNCTION @schema@.quick_statements(attachment integer) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- With names in it, a statement is planned once a session; but planned for few rows.
+    SELECT format('IF TG_OP <> ''TRUNCATE'' THEN IF %s THEN %s END IF; END IF;',
+        @schema@.quick_names(attachment), string_agg(
+            CASE s.capture WHEN 'row' THEN format(
+                'IF TG_OP = %L THEN %s; RETURN NULL; END IF;', o.op,
+                replace(replace(@schema@.attached_statement(attachment, o.op, 'ROW'),
+                                '($1).', 'NEW.'), '($2).', 'OLD.'))
+            ELSE format(
+                'IF TG_OP = %L THEN IF NOT EXISTS (SELECT FROM %s OFFSET 100) THEN %s; '
+                'RETURN NULL; END IF; END IF;', o.op, o.rows,
+                @schema@.attached_statement(attachment, o.op, 'STATEMENT')) END, ' '))
+    FROM @schema@.attached_sources AS s
+    CROSS JOIN (VALUES ('INSERT', 'new_rows'), ('UPDATE', 'new_rows'), ('DELETE', 'old_rows'))
+        AS o (op, rows)
+    WHERE s.id = attachment AND s.capture IN ('statement', 'row')
+$$;
+COMMENT ON FUNCTION @schema@.quick_statements(integer) IS
+    'The code by which an attached source follows statements of few rows.';
+
+CREATE OR REPLACE FUNCTION @schema@.renew_quick_statements(attachment integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    quick  text := @schema@.quick_statements(attachment);
+    called text := @schema@.attached_object(attachment, '_changed()');
+BEGIN
+    -- What was renamed since is followed without, only slower: no reason to fail.
+    IF position(quick IN (
+            SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = to_regprocedure(called))) = 0
+       AND (SELECT has_schema_privilege(p.pronamespace, 'CREATE') FROM pg_proc AS p
+            WHERE p.oid = to_regprocedure(called))
+    THEN
+        PERFORM @schema@.make_trigger_function(attachment, quick);
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.renew_quick_statements(integer) IS
+    'Gives an attached source''s triggers the statements with the names as they are now.';
+
+CREATE OR REPLACE FUNCTION @schema@.make_attached_functions(attachment integer) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    called text := @schema@.attached_object(attachment);
+    head   text := @schema@.attached_function_head();
+    made   text;
+BEGIN
+    PERFORM @schema@.make_trigger_function(attachment, '');
     EXECUTE format(
         'CREATE FUNCTION %s_sync(keys text[], OUT added bigint, OUT changed bigint, '
         'OUT removed bigint, OUT left_out bigint) %s AS %L', called, head, format(
@@ -91,6 +175,7 @@ BEGIN
     EXECUTE format(
         'CREATE FUNCTION %s_compare() RETURNS SETOF text %s AS %L', called, head,
         format('BEGIN PERFORM @schema@.renew_attached_triggers(%1$s); '
+               'PERFORM @schema@.renew_quick_statements(%1$s); '
                'RETURN QUERY EXECUTE @schema@.attached_statement(%1$s, ''compare''); END',
                attachment));
     FOREACH made IN ARRAY '{_changed(),_sync(pg_catalog.text[]),_compare()}'::text[] LOOP

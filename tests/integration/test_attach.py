@@ -582,3 +582,48 @@ def test_rows_are_searched_by_the_best_of_their_contents(
         (probe,),
     ).fetchall()
     assert joined == [("a boat", "about"), ("a bike", "title")]
+
+
+@pytest.mark.parametrize("capture", ["statement", "row"])
+def test_columns_whose_names_are_exchanged(shop: Connection, capture: str) -> None:
+    """What was planned with their names before is not taken for right."""
+    attach(shop, capture=capture, filter="published")
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    for one, other in (("title", "photo"), ("id", "views")):
+        shop.execute(f"ALTER TABLE shop.products RENAME {one} TO between".encode())
+        shop.execute(f"ALTER TABLE shop.products RENAME {other} TO {one}".encode())
+        shop.execute(f"ALTER TABLE shop.products RENAME between TO {other}".encode())
+    for _ in range(2):  # before and after a sync, which plans anew
+        shop.execute(
+            "UPDATE shop.products SET photo = 'a red bike', title = 'b.jpg' WHERE views = 1"
+        )
+        shop.execute("INSERT INTO shop.products (views, photo, id) VALUES (2, 'a boat', 1)")
+        assert source_items(shop) == [
+            ("products.photo", "1", "image", "b.jpg"),
+            ("products.title", "1", "text", "a red bike"),
+            ("products.title", "2", "text", "a boat"),
+        ]
+        shop.execute("DELETE FROM shop.products WHERE views = 2")
+        shop.execute("UPDATE shop.products SET title = NULL, photo = 'a bike'")
+        assert source_items(shop) == [("products.title", "1", "text", "a bike")]
+        assert sync(shop) == (0, 0, 0)
+        assert problem(shop) is None
+
+
+def test_statements_of_few_and_of_many_rows(shop: Connection) -> None:
+    attach(shop, filter="published")
+    for few in (1, 100, 101, 5000, 3):
+        shop.execute(
+            "INSERT INTO shop.products (id, title) SELECT n, 'no ' || n "
+            "FROM generate_series(1, %s) AS n",
+            (few,),
+        )
+        shop.execute("UPDATE shop.products SET title = title || '!', photo = id")
+        found = source_items(shop)
+        assert len(found) == 2 * few
+        assert {row[3] for row in found if row[0] == "products.title"} == {
+            f"no {n}!" for n in range(1, few + 1)
+        }
+        shop.execute("DELETE FROM shop.products")
+        assert source_items(shop) == []
+    assert problem(shop) == "it was not synced yet"
