@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.attached import attach, problem, shopkeeper, source_items, sync
 from tests.helpers.databases import as_login, login_url
-from tests.helpers.dumps import dump
+from tests.helpers.dumps import dump, restore
 from tests.helpers.workers import work
 
 
@@ -627,3 +627,30 @@ def test_statements_of_few_and_of_many_rows(shop: Connection) -> None:
         shop.execute("DELETE FROM shop.products")
         assert source_items(shop) == []
     assert problem(shop) == "it was not synced yet"
+
+
+def test_a_restored_copy_is_followed_as_well(
+    shop: Connection, url: str, server: EmbeddedServer, empty_url: str, tmp_path: Path
+) -> None:
+    shop.execute("ALTER TABLE shop.products DROP COLUMN views")  # numbers of columns change
+    shop.execute("ALTER TABLE shop.products ADD COLUMN other text")
+    shop.execute("CREATE TABLE shop.first (id integer PRIMARY KEY, title text)")
+    attach(shop, "shop.first", {"title": {"modality": "text", "content": "title"}})
+    shop.execute("SELECT detach_source('first')")
+    attach(shop, filter="published")
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    sync(shop)
+    dump(server, url, tmp_path / "dump")
+    restore(server, tmp_path / "dump", empty_url)
+    with connect(login_url(empty_url, "shopkeeper")) as copy:
+        copy.execute("UPDATE shop.products SET title = 'a red bike'")
+        copy.execute("INSERT INTO shop.products (id, title) VALUES (2, 'a boat')")
+        assert source_items(copy) == [
+            ("products.title", "1", "text", "a red bike"),
+            ("products.title", "2", "text", "a boat"),
+        ]
+        assert problem(copy) is None
+        assert sync(copy) == (0, 0, 0)
+        assert copy.execute("SELECT detach_source('products')").fetchone() == (2,)
+    with connect(empty_url) as admin:
+        admin.execute("DROP OWNED BY shopkeeper CASCADE")
