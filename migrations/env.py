@@ -8,7 +8,7 @@ from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import BLANK_SCHEMA, Connection, MetaData
 from sqlalchemy.sql.schema import SchemaItem
 
 from pipeline.errors import PipelineError
@@ -48,7 +48,10 @@ def tables_in(place: str | None) -> MetaData:
     """The models' tables as Alembic reflects them: with their schema, unless it is the default."""
     metadata = MetaData()
     for table in Base.metadata.sorted_tables:
-        table.to_metadata(metadata, schema=place)
+        # A foreign key of ours leads to a table of ours.
+        table.to_metadata(
+            metadata, schema=place, referred_schema_fn=lambda *_: place or BLANK_SCHEMA
+        )
     return metadata
 
 

@@ -30,6 +30,12 @@ class SourceItem(Base):
             text("item_document(modality, content_ref, metadata)"),
             postgresql_using="gin",
         ),
+        Index(
+            "source_items_row_key",
+            "source",
+            "row_key",
+            postgresql_where=text("row_key IS NOT NULL"),
+        ),
         {"comment": "Rows to embed. INSERT, UPDATE and DELETE here; triggers keep the queue."},
     )
 
@@ -52,6 +58,9 @@ class SourceItem(Base):
     )
     updated_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When the row last changed; kept by a trigger."
+    )
+    row_key: Mapped[str | None] = mapped_column(
+        comment="Of an attached source: the key of the row, which may have several source items."
     )
 
     items: Mapped[list["MultimodalItem"]] = relationship(
