@@ -7,6 +7,9 @@
 
 Then ``alembic revision --autogenerate`` and ``alembic check`` neither drop nor add anything of
 ours, whether or not ``pipeline.models.Base.metadata`` stands among the ``target_metadata``.
+
+``register_operations()``, there as well, lets its migrations attach tables: see
+``alembic_operations``.
 """
 
 import re
@@ -17,6 +20,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, Table, inspect
 from sqlalchemy.sql.schema import SchemaItem
 
+from pipeline.integrations.alembic_operations import AttachSourceOp as AttachSourceOp
+from pipeline.integrations.alembic_operations import DetachSourceOp as DetachSourceOp
+from pipeline.integrations.alembic_operations import register_operations as register_operations
 from pipeline.models import Base
 from pipeline.postgres.revisions import TABLE
 from pipeline.settings import Settings

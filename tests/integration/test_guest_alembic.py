@@ -192,6 +192,26 @@ def test_its_autogenerate_does_nothing_to_ours(
     assert "op." not in made.read_text()
 
 
+@pytest.mark.parametrize("include_schemas", [False, True])
+@pytest.mark.parametrize("schema", ["public", "shop"])
+def test_its_autogenerate_does_nothing_to_what_is_made_for_an_attached_table(
+    application: MakeApplication, empty_url: str, include_schemas: bool, schema: str
+) -> None:
+    app = application()
+    app.set_up(include_schemas=include_schemas)
+    app.upgrade(PIPELINE_SCHEMA=schema)
+    migrate.upgrade(empty_url, schema=schema)
+    with connect(empty_url, schema=schema) as connection:
+        make_space(connection)
+        connection.execute(
+            "SELECT attach_source('public.products', "
+            """'{"name": {"modality": "text", "content": "name"}}')"""
+        )
+        made = "SELECT relname FROM pg_class WHERE relname ~ 'pipeline_source_|products_items'"
+        assert connection.execute(made.encode()).rowcount == 2
+    assert app.differences(PIPELINE_SCHEMA=schema) == []
+
+
 def test_its_autogenerate_still_sees_its_own_tables(
     application: MakeApplication, empty_url: str
 ) -> None:
