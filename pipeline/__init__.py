@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.modalities.names import ModalityType
     from pipeline.models import MultimodalItem, SourceItem
+    from pipeline.search.attached_rows import items_of, nearest_rows
     from pipeline.search.functions import text_embedding
     from pipeline.search.results import MultimodalDocument
     from pipeline.search.select import nearest_to, similar_to
@@ -26,6 +27,8 @@ _HOMES = {
     "SourceItem": "pipeline.models",
     "UnifiedIndex": "pipeline.unified_index",
     "build_unified_index": "pipeline.unified_index",
+    "items_of": "pipeline.search.attached_rows",
+    "nearest_rows": "pipeline.search.attached_rows",
     "nearest_to": "pipeline.search.select",
     "retrieve_cross_modal": "pipeline.unified_index",
     "similar_to": "pipeline.search.select",
@@ -40,6 +43,8 @@ __all__ = [
     "SourceItem",
     "UnifiedIndex",
     "build_unified_index",
+    "items_of",
+    "nearest_rows",
     "nearest_to",
     "retrieve_cross_modal",
     "similar_to",
