@@ -117,8 +117,8 @@ def nearest_rows(
 
     Raises:
         ConfigurationError: no vector, no such column, or no content can have such a name. That
-            nothing is attached so is an error of the database when the statement runs
-            (``no_data_found``).
+            nothing is attached so, or contents of several modalities, is an error of the database
+            when the statement runs.
     """
     contents, name = _checked(content), source_name(row_class, name)
     is_its_source = _is_source(SourceItem.source, name, contents)

@@ -33,9 +33,9 @@ DECLARE
     answer  text[] := ARRAY(SELECT DISTINCT known -> c ->> 'modality' FROM unnest(contents) AS c);
 BEGIN
     IF unknown IS NOT NULL THEN
-        RAISE EXCEPTION '% has no content %', name, unknown USING ERRCODE = 'no_data_found',
-            HINT = coalesce('It has: ' || (SELECT string_agg(k, ', ' ORDER BY k)
-                FROM jsonb_object_keys(known) AS k) || '.', 'It is no table.');
+        RAISE EXCEPTION '% has no content %', name, unknown USING ERRCODE = 'invalid_parameter_value',
+            HINT = coalesce(format('It has %s.', (SELECT string_agg(k, ', ' ORDER BY k)
+                FROM jsonb_object_keys(known) AS k)), 'It is no table.');
     ELSIF cardinality(answer) <> 1 THEN
         RAISE EXCEPTION '% of % are of several modalities, whose distances do not compare',
             array_to_string(contents, ', '), name USING ERRCODE = 'invalid_parameter_value',

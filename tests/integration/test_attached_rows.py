@@ -45,6 +45,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.search import query_vectors
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import vector_of
 from tests.helpers.workers import work
 
@@ -406,7 +407,7 @@ def test_an_attachment_by_another_key_and_name(
     ("content", "name", "said", "hint"),
     [
         ("title", "nothing", "there is no attached source 'nothing'", "There are: products."),
-        ("foto", None, "products has no content 'foto'", "It has: photo, title, words."),
+        ("foto", None, "products has no content 'foto'", "It has photo, title, words."),
         (["title", "photo"], None, "are of several modalities", "of one modality at a time"),
     ],
 )
@@ -416,6 +417,80 @@ def test_what_is_not_attached_so_is_an_error_of_the_database(
     with Session(shop) as session, pytest.raises(DBAPIError, match=said) as caught:
         session.execute(nearest_rows(Product, CAT, content=content, name=name, k=1))
     assert hint in str(caught.value.orig.diag.message_hint)  # type: ignore[union-attr]
+
+
+def test_an_analyst_may_ask_too(shop: Engine, connection: Connection, url: str) -> None:
+    with role(connection, "orm_analyst"):
+        connection.execute("GRANT pipeline_analyst TO orm_analyst")
+        connection.execute("GRANT USAGE ON SCHEMA app TO orm_analyst")
+        connection.execute("GRANT SELECT ON app.products TO orm_analyst")
+        engine = sqlalchemy.create_engine(
+            login_url(url, "orm_analyst").replace("postgresql", "postgresql+psycopg", 1),
+            connect_args={"options": OPTIONS},
+        )
+        with Session(engine) as session:
+            row = session.scalars(nearest_rows(Product, CAT, content="words", k=1)).one()
+            assert [item.content_ref for item in row.word_items] == ["dog", "cat"]
+            assert row.word_items[0].source_row(session, Product) is row
+        engine.dispose()
+
+
+# At what a session may have, on which the text of a key depends.
+ODD = {
+    "timezone": "Asia/Kathmandu",
+    "datestyle": "German",
+    "intervalstyle": "sql_standard",
+    "extra_float_digits": "-2",
+    "bytea_output": "escape",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("timestamptz", "2026-01-01 23:00:00.5Z"),
+        ("timestamptz", "infinity"),
+        ("timestamptz", "0044-03-15 12:00Z BC"),
+        ("timestamp", "2026-01-02 03:04:05"),
+        ("date", "2026-01-02"),
+        ("interval", "-1 day 2 hours"),
+        ("double precision", "0.30000000000000004"),
+        ("real", "1e-7"),
+        ("bytea", r"\x00ff"),
+        ("money", "1.50"),
+        ("bigint", "-9223372036854775808"),
+        ("numeric", "1.500"),
+        ("boolean", "true"),
+        ("inet", "10.0.0.1/8"),
+        ("text", 'a "quoted" é'),
+        ("int4range", "[1,5)"),
+    ],
+)
+def test_a_key_is_written_alike_in_every_session(
+    connection: Connection, kind: str, value: str
+) -> None:
+    connection.execute(
+        f"CREATE TABLE one (k {kind} PRIMARY KEY, t text);"
+        f"CREATE TABLE two (k {kind}, n integer, t text, PRIMARY KEY (k, n))".encode()
+    )
+    for table in ("one", "two"):
+        connection.execute(
+            'SELECT attach_source(%s, \'{"t": {"modality": "text", "content": "t"}}\')',
+            (table,),
+        )
+    connection.execute(
+        "WITH o AS (INSERT INTO one VALUES (%s, 'x')) INSERT INTO two VALUES (%s, 7, 'x')",
+        (value, value),
+    )
+    for name, setting in ODD.items():
+        connection.execute("SELECT set_config(%s, %s, false)", (name, setting))
+    found = connection.execute(
+        "SELECT s.source, s.row_key = w.written FROM source_items AS s JOIN ("
+        "SELECT 'one.t', row_key_text(k) FROM one UNION ALL "
+        "SELECT 'two.t', jsonb_build_array(row_key_json(k), row_key_json(n))::text FROM two"
+        ") AS w (source, written) USING (source) ORDER BY 1"
+    ).fetchall()
+    assert found == [("one.t", True), ("two.t", True)]
 
 
 @pytest.mark.parametrize("content", ["", "a.b", [], ["title", "x y"], [None], "ph%"])
