@@ -1,10 +1,12 @@
 """The application in docs/examples/attached_shop, from nothing to nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -123,3 +125,13 @@ def test_the_page_names_every_file_of_it() -> None:
     for file in sorted(EXAMPLE.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             assert f"examples/attached_shop/{file.relative_to(EXAMPLE)}" in page
+
+
+def test_the_page_shows_what_stands_in_it() -> None:
+    page = (ROOT / "docs/sources.md").read_text("utf-8")
+    shown = page.partition("## In a migration")[2].partition("## In the ORM")
+    blocks = re.findall(r"```python\n(.*?)```", shown[0] + shown[2].partition("\n## ")[0], re.S)
+    text = "\n".join(file.read_text("utf-8") for file in EXAMPLE.rglob("*.py"))
+    assert len(blocks) == 5
+    for block in blocks:
+        assert any(indent(block, " " * n) in text for n in (0, 4, 8)), block
