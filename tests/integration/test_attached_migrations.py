@@ -102,7 +102,7 @@ EVERYTHING: dict[str, Any] = {
     "on_error": "raise",
     "depends_on": ["app.shops"],
 }
-STORED = (
+STORED: tuple[str, str, str, dict[str, Any]] = (
     'app."Pro.ducts"',
     "row",
     "raise",
@@ -134,8 +134,9 @@ def test_every_argument_arrives_as_it_was_given(
         else:
             op.attach_source(RELATION, **EVERYTHING)
         application.commit()
-    (found,) = definition().items()
-    assert found == ("the products", STORED)
+    (relation, capture, on_error, said) = definition()["the products"]
+    given = {argument: said[argument] for argument in STORED[-1]}
+    assert (relation, capture, on_error, given) == STORED
 
 
 def test_what_is_not_given_is_as_the_function_has_it(
