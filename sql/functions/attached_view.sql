@@ -1,14 +1,16 @@
 -- The view that says what source_items must hold of an attached table, and that of its items.
 
 CREATE OR REPLACE FUNCTION @schema@.elements_of(elements anyarray) RETURNS SETOF text
-LANGUAGE sql IMMUTABLE
+-- No setting of its own, so that it becomes a part of the query: all is named in full.
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT u::pg_catalog.text FROM pg_catalog.unnest(elements) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(anyarray) IS 'The elements of an array, as texts.';
 
 CREATE OR REPLACE FUNCTION @schema@.elements_of(elements jsonb) RETURNS SETOF text
-LANGUAGE sql IMMUTABLE
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT u FROM pg_catalog.jsonb_array_elements_text(
-    CASE pg_catalog.jsonb_typeof(elements) WHEN 'array' THEN elements END) AS u $$;
+    CASE WHEN pg_catalog.jsonb_typeof(elements) OPERATOR(pg_catalog.=) 'array'
+         THEN elements END) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(jsonb) IS 'The elements of a JSON array, as texts.';
 
 CREATE OR REPLACE FUNCTION @schema@.attached_select(

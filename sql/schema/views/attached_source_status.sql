@@ -39,3 +39,17 @@ CROSS JOIN LATERAL (
 COMMENT ON VIEW @schema@.attached_source_status IS
     'One row per attached source: about how many rows it has, its source items, how many of them '
     'wait or failed, and why it needs a sync.';
+COMMENT ON COLUMN @schema@.attached_source_status.name IS 'Its name.';
+COMMENT ON COLUMN @schema@.attached_source_status.of IS 'The table or view, the folder or prefix.';
+COMMENT ON COLUMN @schema@.attached_source_status.capture IS
+    'How changes are noticed: statement, row, logical or scan.';
+COMMENT ON COLUMN @schema@.attached_source_status.rows IS
+    'About how many rows it has, by PostgreSQL''s statistics.';
+COMMENT ON COLUMN @schema@.attached_source_status.source_items IS 'Source items made of it.';
+COMMENT ON COLUMN @schema@.attached_source_status.pending IS
+    'Of them those that wait for the active space, or are in work.';
+COMMENT ON COLUMN @schema@.attached_source_status.failed IS 'Those given up; see ingest_failures.';
+COMMENT ON COLUMN @schema@.attached_source_status.synced_at IS
+    'When all of it was compared last.';
+COMMENT ON COLUMN @schema@.attached_source_status.needs_sync IS 'Whether it may not follow.';
+COMMENT ON COLUMN @schema@.attached_source_status.problem IS 'Why.';
