@@ -1,0 +1,76 @@
+"""What is attached: whose each source is, and how it stands."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedSource:
+    """A row of ``attached_source_status``, see there; and whether it is a location."""
+
+    name: str
+    of: str
+    capture: str
+    source_items: int
+    pending: int
+    failed: int
+    synced_at: datetime | None
+    needs_sync: bool
+    problem: str | None
+    is_location: bool
+
+
+_STATUS = """
+SELECT t.name, t.of, t.capture, t.source_items, t.pending, t.failed, t.synced_at, t.needs_sync,
+    t.problem, a.location IS NOT NULL AS is_location
+FROM attached_source_status AS t JOIN attached_sources AS a USING (name)
+WHERE %(name)s::text IS NULL OR a.name = %(name)s ORDER BY a.name
+"""
+
+
+def attached_sources(connection: Connection, name: str | None = None) -> list[AttachedSource]:
+    """Everything that is attached, by name, or this one.
+
+    Raises:
+        ConfigurationError: nothing of that name is attached.
+    """
+    with connection.cursor(row_factory=class_row(AttachedSource)) as cursor:
+        found = cursor.execute(_STATUS, {"name": name}).fetchall()
+    if name is not None and not found:
+        names = [source.name for source in attached_sources(connection)]
+        there = f"there are: {', '.join(names)}" if names else "nothing is: see `pipeline attach`"
+        raise ConfigurationError(f"nothing is attached as {name!r}; {there}")
+    return found
+
+
+def owners(connection: Connection, sources: Collection[str]) -> dict[str, str]:
+    """Of these values of ``source_items.source`` those that something attached owns: by what."""
+    return dict(
+        connection.execute(
+            """
+            SELECT s.source, a.name FROM attached_sources AS a
+            CROSS JOIN LATERAL unnest(a.sources) AS s (source)
+            WHERE s.source = ANY (%s) ORDER BY s.source
+            """,
+            (list(sources),),
+        ).fetchall()
+    )
+
+
+def check_free(connection: Connection, source: str) -> None:
+    """Refuse to write into a source that something attached owns.
+
+    Raises:
+        ConfigurationError: naming it.
+    """
+    if name := owners(connection, [source]).get(source):
+        raise ConfigurationError(
+            f"the source {source!r} follows what is attached as {name!r}, and its next sync would "
+            "undo what others write there; use another --source"
+        )
