@@ -35,6 +35,10 @@ EMBED = Need(
 )
 REMOVE = Need(_READ | {"source_items": ("SELECT", "UPDATE", "DELETE")}, "pipeline_ingest")
 RESCAN = Need({**EMBED.privileges, **REMOVE.privileges}, "pipeline_ingest")
+ATTACH = Need(
+    _READ | {"attached_sources": ("SELECT", "INSERT", "UPDATE", "DELETE")}, "pipeline_ingest"
+)
+FOLLOW = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
 SERVE = Need(
     _READ
     | {

@@ -7,7 +7,7 @@ from datetime import datetime
 from psycopg.rows import class_row
 
 from pipeline.errors import ConfigurationError
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,39 @@ def attached_sources(connection: Connection, name: str | None = None) -> list[At
         there = f"there are: {', '.join(names)}" if names else "nothing is: see `pipeline attach`"
         raise ConfigurationError(f"nothing is attached as {name!r}; {there}")
     return found
+
+
+_DUE = """
+SELECT a.name FROM attached_sources AS a
+WHERE (%(name)s::text IS NULL OR a.name = %(name)s) AND (a.synced_at IS NULL
+    OR a.synced_at <= clock_timestamp() - make_interval(secs =>
+        coalesce((a.definition ->> 'every_seconds')::double precision, %(every)s))
+    OR EXISTS (SELECT FROM attached_source_problems AS p WHERE p.attachment_id = a.id))
+ORDER BY a.synced_at NULLS FIRST, a.name
+"""
+
+
+def due_sources(connection: Connection, every: float, name: str | None = None) -> list[str]:
+    """The names of those that want a sync, or had their last so many seconds ago.
+
+    Args:
+        every: in seconds, unless one has its own.
+        name: of one that is asked after; None: all.
+    """
+    rows = connection.execute(_DUE, {"name": name, "every": every}).fetchall()
+    return [due for (due,) in rows]
+
+
+def shortest_pause(connection: Connection, name: str | None = None) -> float | None:
+    """In seconds, of those that have one of their own."""
+    (shortest,) = fetch_one(
+        connection.execute(
+            "SELECT min((definition ->> 'every_seconds')::double precision) FROM attached_sources "
+            "WHERE %(name)s::text IS NULL OR name = %(name)s",
+            {"name": name},
+        )
+    )
+    return None if shortest is None else float(shortest)
 
 
 def owners(connection: Connection, sources: Collection[str]) -> dict[str, str]:

@@ -77,6 +77,22 @@ def _told(connection: Connection, progress: Callable[[int], None]) -> Iterator[N
         connection.remove_notice_handler(hear)
 
 
+@errors_of_ours()
+def differing_rows(connection: Connection, name: str) -> int:
+    """How many rows a sync would bring up to date.
+
+    Raises:
+        ConfigurationError: there is no such source.
+        DatabaseError: the database refuses.
+    """
+    (count,) = fetch_one(
+        connection.execute(
+            "SELECT count(*) FROM compare_attached(attached_source(%s))", (name,)
+        )
+    )
+    return int(count)
+
+
 def estimated_rows(connection: Connection, name: str) -> int | None:
     """How many rows the table has, as of its last ANALYZE; None: nobody knows."""
     row = connection.execute(
