@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from pipeline.cli.output import note, print_json, print_table, say, shortened
 
 if TYPE_CHECKING:
-    from pipeline.settings import Settings
     from pipeline.sources.attached_preview import Preview
 
 _COLUMNS = ("name", "of", "capture", "source items", "pending", "failed", "synced", "problem")
 
 
-def list_attached(settings: "Settings", *, as_json: bool) -> None:
+def list_attached(*, as_json: bool) -> None:
     """``attached_source_status``."""
     from pipeline.postgres.database import Database
     from pipeline.references import redact
+    from pipeline.settings import Settings
     from pipeline.sources.attached import attached_sources
 
-    with Database.of(settings).open() as connection:
+    with Database.of(Settings.load()).open() as connection:
         found = attached_sources(connection)
     if as_json:
         print_json([asdict(source) for source in found])

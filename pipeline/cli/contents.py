@@ -1,7 +1,7 @@
 """Options that say what of a table's rows is embedded: one for each modality, and ``--each``.
 
-``--image photo_url`` is a column, and the content's name is the column's. ``--image photo=photo_url``
-names it. Of an SQL expression without a name the modality's is taken.
+``--image photo_url`` is a column, and the content's name is the column's, unless it is given one:
+``--image photo=photo_url``. Of an SQL expression without a name the modality's is taken.
 """
 
 import functools

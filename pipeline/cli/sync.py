@@ -7,7 +7,7 @@ import typer
 
 from pipeline.cli.durations import seconds_of
 from pipeline.cli.following import Followed, differing, follow, print_followed
-from pipeline.cli.output import EX_TEMPFAIL, exit_code, note, print_json, progress_bar, wrong
+from pipeline.cli.output import exit_code, note, print_json, progress_bar, wrong
 from pipeline.cli.removing import AllowMassDelete, brake_of
 from pipeline.errors import PipelineError
 
@@ -23,7 +23,9 @@ EVERY = "15m"
 def sync(
     name: Annotated[
         str | None,
-        typer.Argument(help="What is attached by that name; left out: all of it, and the triggers'."),
+        typer.Argument(
+            help="What is attached by that name; left out: all of it, and the triggers'."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again and again, until stopped.")] = False,

@@ -90,13 +90,12 @@ def preview(
     Raises:
         ConfigurationError, DatabaseError: as ``attach`` does.
     """
-    with connection.transaction() as undone, _rows_of(connection, _Made) as cursor:
+    with connection.transaction(force_rollback=True), _rows_of(connection, _Made) as cursor:
         name = attach(connection, attachment, schema=schema)
         connection.execute(_IN_FULL)
         made = cursor.execute(
             sql.SQL(_MADE).format(sql.Identifier(schema, "attached_sources")), (name,)
         ).fetchone()
-        raise psycopg.Rollback(undone)
     assert made is not None
     view = sql.SQL(made.view.rstrip().rstrip(";"))
     with connection.transaction(), _rows_of(connection, Example) as cursor:

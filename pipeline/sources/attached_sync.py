@@ -86,9 +86,7 @@ def differing_rows(connection: Connection, name: str) -> int:
         DatabaseError: the database refuses.
     """
     (count,) = fetch_one(
-        connection.execute(
-            "SELECT count(*) FROM compare_attached(attached_source(%s))", (name,)
-        )
+        connection.execute("SELECT count(*) FROM compare_attached(attached_source(%s))", (name,))
     )
     return int(count)
 

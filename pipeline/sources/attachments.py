@@ -69,9 +69,7 @@ SELECT {}(%(relation)s::pg_catalog.regclass, %(contents)s::pg_catalog.jsonb, nam
 
 
 @errors_of_ours()
-def attach(
-    connection: Connection, attachment: Attachment, *, schema: str = DEFAULT_SCHEMA
-) -> str:
+def attach(connection: Connection, attachment: Attachment, *, schema: str = DEFAULT_SCHEMA) -> str:
     """Have source items follow a table or view from now on; the name of the source.
 
     Its rows that are there already come by :func:`pipeline.sources.attached_sync.sync`.

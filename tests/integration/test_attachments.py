@@ -162,9 +162,7 @@ def test_kept_items_are_nobodys(products: Connection) -> None:
 def test_names_are_those_of_the_callers_search_path(products: Connection, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as own:
         own.execute("SET search_path = shop")
-        own.execute(
-            "CREATE FUNCTION shop.said(text) RETURNS text LANGUAGE sql RETURN upper($1)"
-        )
+        own.execute("CREATE FUNCTION shop.said(text) RETURNS text LANGUAGE sql RETURN upper($1)")
         own_words = Attachment("products", {"title": Content("text", "said(title)")})
         assert preview(own, own_words).rows == 5
         assert attach(own, own_words) == "products"
