@@ -125,7 +125,7 @@ def columns_of(option: str, values: list[str] | None) -> tuple[str, ...] | None:
 
 def metadata_of(values: list[str] | None) -> tuple[str, ...] | str | None:
     """Columns, or one SQL expression that gives ``jsonb``."""
-    if values is None or all(re.fullmatch(r"\w+(\s*,\s*\w+)*", value.strip()) for value in values):
+    if values is None or all(re.fullmatch(r"[\w, ]*", value) for value in values):
         return columns_of("--metadata", values)
     if len(values) > 1:
         wrong("--metadata", "it takes columns, or one SQL expression that gives jsonb")
