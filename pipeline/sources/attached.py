@@ -1,5 +1,6 @@
 """What is attached: whose each source is, and how it stands."""
 
+import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,7 @@ from psycopg.rows import class_row
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.rights import may
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,12 @@ def shortest_pause(connection: Connection, name: str | None = None) -> float | N
 
 
 def owners(connection: Connection, sources: Collection[str]) -> dict[str, str]:
-    """Of these values of ``source_items.source`` those that something attached owns: by what."""
+    """Of these values of ``source_items.source`` those that something attached owns: by what.
+
+    A login with single rights that may not read what is attached learns of none.
+    """
+    if not may(connection, "attached_sources", "SELECT"):
+        return {}
     return dict(
         connection.execute(
             """
@@ -105,5 +112,22 @@ def check_free(connection: Connection, source: str) -> None:
     if name := owners(connection, [source]).get(source):
         raise ConfigurationError(
             f"the source {source!r} follows what is attached as {name!r}, and its next sync would "
-            "undo what others write there; use another --source"
+            "undo what others write there; use another source"
         )
+
+
+def check_may_go(connection: Connection, sources: Collection[str]) -> None:
+    """Refuse to remove rows of what is attached, whose next sync would bring them back.
+
+    Raises:
+        ConfigurationError: naming it, and what to do instead.
+    """
+    owned = owners(connection, sources)
+    if not owned:
+        return
+    source, name = next(iter(owned.items()))
+    raise ConfigurationError(
+        f"rows of the source {source!r} are of what is attached as {name!r}, whose next sync would "
+        f"bring them back; nothing was removed: `pipeline detach {shlex.quote(name)}` ends it, and "
+        "attached again with a filter it leaves out what the filter does"
+    )
