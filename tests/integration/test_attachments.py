@@ -15,7 +15,7 @@ from pipeline.sources.attached import attached_sources
 from pipeline.sources.attached_preview import preview
 from pipeline.sources.attached_sync import AttachedReport, sync
 from pipeline.sources.attachments import Content
-from tests.helpers.catalog import everything
+from tests.helpers import catalog
 
 PHOTO = Content("image", "photo_url")
 PRODUCTS = Attachment(
@@ -43,6 +43,15 @@ def products(connection: Connection) -> Connection:
         """
     )
     return connection
+
+
+def everything(connection: Connection) -> list[str]:
+    """Of our schema and of the application's."""
+    found = catalog.everything(connection)
+    connection.execute("SET search_path = shop, public")
+    found += catalog.everything(connection)
+    connection.execute("SET search_path = public")
+    return found
 
 
 def stored(connection: Connection) -> list[Any]:
