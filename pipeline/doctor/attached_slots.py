@@ -1,4 +1,4 @@
-"""Replication slots of attached sources: a slot that nobody reads keeps the server's WAL for ever."""
+"""Replication slots of attached sources: one that nobody reads keeps the server's WAL for ever."""
 
 from collections.abc import Iterator
 from shlex import quote

@@ -1,4 +1,4 @@
-"""What an attachment owns is written and removed by it alone; a rescan knows whose rows are whose."""
+"""What an attachment owns is written and removed by it alone, and a rescan knows it."""
 
 import json
 from collections.abc import Callable
