@@ -84,8 +84,8 @@ def _bring(connection: "Connection", settings: "Settings", name: str, then: Then
         print_json(done.as_dict())
     else:
         print_followed([done])
-    if done.refused:
-        raise typer.Exit(1)
+    if done.codes:
+        raise typer.Exit(min(done.codes))
     note("next: pipeline ingest")
 
 

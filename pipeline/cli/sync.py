@@ -59,7 +59,7 @@ def sync(
     if name is None:
         report, done = sync_all(settings, brake, codes, mend=not dry_run)
     else:
-        report, done = None, [_sync_one(settings, name, brake, mend=not dry_run)]
+        report, done = None, _sync_one(settings, name, brake, mend=not dry_run)
     if as_json:
         shown = asdict(report) if report is not None else {}
         print_json(shown | {"attached": [one.as_dict() for one in done]})
@@ -68,7 +68,8 @@ def sync(
             print(f"{report.checked} checked: {report}")
         print_followed(done)
     _tell(report, done, mended=not dry_run)
-    if any(one.refused for one in done) or (report is not None and report.refused):
+    codes += [code for one in done for code in one.codes]
+    if report is not None and report.refused:
         codes.append(1)
     if codes:
         raise typer.Exit(min(codes))
@@ -97,10 +98,10 @@ def sync_all(
                 brake=brake,
                 progress=lambda r: bar.update(task, completed=r.checked, rate=str(r)),
             )
-        done = []
+        done: list[Followed] = []
         for source in attached_sources(connection):
             try:
-                done.append(_follow(connection, settings, source.name, brake, mend=mend))
+                done += _follow(connection, settings, source.name, brake, mend=mend)
             except PipelineError as exc:
                 if connection.closed:
                     raise
@@ -109,7 +110,7 @@ def sync_all(
     return report, done
 
 
-def _sync_one(settings: "Settings", name: str, brake: "Brake", *, mend: bool = True) -> Followed:
+def _sync_one(settings: "Settings", name: str, brake: "Brake", *, mend: bool) -> list[Followed]:
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import FOLLOW
 
@@ -119,17 +120,18 @@ def _sync_one(settings: "Settings", name: str, brake: "Brake", *, mend: bool = T
 
 def _follow(
     connection: "Connection", settings: "Settings", name: str, brake: "Brake", *, mend: bool
-) -> Followed:
+) -> list[Followed]:
     from pipeline.sources.attached import attached_sources
 
     (source,) = attached_sources(connection, name)
     if mend:
-        return follow(connection, settings, source, brake)
-    return differing(connection, source)
+        return [follow(connection, settings, source, brake)]
+    looked = differing(connection, source)
+    return [] if looked is None else [looked]
 
 
 def _tell(report: "SyncReport | None", done: list[Followed], *, mended: bool) -> None:
-    found = [one for one in done if one.added or one.changed or one.removed]
+    found = [one for one in done if one.has_done]
     if not mended and (report or found):
         note("nothing was changed; without --dry-run it is mended")
     elif found or (report is not None and (report.new or report.changed)):

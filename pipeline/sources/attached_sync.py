@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from psycopg import sql
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
+from pipeline.settings import DEFAULT_SCHEMA
 
 # Rows whose source items are written in one transaction.
 BATCH = 10_000
@@ -36,6 +38,7 @@ def sync(
     *,
     batch: int = BATCH,
     progress: Callable[[int], None] = lambda _: None,
+    schema: str = DEFAULT_SCHEMA,
 ) -> AttachedReport:
     """Make source items what an attached table or view says now.
 
@@ -45,6 +48,7 @@ def sync(
     Args:
         batch: rows whose source items are written at once.
         progress: called after each batch, with the number of rows that had changes.
+        schema: that of our tables.
 
     Raises:
         ConfigurationError: there is no such source, or ``batch`` is less than 1.
@@ -53,10 +57,11 @@ def sync(
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
-        row = fetch_one(connection.execute("SELECT * FROM sync_source(%s)", (name,)))
-        return AttachedReport(*row)
+        in_one = sql.SQL("SELECT * FROM {}(%s)").format(sql.Identifier(schema, "sync_source"))
+        return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
+    by_batch = sql.SQL("CALL {}(%s, %s)").format(sql.Identifier(schema, "backfill_source"))
     with _told(connection, progress):
-        row = fetch_one(connection.execute("CALL backfill_source(%s, %s)", (name, batch)))
+        row = fetch_one(connection.execute(by_batch, (name, batch)))
     return AttachedReport(*row)
 
 

@@ -78,7 +78,7 @@ def test_a_table_is_attached_searched_changed_and_followed(
         number, metadata = best
         assert metadata["price"] == 10
 
-        # Of what a row says beside its contents nothing is embedded, and all of it is there at once.
+        # What a row says beside its contents is there at once: nothing is to be embedded.
         connection.execute("UPDATE shop_products SET price = 12.5 WHERE id = %s", (number,))
         shown = "SELECT DISTINCT metadata -> 'price' FROM shop_products_items WHERE id = %s"
         assert connection.execute(shown, (number,)).fetchall() == [(12.5,)]

@@ -72,7 +72,7 @@ def test_a_table_is_attached_followed_and_detached(run: Run, products: Connectio
     products.execute("SET session_replication_role = replica")
     products.execute("DELETE FROM products WHERE id = 1")
     products.execute("SET session_replication_role = origin")
-    assert "1 rows differ" in run("sync", "products", "--dry-run").stdout
+    assert run("sync", "products", "--dry-run").stdout == "products: 1 rows differ\n"
     assert count(products) == 16
     assert run("sync", "products").stdout == "products: 0 added, 0 changed, 4 removed\n"
     assert run("sync", "nothing").returncode == 1
@@ -109,7 +109,7 @@ def test_what_is_there_can_be_left_to_a_sync(run: Run, products: Connection) -> 
     assert said["checked"] == 0
     assert said["attached"] == [{
         "name": "shop", "added": 12, "changed": 0, "removed": 0, "moved": 0, "is_complete": True,
-        "refused": [], "differing": 0,
+        "refused": [], "differing": None,
     }]  # fmt: skip
     kept = run("detach", "shop", "--keep-items", "--json")
     assert json.loads(kept.stdout) == {"name": "shop", "source_items": 12, "kept": True}

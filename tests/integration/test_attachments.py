@@ -1,7 +1,9 @@
 """A table is attached from Python: what is made, what it would make, and how it is followed."""
 
+import re
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -184,3 +186,18 @@ def test_names_are_those_of_the_callers_search_path(products: Connection, url: s
 def test_the_front_door_has_them() -> None:
     assert pipeline.Attachment is Attachment
     assert {"Attachment", "attach", "detach"} <= set(pipeline.__all__)
+
+
+def test_the_program_of_the_page_runs(
+    products: Connection, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    products.execute("ALTER TABLE shop.products SET SCHEMA public")
+    page = (Path(__file__).parents[2] / "docs/sources.md").read_text(encoding="utf-8")
+    (program,) = (
+        block
+        for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+        if "attach(connection, products)" in block
+    )
+    exec(compile(program.replace("postgresql:///shop", url), "sources.md", "exec"), {})
+    assert "16 added" in capsys.readouterr().out
+    assert stored(products) == []
