@@ -9,7 +9,17 @@ from pipeline.cli.output import note, print_json, print_table, say, shortened
 if TYPE_CHECKING:
     from pipeline.sources.attached_preview import Preview
 
-_COLUMNS = ("name", "of", "capture", "source items", "pending", "failed", "synced", "problem")
+_COLUMNS = (
+    "name",
+    "of",
+    "capture",
+    "rows",
+    "source items",
+    "pending",
+    "failed",
+    "synced",
+    "problem",
+)
 
 
 def list_attached(*, as_json: bool) -> None:
@@ -32,6 +42,7 @@ def list_attached(*, as_json: bool) -> None:
             source.name,
             redact(source.of),
             source.capture,
+            source.rows,
             source.source_items,
             source.pending,
             source.failed,
@@ -40,7 +51,7 @@ def list_attached(*, as_json: bool) -> None:
         )
         for source in found
     ]
-    print_table(None, _COLUMNS, rows, right=("source items", "pending", "failed"))
+    print_table(None, _COLUMNS, rows, right=("rows", "source items", "pending", "failed"))
     if any(source.needs_sync for source in found):
         note("next: pipeline sync")
 

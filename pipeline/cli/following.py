@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import EX_TEMPFAIL, note, progress_bar, say
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
     from pipeline.settings import Settings
     from pipeline.sources.attached import AttachedSource
+    from pipeline.sources.attached_sync import AttachedReport
     from pipeline.sources.removal import Brake, Refusal
 
 
@@ -53,31 +54,51 @@ class Followed:
 
 
 def follow(
-    connection: "Connection", settings: "Settings", source: "AttachedSource", brake: "Brake"
+    connection: "Connection",
+    settings: "Settings",
+    source: "AttachedSource",
+    brake: "Brake",
+    *,
+    whole: bool = True,
 ) -> Followed:
-    """Make source items what the table, folder or prefix says now."""
-    with progress_bar() as bar:
-        if source.is_location:
-            task = bar.add_task(f"listing {source.name}", total=None, rate="")
-            return _follow_location(
-                connection,
-                settings,
-                source.name,
-                brake,
-                lambda report: bar.update(task, completed=report.listed),
-            )
-        from pipeline.sources.attached_sync import estimated_rows, sync
+    """Make source items what the table, folder or prefix says now.
 
-        # All rows are new at first; of how many changed since nobody knows.
-        total = estimated_rows(connection, source.name) if source.synced_at is None else None
-        task = bar.add_task(f"syncing {source.name}", total=total, rate="")
-        done = sync(
-            connection,
+    Args:
+        whole: whether all rows are compared, also of a table whose changes a slot tells.
+    """
+    from pipeline.sources.attached_sync import LOGICAL, AttachedReport, estimated_rows, sync
+
+    with progress_bar() as bar:
+        task = bar.add_task(f"syncing {source.name}", total=None, rate="")
+
+        def progress(count: int) -> None:
+            bar.update(task, completed=count)
+
+        if source.is_location:
+            return _follow_location(connection, settings, source.name, brake, progress)
+        told, compared = AttachedReport(), AttachedReport()
+        if source.capture == LOGICAL:
+            told = _follow_slot(connection, source.name)
+        if whole or source.capture != LOGICAL:
+            if source.synced_at is None:  # all rows are new; later nobody knows how many changed
+                bar.update(task, total=estimated_rows(connection, source.name))
+            schema = settings.database_schema
+            compared = sync(connection, source.name, progress=progress, schema=schema)
+        return Followed(
             source.name,
-            progress=lambda n: bar.update(task, completed=n),
-            schema=settings.database_schema,
+            told.added + compared.added,
+            told.changed + compared.changed,
+            told.removed + compared.removed,
         )
-        return Followed(source.name, **asdict(done))
+
+
+def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":
+    """What the server's log says of the table, so that it need not be kept any longer."""
+    from pipeline.sources import logical
+    from pipeline.sources.attached_sync import AttachedReport
+
+    done = logical.follow(connection, name)
+    return AttachedReport(done.added, done.changed, done.removed)
 
 
 def _follow_location(

@@ -90,7 +90,9 @@ def _round(
                 break
             try:
                 (source,) = attached_sources(connection, due)
-                done = follow(connection, settings, source, brake)
+                # What a slot tells is told as a whole; the rest is for a sync by itself.
+                whole = source.needs_sync or source.synced_at is None
+                done = follow(connection, settings, source, brake, whole=whole)
             except PipelineError as exc:
                 if connection.closed:
                     raise

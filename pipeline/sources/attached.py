@@ -19,6 +19,7 @@ class AttachedSource:
     name: str
     of: str
     capture: str
+    rows: int | None
     source_items: int
     pending: int
     failed: int
@@ -29,8 +30,8 @@ class AttachedSource:
 
 
 _STATUS = """
-SELECT t.name, t.of, t.capture, t.source_items, t.pending, t.failed, t.synced_at, t.needs_sync,
-    t.problem, a.location IS NOT NULL AS is_location
+SELECT t.name, t.of, t.capture, t.rows, t.source_items, t.pending, t.failed, t.synced_at,
+    t.needs_sync, t.problem, a.location IS NOT NULL AS is_location
 FROM attached_source_status AS t JOIN attached_sources AS a USING (name)
 WHERE %(name)s::text IS NULL OR a.name = %(name)s ORDER BY a.name
 """

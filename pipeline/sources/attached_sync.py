@@ -13,6 +13,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.settings import DEFAULT_SCHEMA
 
+# How changes are noticed where a slot says them; see logical.py.
+LOGICAL = "logical"
 # Rows whose source items are written in one transaction.
 BATCH = 10_000
 # What backfill_source() says after each.
@@ -57,7 +59,9 @@ def sync(
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
-        in_one = sql.SQL("SELECT * FROM {}(%s)").format(sql.Identifier(schema, "sync_source"))
+        in_one = sql.SQL("SELECT added, changed, removed FROM {}(%s)").format(
+            sql.Identifier(schema, "sync_source")
+        )
         return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
     by_batch = sql.SQL("CALL {}(%s, %s)").format(sql.Identifier(schema, "backfill_source"))
     with _told(connection, progress):

@@ -1,6 +1,10 @@
 """``pipeline attach``, ``sync`` and ``detach``, as people call them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +14,14 @@ import typer
 
 from pipeline.cli.contents import columns_of, contents_of, metadata_of
 from pipeline.cli.durations import seconds_of
-from pipeline.postgres.connections import Connection
+from pipeline.postgres import migrate
+from pipeline.postgres.connections import Connection, connect
 from pipeline.sources.attachments import Content
 from tests.helpers.catalog import everything
 from tests.helpers.command import Done, pipeline
+from tests.helpers.databases import login_url, role
+from tests.helpers.other_server import own_server
+from tests.helpers.processes import wait_until
 
 Run = Callable[..., Done]
 OF_PRODUCTS = (
@@ -156,12 +164,6 @@ def test_a_warning_of_the_database_is_told(run: Run, products: Connection) -> No
 def test_a_watch_follows_what_no_trigger_sees(
     run: Run, products: Connection, url: str, tmp_path: Path
 ) -> None:
-    import os
-    import signal
-    import subprocess
-    import sys
-    import time
-
     products.execute("CREATE VIEW seen AS SELECT id, title FROM products")
     assert run("attach", "seen", "--key", "id", "--text", "title").returncode == 0
     watching = subprocess.Popen(
@@ -174,11 +176,7 @@ def test_a_watch_follows_what_no_trigger_sees(
     )
     try:
         products.execute("INSERT INTO products (id, title) VALUES (9, 'nine')")
-        until = time.monotonic() + 60
-        while count(products, "seen.%") < 5:
-            assert time.monotonic() < until
-            assert watching.poll() is None
-            time.sleep(0.1)
+        wait_until(lambda: count(products, "seen.%") == 5 or watching.poll() is not None, "it")
     finally:
         watching.send_signal(signal.SIGTERM)
         out, err = watching.communicate(timeout=60)
@@ -251,3 +249,57 @@ def test_times_as_they_are_written(text: str, seconds: int) -> None:
 def test_no_time_is_wrong_usage(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         seconds_of("--every", text)
+
+
+def test_a_table_followed_by_a_slot(tmp_path: Path) -> None:
+    with own_server() as server:
+        with connect(server.url(), schema=None) as admin:
+            admin.execute("ALTER SYSTEM SET wal_level = logical")
+        server.stop()
+        server.start()
+        migrate.upgrade(server.url(), old_pgvector=True)
+
+        def run(*arguments: str) -> str:
+            done = pipeline(tmp_path, *arguments, DATABASE_URL=server.url())
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        with connect(server.url()) as connection:
+            connection.execute("CREATE TABLE products (id int PRIMARY KEY, title text)")
+            connection.execute("INSERT INTO products VALUES (1, 'one')")
+            told = run("attach", "products", "--text", "title", "--capture", "logical")
+            assert told == "products: 1 added, 0 changed, 0 removed\n"
+            connection.execute("INSERT INTO products VALUES (2, 'two')")
+            assert count(connection) == 1
+            assert run("sync", "products") == "products: 1 added, 0 changed, 0 removed\n"
+            slots = "SELECT count(*) FROM pg_replication_slots"
+            assert connection.execute(slots).fetchone() == (1,)
+            run("detach", "products", "--yes")
+            assert connection.execute(slots).fetchone() == (0,)
+
+
+def test_a_login_attaches_what_it_owns_and_nothing_else(
+    products: Connection, url: str, tmp_path: Path
+) -> None:
+    with role(products, "shop_owner"):
+        products.execute("CREATE SCHEMA own AUTHORIZATION shop_owner")
+        products.execute("CREATE TABLE own.goods AS SELECT id, title FROM products")
+        products.execute("ALTER TABLE own.goods ADD PRIMARY KEY (id)")
+        products.execute("ALTER TABLE own.goods OWNER TO shop_owner")
+
+        def run(*arguments: str) -> Done:
+            return pipeline(tmp_path, *arguments, DATABASE_URL=login_url(url, "shop_owner"))
+
+        of_goods = ("attach", "own.goods", "--text", "title")
+        lacking = run(*of_goods)
+        assert lacking.returncode == 1
+        assert "GRANT pipeline_ingest TO shop_owner" in lacking.stderr
+        products.execute("GRANT pipeline_ingest TO shop_owner")
+        done = run(*of_goods)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "goods: 4 added, 0 changed, 0 removed\n"
+        done = run("attach", "public.products", "--text", "title")
+        assert done.returncode == 1
+        assert "only postgres may attach public.products" in done.stderr
+        assert run("attach", "--list").returncode == 0
+        assert run("detach", "goods", "--yes").returncode == 0

@@ -1,13 +1,10 @@
 """The doctor finds what keeps an attached table from being followed, and names the cure."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pipeline import Attachment, attach, spaces
+from pipeline import Attachment, attach
 from pipeline.doctor.attached import attached
 from pipeline.doctor.check import Check
 from pipeline.doctor.examination import examine
@@ -17,8 +14,7 @@ from pipeline.settings import Settings
 from pipeline.sources.attached_sync import sync
 from pipeline.sources.attachments import Content
 from tests.helpers.databases import role
-from tests.helpers.fakes import FakeEmbedder
-from tests.helpers.other_server import server_in
+from tests.helpers.other_server import own_server
 from tests.helpers.processes import wait_until
 
 
@@ -157,22 +153,14 @@ def test_a_location_that_nobody_looks_at(connection: Connection) -> None:
 @pytest.fixture
 def logical() -> Iterator[Connection]:
     """A database of a server whose WAL tells rows."""
-    home = Path(tempfile.mkdtemp(prefix="pipeline-logical-"))
-    home.chmod(0o755)
-    server = server_in(home / "home")
-    try:
-        server.start()
-        with connect(server.url()) as admin:
+    with own_server() as server:
+        with connect(server.url(), schema=None) as admin:
             admin.execute("ALTER SYSTEM SET wal_level = logical")
         server.stop()
         server.start()
         migrate.upgrade(server.url(), old_pgvector=True)
         with connect(server.url()) as connection:
-            spaces.activate(connection, spaces.create(connection, "fake", FakeEmbedder()))
             yield connection
-    finally:
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_slots_that_are_forgotten_missing_or_without_a_limit(logical: Connection) -> None:
