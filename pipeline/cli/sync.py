@@ -112,9 +112,9 @@ def sync_all(
 
 def _sync_one(settings: "Settings", name: str, brake: "Brake", *, mend: bool) -> list[Followed]:
     from pipeline.postgres.database import Database
-    from pipeline.postgres.rights import FOLLOW
+    from pipeline.postgres.rights import SYNC
 
-    with Database.of(settings).open(needs=FOLLOW) as connection:
+    with Database.of(settings).open(needs=SYNC) as connection:
         return _follow(connection, settings, name, brake, mend=mend)
 
 

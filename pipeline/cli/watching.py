@@ -79,10 +79,10 @@ def _round(
 ) -> float:
     """Every source that is due; seconds until one may be."""
     from pipeline.postgres.database import Database
-    from pipeline.postgres.rights import FOLLOW
+    from pipeline.postgres.rights import SYNC
     from pipeline.sources.attached import attached_sources, due_sources, shortest_pause
 
-    with Database.of(settings).open(needs=FOLLOW) as connection:
+    with Database.of(settings).open(needs=SYNC) as connection:
         if name is not None:
             attached_sources(connection, name)  # or there is nothing to wait for
         for due in due_sources(connection, every, name):

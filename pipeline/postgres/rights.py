@@ -40,7 +40,7 @@ RESCAN = Need(
 ATTACH = Need(
     _READ | {"attached_sources": ("SELECT", "INSERT", "UPDATE", "DELETE")}, "pipeline_ingest"
 )
-FOLLOW = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
+SYNC = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
 SERVE = Need(
     _READ
     | {
