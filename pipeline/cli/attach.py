@@ -53,6 +53,14 @@ Every = Annotated[
     typer.Option(help="Of a folder or bucket: how often sync --watch looks, such as 15m."),
 ]
 
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of a folder or bucket: leave out what this pattern names; may be repeated.",
+        show_default=False,
+    ),
+]
+
 
 @with_content_options
 def attach(
@@ -68,6 +76,7 @@ def attach(
     on_error: OnError = "warn",
     depends_on: DependsOn = None,
     every: Every = None,
+    exclude: Exclude = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be made, and how many rows.")
     ] = False,
@@ -98,10 +107,12 @@ def attach(
     contents = contents_of(given)
     if _is_location(target, has_contents=bool(contents)):
         _refuse(target, given, {**of_a_table, "dry_run": dry_run})
-        attach_location(target, name, None if every is None else seconds_of("--every", every), then)
+        seconds = None if every is None else seconds_of("--every", every)
+        attach_location(target, name, seconds, tuple(exclude or ()), then)
         return
-    if every is not None:
-        wrong("--every", "it is for folders and buckets; a table says itself what changes in it")
+    if every is not None or exclude:
+        option = "--every" if every is not None else "--exclude"
+        wrong(option, f"it is for folders and buckets, and {target} is a table")
     if not contents:
         options = ", ".join(f"--{option} COLUMN" for option in given)
         wrong("TARGET", f"say what of {target} is embedded: {options}")

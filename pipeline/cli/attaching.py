@@ -53,7 +53,9 @@ def attach_table(attachment: "Attachment", then: Then, *, dry_run: bool) -> None
         _bring(connection, settings, name, then)
 
 
-def attach_location(url: str, name: str | None, every_seconds: float | None, then: Then) -> None:
+def attach_location(
+    url: str, name: str | None, every_seconds: float | None, exclude: tuple[str, ...], then: Then
+) -> None:
     """A folder, or a prefix of a bucket."""
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import ATTACH
@@ -63,7 +65,7 @@ def attach_location(url: str, name: str | None, every_seconds: float | None, the
 
     settings = Settings.load()
     with Database.of(settings).open(needs=ATTACH) as connection:
-        location = locations.Location(url, name, every_seconds)
+        location = locations.Location(url, name, every_seconds, exclude=exclude)
         named = locations.attach_location(connection, location, settings)
         note(f"attached: {redact(url)} as {named}")
         _bring(connection, settings, named, then)

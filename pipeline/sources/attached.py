@@ -130,5 +130,5 @@ def check_may_go(connection: Connection, sources: Collection[str]) -> None:
     raise ConfigurationError(
         f"rows of the source {source!r} are of what is attached as {name!r}, whose next sync would "
         f"bring them back; nothing was removed: `pipeline detach {shlex.quote(name)}` ends it, and "
-        "attached again with a filter it leaves out what the filter does"
+        "attached again with a filter (a folder: --exclude) it leaves out what that does"
     )

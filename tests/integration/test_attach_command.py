@@ -193,6 +193,7 @@ def test_a_watch_follows_what_no_trigger_sees(
         (("attach", "products", "--image", ""), "--image"),
         (("attach", "products", "--text", "a||b", "--text", "c||d"), "two contents"),
         (("attach", "products", "--text", "title", "--every", "5m"), "--every"),
+        (("attach", "products", "--text", "title", "--exclude", "x"), "--exclude"),
         (("attach", "s3://bucket/photos", "--text", "title"), "--text"),
         (("attach", "/photos", "--filter", "x"), "--filter"),
         (("attach", "/photos", "--dry-run"), "--dry-run"),
