@@ -91,7 +91,7 @@ def test_nobody_else_writes_into_an_attached_source(
     for more in ((), ("--sync",)):
         done = run("add", "photos", "--source", "shop.photo", *more)
         assert done.returncode == 1, done.stdout
-        assert "attached as 'shop'" in done.stderr
+        assert "'shop.photo'" in done.stderr
     with pytest.raises(ConfigurationError, match="attached as 'shop'"):
         build_unified_index(["a text"], [], source="shop.title", settings=settings)
     assert sources(shop) == before
