@@ -17,6 +17,7 @@ from pipeline.models import Base
 from pipeline.models.embedding import Embedding
 from pipeline.postgres import revisions, schema
 from pipeline.postgres.adoption import adopt
+from pipeline.postgres.attachments import end_attachments
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
@@ -113,12 +114,16 @@ def attempt(
             take(driver, MIGRATION_LOCK)
             check_place(driver, home)
             make_schema(driver, home)
+            for_good = not context.get_revision_argument()
+            if asked == "downgrade":
+                # Whoever writes into an attached table takes its lock first, and then ours.
+                end_attachments(driver, for_good=for_good)
             if asked == "downgrade" or not is_up_to_date(driver, roles=roles):
                 locks.take(driver, home, tables=asked == "downgrade")
             migrated.adopted = adopt(driver, home)
             revisions.make_table(driver, home)
         if asked == "downgrade":
-            schema.uninstall(driver, for_good=not context.get_revision_argument())
+            schema.uninstall(driver, for_good=for_good)
         with context.begin_transaction():
             context.run_migrations()
         heads = set(context.get_context().get_current_heads())

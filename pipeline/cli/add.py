@@ -138,6 +138,7 @@ def _sync(
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import REMOVE
     from pipeline.references import expanded
+    from pipeline.sources.attached import check_free
     from pipeline.sources.folders import check_folders, remove_gone
     from pipeline.sources.source_items import SOURCE
 
@@ -146,6 +147,7 @@ def _sync(
         wrong("--sync", "name the folders")
     check_folders(folders)
     with Database.of(settings).open(needs=REMOVE) as connection:
+        check_free(connection, source or SOURCE)
         return remove_gone(connection, folders, source or SOURCE, brake)
 
 
@@ -163,6 +165,7 @@ def _add(
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import ADD
     from pipeline.references import is_elsewhere
+    from pipeline.sources.attached import check_free
     from pipeline.sources.files import expand, reference_rows, rows_of
     from pipeline.sources.media_roots import register_roots
     from pipeline.sources.source_items import SOURCE, AddReport, text_row
@@ -172,6 +175,7 @@ def _add(
     elsewhere = [path for path in paths if is_elsewhere(path)]
     files = expand([path for path in paths if path not in elsewhere], report, exclude or ())
     with Database.of(settings).open(needs=ADD) as connection:
+        check_free(connection, home)
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
         add_rows(connection, reference_rows(elsewhere, home, common, report), report)
         rows = (

@@ -69,7 +69,8 @@ def _functions(connection: Connection) -> Check:
 
 
 TABLES = (
-    "deleted_items", "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities",
+    "attached_source_problems", "attached_sources", "deleted_items", "embedding_spaces",
+    "ingest_jobs", "installed_sql", "known_modalities",
     "media_roots",
     "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",
     "space_evaluations", "space_modalities", "space_probes", "space_tunings",

@@ -34,7 +34,13 @@ EMBED = Need(
     "pipeline_ingest",
 )
 REMOVE = Need(_READ | {"source_items": ("SELECT", "UPDATE", "DELETE")}, "pipeline_ingest")
-RESCAN = Need({**EMBED.privileges, **REMOVE.privileges}, "pipeline_ingest")
+RESCAN = Need(
+    {**EMBED.privileges, **REMOVE.privileges, "attached_sources": ("SELECT",)}, "pipeline_ingest"
+)
+ATTACH = Need(
+    _READ | {"attached_sources": ("SELECT", "INSERT", "UPDATE", "DELETE")}, "pipeline_ingest"
+)
+SYNC = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
 SERVE = Need(
     _READ
     | {

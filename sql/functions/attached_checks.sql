@@ -75,7 +75,8 @@ BEGIN
         IF c.called !~ '^[[:alnum:]_-]+$' THEN
             RAISE EXCEPTION 'the content % needs a name of letters, digits, _ and -',
                 quote_literal(c.called) USING ERRCODE = 'invalid_parameter_value', HINT = example;
-        ELSIF jsonb_typeof(c.said) <> 'object' OR jsonb_typeof(c.said -> 'content') <> 'string'
+        ELSIF jsonb_typeof(c.said) <> 'object'
+           OR jsonb_typeof(c.said -> 'content') IS DISTINCT FROM 'string'
            OR c.said ->> 'content' !~ '[^[:space:]]' THEN
             RAISE EXCEPTION 'the content % says no column or expression', c.called USING
                 ERRCODE = 'invalid_parameter_value', HINT = example;

@@ -134,7 +134,9 @@ $$;
 COMMENT ON FUNCTION @schema@.note_synced(integer, bigint[]) IS
     'Notes that an attached source was compared, after these problems.';
 
-CREATE OR REPLACE PROCEDURE @schema@.backfill_source(name text, batch integer DEFAULT 10000)
+CREATE OR REPLACE PROCEDURE @schema@.backfill_source(
+    name text, batch integer DEFAULT 10000,
+    INOUT added bigint DEFAULT 0, INOUT changed bigint DEFAULT 0, INOUT removed bigint DEFAULT 0)
 -- No setting of its own, since it commits: all is named in full.
 LANGUAGE plpgsql
 AS $$
@@ -144,12 +146,14 @@ DECLARE
     chunk      text[];
     total      bigint := 0;
     left_out   bigint := 0;
+    done       record;
 BEGIN
     IF batch IS NULL OR batch OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION 'batch is %, and must be at least 1', batch USING
             ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM @schema@.check_may_sync();
+    added := 0; changed := 0; removed := 0;
     FOR chunk IN
         SELECT pg_catalog.array_agg(c.k) FROM (
             SELECT k, (pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)
@@ -157,15 +161,18 @@ BEGIN
             FROM @schema@.compare_attached(attachment) AS k
         ) AS c GROUP BY c.batch
     LOOP
-        left_out := left_out OPERATOR(pg_catalog.+) (
-            SELECT s.left_out FROM @schema@.sync_attached(attachment, chunk) AS s);
+        SELECT d.* INTO done FROM @schema@.sync_attached(attachment, chunk) AS d;
         COMMIT;
+        added := added OPERATOR(pg_catalog.+) done.added;
+        changed := changed OPERATOR(pg_catalog.+) done.changed;
+        removed := removed OPERATOR(pg_catalog.+) done.removed;
+        left_out := left_out OPERATOR(pg_catalog.+) done.left_out;
         total := total OPERATOR(pg_catalog.+) pg_catalog.cardinality(chunk);
         RAISE NOTICE '% rows of % done', total, name;
     END LOOP;
     PERFORM @schema@.note_left_out(attachment, left_out);
     PERFORM @schema@.note_synced(attachment, problems);
 END $$;
-COMMENT ON PROCEDURE @schema@.backfill_source(text, integer) IS
+COMMENT ON PROCEDURE @schema@.backfill_source(text, integer, bigint, bigint, bigint) IS
     'sync_source() of all rows, which commits after each batch: it may be stopped and called '
-    'again.';
+    'again. A notice says how far it is; gives how many were added, changed and removed.';

@@ -12,8 +12,14 @@ BEGIN
         BEGIN
             CREATE ROLE pipeline_sync NOLOGIN;
             COMMENT ON ROLE pipeline_sync IS 'Made by pipeline migrate.';
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN
-            NULL;
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            WHEN insufficient_privilege THEN
+                RAISE WARNING 'this login may not make the role pipeline_sync, so attached tables '
+                    'are synced by their owners alone' USING HINT = format(
+                    'CREATE ROLE pipeline_sync; GRANT pipeline_sync TO %I', current_user);
+                RETURN;
         END;
     END IF;
     SELECT string_agg(quote_ident(member.rolname), ', ' ORDER BY member.rolname) INTO others

@@ -1,6 +1,6 @@
 -- What is attached, and whether its items follow.
 
-CREATE OR REPLACE VIEW @schema@.attached_source_status WITH (security_invoker = true) AS
+CREATE OR REPLACE VIEW @schema@.attached_source_status AS
 SELECT
     a.name,
     coalesce(a.relation::text, a.location) AS of,
