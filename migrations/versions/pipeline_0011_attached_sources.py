@@ -100,7 +100,7 @@ def upgrade() -> None:
         CREATE UNLOGGED TABLE attached_listing_pages (
             attachment_id integer NOT NULL,
             page          integer NOT NULL,
-            last_key      text COLLATE "C" NOT NULL,
+            last_key      bytea NOT NULL,
             keys          text[] NOT NULL,
             modalities    text[] NOT NULL,
             sizes         bigint[] NOT NULL,
@@ -116,7 +116,7 @@ def upgrade() -> None:
         COMMENT ON COLUMN attached_listing_pages.attachment_id IS 'The attached source.';
         COMMENT ON COLUMN attached_listing_pages.page IS 'From 0, without gaps.';
         COMMENT ON COLUMN attached_listing_pages.last_key IS
-            'The last key that was listed, whether or not it is among the keys: it goes on there.';
+            'The last key that was listed, which need not be among the keys: it goes on there.';
         COMMENT ON COLUMN attached_listing_pages.keys IS 'What was found that can be embedded.';
         COMMENT ON COLUMN attached_listing_pages.modalities IS 'Of each key, by its ending.';
         COMMENT ON COLUMN attached_listing_pages.sizes IS 'Of each key, in bytes.';

@@ -110,7 +110,7 @@ def add(connection: Connection, rows: Iterable[NewSource], report: AddReport) ->
         usable: list[tuple[NewSource, str]] = []
         for row in batch:
             try:
-                usable.append((row, _stored_metadata(row)))
+                usable.append((row, stored_metadata(row)))
             except ValueError as exc:
                 report.errors.append(f"{row.name()}: {exc}")
         distinct = {(row.source, row.source_key): (row, m) for row, m in usable}
@@ -167,7 +167,7 @@ def _refusal(connection: Connection, row: NewSource, exc: psycopg.Error) -> str:
     return exc.diag.message_primary or str(exc)
 
 
-def _stored_metadata(row: NewSource) -> str:
+def stored_metadata(row: NewSource) -> str:
     """The metadata as JSON for PostgreSQL.
 
     Raises:

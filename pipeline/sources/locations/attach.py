@@ -16,7 +16,7 @@ from pipeline.sources.folder_files import patterns
 from pipeline.sources.locations.location import Attached, Location, attached_locations
 from pipeline.sources.media_roots import register_roots
 from pipeline.sources.mounts import is_empty
-from pipeline.sources.source_items import SOURCE, unusable
+from pipeline.sources.source_items import SOURCE, NewSource, stored_metadata, unusable
 
 LONGEST_NAME = 200  # bytes, as the table has it
 
@@ -51,6 +51,19 @@ def attach_location(connection: Connection, location: Location, settings: Settin
             register_roots(connection, [attached.folder])
         _take_over(connection, attached)
     return name
+
+
+def define_anew(connection: Connection, attached: Attached, location: Location) -> None:
+    """Give an attached location other metadata or patterns, which the next sync goes by.
+
+    What is not given stays as it was.
+    """
+    _check(location)
+    given = {name: value for name, value in location.definition().items() if value}
+    connection.execute(
+        "UPDATE attached_sources SET definition = definition || %s::jsonb WHERE id = %s",
+        (json.dumps(given), attached.id),
+    )
 
 
 def attached_at(connection: Connection, url: str) -> Attached | None:
@@ -107,11 +120,9 @@ def _check(location: Location) -> None:
         raise ConfigurationError(f"every {every} seconds: expected a number above 0")
     patterns(location.exclude)
     try:
-        text = json.dumps(location.definition(), allow_nan=False)
-    except (TypeError, ValueError) as exc:
-        raise ConfigurationError(f"the metadata cannot be written as JSON: {exc}") from exc
-    if problem := unusable(text):
-        raise ConfigurationError(f"metadata or patterns: {problem}")
+        stored_metadata(NewSource("", "", "", "", location.definition()))
+    except ValueError as exc:
+        raise ConfigurationError(f"metadata or patterns: {exc}") from exc
 
 
 def _check_overlap(where: str, locations: list[Attached]) -> None:
@@ -147,7 +158,7 @@ def _check_name(connection: Connection, name: str, where: str) -> None:
 
 
 def _is_free(connection: Connection, name: str, where: str) -> bool:
-    """Whether nothing is attached so, and the source of that name has nothing but what lies there."""
+    """Whether nothing is attached so, and nothing but what lies there is of that source."""
     (free,) = fetch_one(
         connection.execute(
             """

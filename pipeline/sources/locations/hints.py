@@ -18,6 +18,7 @@ from pipeline.sources.locations.compare import compare, of
 from pipeline.sources.locations.gone import forget_objects
 from pipeline.sources.locations.listing import seen_of
 from pipeline.sources.locations.location import Attached, LocationReport, attached_location
+from pipeline.sources.locations.pages import storable
 from pipeline.sources.locations.sync import check_is_there
 from pipeline.sources.removal import Brake, Leaving, remove
 
@@ -49,9 +50,9 @@ def sync_objects(
         while some := list(islice(relative, BATCH)):
             looks = pool.map(lambda key: _look(loader, attached, key), some)
             there, gone = _sorted(zip(some, looks, strict=True), attached, report)
-            page = seen_of(attached, there, report)
-            compare(connection, attached, page.seen, report)
-            report.listed += len(page.seen)
+            seen = storable(connection, attached, seen_of(attached, there, report), report)
+            compare(connection, attached, seen, report)
+            report.listed += len(seen)
             _remove(connection, attached, gone, settings, report)
     return report
 

@@ -1,7 +1,7 @@
 """Files and objects that were renamed: the source item goes along, and keeps its vector.
 
 An object is the same where its etag and size are, a file where its SHA-256 is. The source item is
-given the new reference, and its job finds the vector by the SHA-256, so that the model is not asked.
+given the new reference, and its job finds the vector by the SHA-256: the model is not asked.
 """
 
 import hashlib

@@ -1,15 +1,16 @@
 """The pages of a listing, kept until it is whole: one that was interrupted goes on behind them."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import UniqueViolation, UntranslatableCharacter
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.sources.locations.listing import Page, Seen
-from pipeline.sources.locations.location import Attached
+from pipeline.sources.locations.location import Attached, LocationReport
 
 # What is older may say too little of what is there now to be worth going on with.
 FRESH = "1 day"
@@ -47,7 +48,8 @@ def begin(connection: Connection, attached: Attached) -> Begun:
     if not row[3]:
         forget(connection, attached)
         return Begun(0, None, 0)
-    return Begun(row[0], row[1], int(row[2]))
+    # As bytes, since a file's name need not be a text.
+    return Begun(row[0], None if row[1] is None else os.fsdecode(row[1]), int(row[2]))
 
 
 def parameters(seen: list[Seen]) -> dict[str, Any]:
@@ -64,8 +66,8 @@ def parameters(seen: list[Seen]) -> dict[str, Any]:
 _KEEP = """
 INSERT INTO attached_listing_pages
     (attachment_id, page, last_key, keys, modalities, sizes, etags, modified)
-SELECT %(attachment)s, %(page)s, %(last_key)s, %(keys)s, %(modalities)s, %(sizes)s, %(etags)s,
-    %(modified)s
+SELECT %(attachment)s, %(page)s, %(last_key)s, %(keys)s::text[], %(modalities)s::text[],
+    %(sizes)s::bigint[], %(etags)s::text[], %(modified)s::text[]
 WHERE %(page)s = 0 OR EXISTS (
     SELECT FROM attached_listing_pages AS p WHERE p.attachment_id = %(attachment)s
       AND p.page = %(page)s - 1 AND p.last_key = %(after)s)
@@ -83,8 +85,8 @@ def keep(
     given = {
         "attachment": attached.id,
         "page": number,
-        "after": after,
-        "last_key": page.last_key,
+        "after": None if after is None else os.fsencode(after),
+        "last_key": os.fsencode(page.last_key),
         **parameters(page.seen),
     }
     try:
@@ -109,6 +111,28 @@ def kept_pages(connection: Connection, attached: Attached) -> Iterator[list[Seen
     ).fetchone():
         yield [Seen(*one) for one in zip(*row, strict=True)]
         number += 1
+
+
+def storable(
+    connection: Connection, attached: Attached, seen: list[Seen], report: LocationReport
+) -> list[Seen]:
+    """Those whose keys the database's encoding has; the others are told."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "UTF8":
+        return seen
+    try:
+        connection.execute("SELECT %s::text[]", ([one.key for one in seen],))
+    except UntranslatableCharacter:
+        if len(seen) == 1:
+            report.problems.append(
+                f"{attached.base}{seen[0].key}: it has a character that the database's encoding, "
+                f"{encoding}, lacks; rename it, or use a database with ENCODING 'UTF8'"
+            )
+            return []
+        middle = len(seen) // 2
+        halves = (seen[:middle], seen[middle:])
+        return [one for some in halves for one in storable(connection, attached, some, report)]
+    return seen
 
 
 def forget(connection: Connection, attached: Attached) -> None:

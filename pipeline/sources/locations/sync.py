@@ -8,6 +8,7 @@ from pipeline.loaders.objects import ObjectLoader
 from pipeline.loaders.options import LoadOptions
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.row_security import check_sees_all_rows
+from pipeline.references import printable
 from pipeline.settings import Settings
 from pipeline.sources.locations import pages
 from pipeline.sources.locations.compare import compare
@@ -89,15 +90,18 @@ def _list(
     report.listed = begun.listed
     number, after = begun.pages, begun.after
     if after is not None:
-        report.notes.append(f"the listing goes on behind {attached.base}{after}")
-    # What is new may be what was renamed, which only the whole listing tells; but the first time.
-    adds = not _was_seen(connection, attached)
+        shown = printable(attached.base + after)
+        report.notes.append(f"the listing goes on behind {shown}")
+    # What is new may be what was renamed, which only the whole listing tells.
+    adds = not _has_items(connection, attached)
     try:
-        for page in _pages(attached, settings, after, report, stack):
+        for listed in _pages(attached, settings, after, report, stack):
+            seen = pages.storable(connection, attached, listed.seen, report)
+            page = Page(listed.last_key, seen)
             pages.keep(connection, attached, number, after, page)
-            compare(connection, attached, page.seen, report, adds=adds)
+            compare(connection, attached, seen, report, adds=adds)
             number, after = number + 1, page.last_key
-            report.listed += len(page.seen)
+            report.listed += len(seen)
             if progress is not None:
                 progress(report)
     except RowError as exc:
@@ -135,11 +139,10 @@ def _settle(
             forget_objects(connection, attached)
 
 
-def _was_seen(connection: Connection, attached: Attached) -> bool:
-    (seen,) = fetch_one(
+def _has_items(connection: Connection, attached: Attached) -> bool:
+    (has,) = fetch_one(
         connection.execute(
-            "SELECT EXISTS (SELECT FROM attached_objects WHERE attachment_id = %s)",
-            (attached.id,),
+            "SELECT EXISTS (SELECT FROM source_items WHERE source = %s)", (attached.source,)
         )
     )
-    return bool(seen)
+    return bool(has)
