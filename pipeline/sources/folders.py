@@ -1,7 +1,7 @@
 """``add --sync``: a folder is attached, if it is not yet, and synced once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def sync_folders(
         notes += said
         if name not in names:
             names[name] = sync_location(connection, name, settings, brake, progress)
-    return _as_one([LocationReport(notes=notes), *names.values()])
+    return sum(names.values(), LocationReport(notes=notes))
 
 
 def _attached(
@@ -104,14 +104,3 @@ def _attached(
         define_anew(connection, there, location)
     said = f"{folder} lies in {there.location}, which is synced as a whole"
     return there.name, [said] if is_below else []
-
-
-def _as_one(reports: Sequence[LocationReport]) -> LocationReport:
-    whole = LocationReport(is_complete=all(report.is_complete for report in reports))
-    for name in (one.name for one in fields(LocationReport) if one.name != "is_complete"):
-        parts = [getattr(report, name) for report in reports]
-        if isinstance(parts[0], int):
-            setattr(whole, name, sum(parts))
-        else:
-            setattr(whole, name, [one for part in parts for one in part])
-    return whole

@@ -260,8 +260,7 @@ def test_a_listing_that_fails_half_way_removes_nothing_and_goes_on_where_it_was(
     many.rename("2026/0006.png", "2026/6.png")
     many.put("2026/0007.png", b"another")
     many.fails = fail_from(2)
-    quick = open_settings.model_copy(update={"load_timeout_seconds": 1.0})
-    report = sync_location(connection, "2026", quick, Brake(0.1, released=True))
+    report = sync_location(connection, "2026", open_settings, Brake(0.1, released=True))
     assert counts(report) == (PAGE, 0, 1, 0, 0)
     assert not report.is_complete
     assert len(report.problems) == 1
@@ -427,8 +426,7 @@ def test_locations_are_due_by_their_interval(
     connection.execute("UPDATE attached_sources SET synced_at = now() - interval '61 minutes'")
     assert locations_due(connection) == ["a", "b"]
     store.fails = lambda kind, _: kind == "LIST"
-    quick = open_settings.model_copy(update={"load_timeout_seconds": 1.0})
-    assert not sync_location(connection, "a", quick, CAREFUL).is_complete
+    assert not sync_location(connection, "a", open_settings, CAREFUL).is_complete
     assert locations_due(connection) == ["b"]
 
 
@@ -481,8 +479,7 @@ def test_a_store_that_does_not_answer_is_told_of_each_hint(
     stored: Store, connection: Connection, open_settings: Settings
 ) -> None:
     stored.fails = lambda kind, _: kind == "HEAD"
-    quick = open_settings.model_copy(update={"load_timeout_seconds": 1.0})
-    report = sync_objects(connection, "2026", ["03.png"], quick)
+    report = sync_objects(connection, "2026", ["03.png"], open_settings)
     assert (report.is_complete, report.removed) == (False, 0)
     assert "s3://photos/2026/03.png" in report.problems[0]
 

@@ -1,7 +1,7 @@
 """What a location is: as somebody attaches it, as the database has it, and what a sync did."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,13 @@ class LocationReport:
     def is_well(self) -> bool:
         """Whether ``source_items`` is now what the location says."""
         return self.is_complete and not self.refused and not self.problems
+
+    def __add__(self, other: "LocationReport") -> "LocationReport":
+        """Both as one."""
+        whole = LocationReport(is_complete=self.is_complete and other.is_complete)
+        for name in (one.name for one in fields(self) if one.name != "is_complete"):
+            setattr(whole, name, getattr(self, name) + getattr(other, name))
+        return whole
 
     def fail(self, problem: str) -> None:
         """Say why the listing is not whole."""
