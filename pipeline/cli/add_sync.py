@@ -36,7 +36,7 @@ def sync_folders(
             given,
             settings,
             brake,
-            lambda r: bar.update(task, completed=r.listed, rate=f"{r.added} added"),
+            lambda listed: bar.update(task, completed=listed),
         )
         if report.added or report.changed:
             warn_of_demo_model(connection, note)

@@ -62,7 +62,7 @@ def sync_folders(
     given: Given,
     settings: Settings,
     brake: Brake,
-    progress: Callable[[LocationReport], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> LocationReport:
     """Attach each of these folders that is not attached, and sync it; the reports as one.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from psycopg.errors import InsufficientPrivilege
 
 from pipeline.errors import ConfigurationError
 from pipeline.loaders import Loader, LoadOptions
@@ -232,7 +233,7 @@ def test_a_sync_that_was_killed_goes_on_where_it_was(
     class Killed(BaseException):
         pass
 
-    def kill(_: LocationReport) -> None:
+    def kill(_: int) -> None:
         raise Killed
 
     with pytest.raises(Killed):
@@ -362,3 +363,37 @@ def test_add_sync_refuses_what_would_be_two_ways(
     shutil.copy(stored / "00.png", stored / "sub")
     done = call("add", *(argument.format(photos=stored) for argument in arguments))
     assert (done.returncode, words in " ".join(done.stderr.split())) == (code, True), done.stderr
+
+
+# rights, and the end
+
+
+def test_who_ingests_may_attach_and_sync_and_who_reads_may_not(
+    photos: Path, connection: Connection, settings: Settings
+) -> None:
+    connection.execute("SET ROLE pipeline_analyst")
+    with pytest.raises(InsufficientPrivilege):
+        attach_location(connection, Location(str(photos)), settings)
+    connection.execute("SET ROLE pipeline_ingest")
+    attach_location(connection, Location(str(photos)), settings)
+    assert sync_location(connection, "photos", settings, CAREFUL).added == 20
+    (photos / "03.png").unlink()
+    (photos / "04.png").rename(photos / "four.png")
+    assert counts(sync_location(connection, "photos", settings, CAREFUL)) == (19, 1, 0, 0, 2)
+    assert sync_objects(connection, "photos", ["05.png", "03.png"], settings).is_well
+    connection.execute("SET ROLE pipeline_analyst")
+    with pytest.raises(InsufficientPrivilege):
+        sync_location(connection, "photos", settings, CAREFUL)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_detached_folder_leaves_its_rows_as_nobodys_or_takes_them(
+    stored: Path, connection: Connection, settings: Settings, keep: bool
+) -> None:
+    assert connection.execute("SELECT detach_source('photos', %s)", (keep,)).fetchone() == (20,)
+    assert len(names(connection)) == len(names(connection, "multimodal_items")) == 20 * keep
+    for table in ("attached_sources", "attached_objects", "attached_listing_pages"):
+        assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # type: ignore[arg-type]
+    attach_location(connection, Location(str(stored)), settings)
+    report = sync_location(connection, "photos", settings, CAREFUL)
+    assert counts(report) == (20, 0 if keep else 20, 0, 0, 0)

@@ -1,7 +1,6 @@
 """Source items whose files or objects are no longer there, by a listing that was whole."""
 
 from collections.abc import Sequence
-from itertools import islice
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -11,7 +10,7 @@ from pipeline.sources.locations.compare import of
 from pipeline.sources.locations.location import Attached, LocationReport
 from pipeline.sources.removal import Brake, Leaving, refusals, remove
 
-BATCH = 10_000
+BATCH = 10_000  # in memory at a time
 
 _GONE = sql.SQL("""
 FROM source_items AS s
@@ -21,7 +20,10 @@ WHERE s.source = %(source)s AND starts_with(s.source_key, %(base)s) AND s.id <> 
     WHERE p.attachment_id = %(attachment)s AND %(base)s || l.key = s.source_key)
 """)
 _COUNT = sql.SQL("SELECT count(*) {}").format(_GONE)
-_ROWS = sql.SQL("SELECT s.id AS source_id, s.source, s.content_ref {}").format(_GONE)
+_PAGE = sql.SQL(
+    "SELECT s.id AS source_id, s.source, s.content_ref {} AND s.id > %(last)s "
+    "ORDER BY s.id LIMIT %(page)s"
+).format(_GONE)
 
 
 def remove_gone(
@@ -43,10 +45,11 @@ def remove_gone(
     if not count or report.refused:
         return
     meant = Brake(brake.share, released=True)  # it was asked about all of them
-    with connection.cursor("gone", row_factory=class_row(Leaving), withhold=True) as cursor:
-        rows = iter(cursor.execute(_ROWS, given))
-        while some := list(islice(rows, BATCH)):
-            report.removed += remove(connection, some, meant).removed
+    given |= {"last": -(2**63), "page": BATCH}
+    with connection.cursor(row_factory=class_row(Leaving)) as cursor:
+        while page := cursor.execute(_PAGE, given).fetchall():
+            report.removed += remove(connection, page, meant).removed
+            given["last"] = page[-1].source_id
 
 
 def forget_objects(connection: Connection, attached: Attached) -> None:

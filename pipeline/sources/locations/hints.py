@@ -9,16 +9,16 @@ from psycopg.rows import class_row
 
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.loaders.listed import ListedObject
 from pipeline.loaders.objects import ObjectLoader
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.row_security import check_sees_all_rows
 from pipeline.settings import Settings
 from pipeline.sources.locations.compare import compare, of
 from pipeline.sources.locations.gone import forget_objects
-from pipeline.sources.locations.listing import seen_of
+from pipeline.sources.locations.listing import Seen
 from pipeline.sources.locations.location import Attached, LocationReport, attached_location
 from pipeline.sources.locations.pages import storable
+from pipeline.sources.locations.selection import Selection
 from pipeline.sources.locations.sync import check_is_there
 from pipeline.sources.removal import Brake, Leaving, remove
 
@@ -41,39 +41,42 @@ def sync_objects(
     attached = attached_location(connection, name)
     check_is_there(attached)
     report = LocationReport()
-    relative = iter(dict.fromkeys(key.removeprefix(attached.base) for key in keys))
+    selection = Selection(attached, report)
+    relative = dict.fromkeys(key.removeprefix(attached.base) for key in keys)
+    named = ((key, selection.modality_of(key)) for key in relative)
+    meant = ((key, modality) for key, modality in named if modality is not None)
     roots = () if attached.folder is None else (attached.folder,)
     with (
         Loader(LoadOptions.of(settings), roots) as loader,
         ThreadPoolExecutor(settings.load_workers, "stat") as pool,
     ):
-        while some := list(islice(relative, BATCH)):
-            looks = pool.map(lambda key: _look(loader, attached, key), some)
+        while some := list(islice(meant, BATCH)):
+            looks = pool.map(lambda one: _look(loader, attached, *one), some)
             there, gone = _sorted(zip(some, looks, strict=True), attached, report)
-            seen = storable(connection, attached, seen_of(attached, there, report), report)
+            seen = storable(connection, attached, there, report)
             compare(connection, attached, seen, report)
             report.listed += len(seen)
             _remove(connection, attached, gone, settings, report)
     return report
 
 
-def _look(loader: Loader, attached: Attached, key: str) -> ListedObject | RowError:
+def _look(loader: Loader, attached: Attached, key: str, modality: str) -> Seen | RowError:
     try:
         notes = loader.stat(attached.base + key)
     except RowError as exc:
         return exc
-    return ListedObject(key, notes["size"], notes.get("etag"), notes["mtime"])
+    return Seen(key, modality, notes["size"], notes.get("etag"), notes["mtime"])
 
 
 def _sorted(
-    looks: Iterator[tuple[str, ListedObject | RowError]],
+    looks: Iterator[tuple[tuple[str, str], Seen | RowError]],
     attached: Attached,
     report: LocationReport,
-) -> tuple[list[ListedObject], list[str]]:
-    there: list[ListedObject] = []
+) -> tuple[list[Seen], list[str]]:
+    there: list[Seen] = []
     gone: list[str] = []
-    for key, found in looks:
-        if isinstance(found, ListedObject):
+    for (key, _), found in looks:
+        if isinstance(found, Seen):
             there.append(found)
         elif isinstance(found, PermanentRowError) and found.code == "not_found":
             gone.append(key)

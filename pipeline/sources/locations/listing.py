@@ -65,13 +65,6 @@ def pages_of_folder(
         yield Page(keys[-1], [one for one in seen if one is not None])
 
 
-def seen_of(
-    attached: Attached, listed: Iterable[ListedObject], report: LocationReport
-) -> list[Seen]:
-    """Those of some single ones that are meant."""
-    return list(_meant(listed, Selection(attached, report)))
-
-
 def _of_file(attached: Attached, key: str, modality: str, report: LocationReport) -> Seen | None:
     try:
         status = os.stat(attached.base + key)  # noqa: PTH116 (a hundred thousand of them)

@@ -5,11 +5,11 @@ given the new reference, and its job finds the vector by the SHA-256: the model 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from psycopg import sql
 from psycopg.errors import LockNotAvailable, UniqueViolation
@@ -22,6 +22,8 @@ from pipeline.sources.locations.compare import of
 from pipeline.sources.locations.location import Attached, LocationReport
 
 BATCH = 500
+# Pages rather than a cursor that stays open, which no pooler of transactions lets be.
+PAGE = 5_000
 
 # What is listed and has no item, and what has a source item and is not listed.
 _FOUND = sql.SQL("""
@@ -62,11 +64,13 @@ JOIN (
         ORDER BY substring(key FROM '[^/]*$'), key) AS n
     FROM unknown
 ) AS u USING (etag, size, modality, n)
+WHERE %(last)s::bigint IS NULL OR g.id > %(last)s ORDER BY g.id LIMIT %(page)s
 """).format(_FOUND)
 _FILES = sql.SQL("""
 {}
 SELECT u.key, u.modality, u.size, u.etag, u.modified FROM unknown AS u
-ORDER BY u.key COLLATE "C"
+WHERE %(last)s::text IS NULL OR u.key COLLATE "C" > %(last)s
+ORDER BY u.key COLLATE "C" LIMIT %(page)s
 """).format(_FOUND)
 _WITH_CONTENT = """
 SELECT s.id, s.source_key FROM multimodal_items AS i
@@ -75,6 +79,9 @@ WHERE i.content_sha256 = %(sha256)s AND i.part = 0 AND s.source = %(source)s
   AND s.modality = %(modality)s AND starts_with(s.source_key, %(base)s)
 ORDER BY substring(s.source_key FROM '[^/]*$') <> %(name)s, s.id
 """
+
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +122,42 @@ def follow_renamed(connection: Connection, attached: Attached, report: LocationR
 
 
 def _objects(connection: Connection, attached: Attached) -> Iterator[Move]:
-    with connection.cursor("moves", row_factory=class_row(Move), withhold=True) as cursor:
-        yield from cursor.execute(_OBJECTS, of(attached) | {"notes": NOTES})
+    given = of(attached) | {"notes": NOTES, "last": None, "page": PAGE}
+    while page := _fetched(connection, Move, _OBJECTS, given):
+        yield from page
+        given["last"] = page[-1].id
 
 
 def _files(connection: Connection, attached: Attached) -> Iterator[Move]:
+    given = of(attached) | {"notes": NOTES, "last": None, "page": PAGE}
     taken: set[int] = set()
-    with connection.cursor("moves", row_factory=class_row(_Unknown), withhold=True) as cursor:
-        for file in cursor.execute(_FILES, of(attached) | {"notes": NOTES}):
-            path = Path(attached.base + file.key)
-            given = of(attached) | {"modality": file.modality, "name": path.name}
-            for source_id, old_key in connection.execute(
-                _WITH_CONTENT, given | {"sha256": _sha256(path)}
-            ).fetchall():
-                if source_id not in taken and not Path(old_key).exists():
-                    taken.add(source_id)
-                    yield Move(source_id, old_key, file.key, file.size, None, file.modified)
-                    break
+    while page := _fetched(connection, _Unknown, _FILES, given):
+        for file in page:
+            if (gone := _with_content_of(connection, attached, file, taken)) is not None:
+                taken.add(gone[0])
+                yield Move(*gone, file.key, file.size, None, file.modified)
+        given["last"] = page[-1].key
+
+
+def _fetched(
+    connection: Connection, kind: type[_Row], query: sql.Composed, given: Mapping[str, Any]
+) -> list[_Row]:
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(query, given).fetchall()
+
+
+def _with_content_of(
+    connection: Connection, attached: Attached, file: _Unknown, taken: set[int]
+) -> tuple[int, str] | None:
+    """The source item, and its key, that is of the same content and whose file is gone."""
+    path = Path(attached.base + file.key)
+    given = of(attached) | {"modality": file.modality, "name": path.name}
+    for source_id, old_key in connection.execute(
+        _WITH_CONTENT, given | {"sha256": _sha256(path)}
+    ).fetchall():
+        if source_id not in taken and not Path(old_key).exists():
+            return source_id, old_key
+    return None
 
 
 def _sha256(file: Path) -> bytes | None:

@@ -20,7 +20,8 @@ from pipeline.sources.locations.moves import follow_renamed
 from pipeline.sources.mounts import is_empty
 from pipeline.sources.removal import Brake
 
-Progress = Callable[[LocationReport], None]
+# Told how many files or objects were listed so far.
+Progress = Callable[[int], None]
 
 
 def sync_location(
@@ -103,7 +104,7 @@ def _list(
             number, after = number + 1, page.last_key
             report.listed += len(seen)
             if progress is not None:
-                progress(report)
+                progress(report.listed)
     except RowError as exc:
         report.fail(
             f"the listing of {attached.location} failed after {report.listed}: {exc.message}; "
