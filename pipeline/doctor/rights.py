@@ -69,6 +69,7 @@ def _functions(connection: Connection) -> Check:
 
 
 TABLES = (
+    "attached_listing_pages", "attached_objects",
     "deleted_items", "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities",
     "media_roots",
     "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",

@@ -23,7 +23,7 @@ from pipeline.sources.locations import (
 from pipeline.sources.removal import FEW, Brake
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder
-from tests.helpers.stores import Store, store
+from tests.helpers.stores import BUCKET, Store, store
 from tests.helpers.workers import work
 
 CAREFUL = Brake(0.1)
@@ -157,6 +157,8 @@ def test_another_content_of_the_same_size_is_known_by_its_etag(
     body = bytearray(picture(3))
     body[-1] ^= 1
     stored.put("2026/03.png", bytes(body))
+    put_at = stored.client.head_object(Bucket=BUCKET, Key="2026/03.png")["LastModified"]
+    connection.execute("UPDATE attached_objects SET modified_at = %s", (put_at,))  # one second
     assert counts(sync()) == (20, 0, 1, 0, 0)
     assert connection.execute("SELECT content_changed FROM ingest_jobs").fetchall() == [(False,)]
 

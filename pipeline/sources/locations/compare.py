@@ -75,8 +75,8 @@ def compare(
     report: LocationReport,
     *,
     adds: bool = True,
-) -> None:
-    """Have the source items of what is listed say what it says.
+) -> bool:
+    """Have the source items of what is listed say what it says; whether all of them do now.
 
     Args:
         connection: outside a transaction.
@@ -103,6 +103,7 @@ def compare(
         done += states["new"]
     if done:
         note(connection, attached, done)
+    return adds or not (states["new"] or states["told otherwise"])
 
 
 def note(connection: Connection, attached: Attached, seen: list[Seen]) -> None:

@@ -1,7 +1,7 @@
 """The pages of a listing, kept until it is whole: one that was interrupted goes on behind them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,18 +99,21 @@ def keep(
         )
 
 
-def kept_pages(connection: Connection, attached: Attached) -> Iterator[list[Seen]]:
-    """Those of the listing, one at a time."""
-    number = 0
-    while row := connection.execute(
-        """
-        SELECT keys, modalities, sizes, etags, modified FROM attached_listing_pages
-        WHERE attachment_id = %s AND page = %s
-        """,
-        (attached.id, number),
-    ).fetchone():
+def kept_pages(
+    connection: Connection, attached: Attached, numbers: Iterable[int]
+) -> Iterator[list[Seen]]:
+    """Those of the listing that have these numbers, one at a time."""
+    for number in numbers:
+        row = fetch_one(
+            connection.execute(
+                """
+                SELECT keys, modalities, sizes, etags, modified FROM attached_listing_pages
+                WHERE attachment_id = %s AND page = %s
+                """,
+                (attached.id, number),
+            )
+        )
         yield [Seen(*one) for one in zip(*row, strict=True)]
-        number += 1
 
 
 def storable(

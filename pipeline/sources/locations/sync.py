@@ -51,9 +51,9 @@ def sync_location(
     report = LocationReport()
     known = known_problems(connection, attached)
     with contextlib.ExitStack() as stack:
-        is_whole = _list(connection, attached, settings, report, progress, stack)
-    if is_whole:
-        _settle(connection, attached, brake, report)
+        left = _list(connection, attached, settings, report, progress, stack)
+    if left is not None:
+        _settle(connection, attached, left, brake, report)
         pages.forget(connection, attached)
     if report.is_well:
         note_synced(connection, attached, known)
@@ -85,11 +85,15 @@ def _list(
     report: LocationReport,
     progress: Progress | None,
     stack: contextlib.ExitStack,
-) -> bool:
-    """Keep the pages of the listing, and see what changed; whether it came to its end."""
+) -> list[int] | None:
+    """Keep the pages of the listing, and see what changed; None: it did not come to its end.
+
+    Else the pages of which something is left to do.
+    """
     begun = pages.begin(connection, attached)
     report.listed = begun.listed
     number, after = begun.pages, begun.after
+    left = list(range(number))
     if after is not None:
         shown = printable(attached.base + after)
         report.notes.append(f"the listing goes on behind {shown}")
@@ -100,7 +104,8 @@ def _list(
             seen = pages.storable(connection, attached, listed.seen, report)
             page = Page(listed.last_key, seen)
             pages.keep(connection, attached, number, after, page)
-            compare(connection, attached, seen, report, adds=adds)
+            if not compare(connection, attached, seen, report, adds=adds):
+                left.append(number)
             number, after = number + 1, page.last_key
             report.listed += len(seen)
             if progress is not None:
@@ -110,8 +115,8 @@ def _list(
             f"the listing of {attached.location} failed after {report.listed}: {exc.message}; "
             "nothing was removed, and the next sync goes on from there"
         )
-        return False
-    return True
+        return None
+    return left
 
 
 def _pages(
@@ -128,11 +133,15 @@ def _pages(
 
 
 def _settle(
-    connection: Connection, attached: Attached, brake: Brake, report: LocationReport
+    connection: Connection,
+    attached: Attached,
+    left: list[int],
+    brake: Brake,
+    report: LocationReport,
 ) -> None:
     """What needs the listing to have come to its end."""
     stay = follow_renamed(connection, attached, report) if report.is_complete else []
-    for seen in pages.kept_pages(connection, attached):
+    for seen in pages.kept_pages(connection, attached, left):
         compare(connection, attached, seen, report)
     if report.is_complete:
         remove_gone(connection, attached, stay, brake, report)
