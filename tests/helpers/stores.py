@@ -1,7 +1,6 @@
 """An S3 server in this process (moto's) that counts what it is asked and fails when it is told."""
 
 import importlib
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -56,26 +55,21 @@ class Store:
 def running_store() -> Iterator[Store]:
     """A store with the empty bucket :data:`BUCKET`."""
     server = pytest.importorskip("moto.server", reason="the dev dependency moto[server]")
-    serving = importlib.import_module("werkzeug.serving")
     boto3 = importlib.import_module("boto3")
-    backend = server.DomainDispatcherApplication(server.create_backend_app)
-    store = Store("", None)
+    running = server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    store = Store(f"http://{host}:{port}", None)
+    backend = running._server.app
 
     def application(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        if environ["PATH_INFO"].startswith("/moto-api") or store.asked(environ):
+        if store.asked(environ):
             answer: Iterable[bytes] = backend(environ, start)
             return answer
         start("503 Service Unavailable", [("Content-Type", "application/xml")])
         return [b"<Error><Code>ServiceUnavailable</Code></Error>"]
 
-    class Quiet(serving.WSGIRequestHandler):  # type: ignore[misc, name-defined]
-        def log(self, *_: Any) -> None:
-            """Nothing."""
-
-    running = serving.make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    store.url = f"http://127.0.0.1:{running.server_port}"
+    running._server.app = application
     credentials = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
     store.client = boto3.client("s3", endpoint_url=store.url, region_name=REGION, **credentials)
     store.client.create_bucket(Bucket=BUCKET)
@@ -83,9 +77,7 @@ def running_store() -> Iterator[Store]:
     try:
         yield store
     finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
+        running.stop()
         backends = importlib.import_module("moto.backends")
         backends.get_backend("s3").reset()
 
