@@ -78,9 +78,7 @@ class AttachedSource(Base):
     attached_by: Mapped[str] = mapped_column(
         server_default=text("CURRENT_USER"), comment="By whom."
     )
-    synced_at: Mapped[datetime | None] = mapped_column(
-        comment="When all of it was compared last."
-    )
+    synced_at: Mapped[datetime | None] = mapped_column(comment="When all of it was compared last.")
 
     problems: Mapped[list["AttachedSourceProblem"]] = relationship(
         back_populates="attached_source", viewonly=True
@@ -113,9 +111,7 @@ class AttachedSourceProblem(Base):
     problem: Mapped[str] = mapped_column(comment="What went wrong.")
     noted_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")
 
-    attached_source: Mapped[AttachedSource] = relationship(
-        back_populates="problems", viewonly=True
-    )
+    attached_source: Mapped[AttachedSource] = relationship(back_populates="problems", viewonly=True)
 
     def __repr__(self) -> str:
         return self._shown("id", "attachment_id", "problem")
