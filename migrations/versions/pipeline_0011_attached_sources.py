@@ -75,6 +75,56 @@ def upgrade() -> None:
         COMMENT ON COLUMN attached_source_problems.problem IS 'What went wrong.';
         COMMENT ON COLUMN attached_source_problems.noted_at IS 'When.';
 
+        CREATE TABLE attached_objects (
+            attachment_id integer NOT NULL,
+            -- In the order in which stores list, and compared byte by byte.
+            key           text COLLATE "C" NOT NULL,
+            size          bigint NOT NULL,
+            etag          text,
+            modified_at   timestamptz NOT NULL,
+            CONSTRAINT attached_objects_pkey PRIMARY KEY (attachment_id, key),
+            CONSTRAINT attached_objects_attachment_id_fkey FOREIGN KEY (attachment_id)
+                REFERENCES attached_sources (id) ON DELETE CASCADE
+        );
+        COMMENT ON TABLE attached_objects IS
+            'The files and objects of attached folders and prefixes, as they were seen last.';
+        COMMENT ON COLUMN attached_objects.attachment_id IS 'The attached source.';
+        COMMENT ON COLUMN attached_objects.key IS
+            'What follows the location in its path or URL; the row_key of its source item.';
+        COMMENT ON COLUMN attached_objects.size IS 'In bytes.';
+        COMMENT ON COLUMN attached_objects.etag IS
+            'As its store calls this version of the content; files have none.';
+        COMMENT ON COLUMN attached_objects.modified_at IS 'When it was changed last.';
+
+        -- Unlogged: what is lost is listed again.
+        CREATE UNLOGGED TABLE attached_listing_pages (
+            attachment_id integer NOT NULL,
+            page          integer NOT NULL,
+            last_key      bytea NOT NULL,
+            keys          text[] NOT NULL,
+            modalities    text[] NOT NULL,
+            sizes         bigint[] NOT NULL,
+            etags         text[] NOT NULL,
+            modified      text[] NOT NULL,
+            listed_at     timestamptz NOT NULL DEFAULT now(),
+            CONSTRAINT attached_listing_pages_pkey PRIMARY KEY (attachment_id, page),
+            CONSTRAINT attached_listing_pages_attachment_id_fkey FOREIGN KEY (attachment_id)
+                REFERENCES attached_sources (id) ON DELETE CASCADE
+        );
+        COMMENT ON TABLE attached_listing_pages IS
+            'A listing of an attached folder or prefix that is under way, or was interrupted.';
+        COMMENT ON COLUMN attached_listing_pages.attachment_id IS 'The attached source.';
+        COMMENT ON COLUMN attached_listing_pages.page IS 'From 0, without gaps.';
+        COMMENT ON COLUMN attached_listing_pages.last_key IS
+            'The last key that was listed, which need not be among the keys: it goes on there.';
+        COMMENT ON COLUMN attached_listing_pages.keys IS 'What was found that can be embedded.';
+        COMMENT ON COLUMN attached_listing_pages.modalities IS 'Of each key, by its ending.';
+        COMMENT ON COLUMN attached_listing_pages.sizes IS 'Of each key, in bytes.';
+        COMMENT ON COLUMN attached_listing_pages.etags IS 'Of each key, where there is one.';
+        COMMENT ON COLUMN attached_listing_pages.modified IS
+            'Of each key, in ISO 8601: when it was changed last.';
+        COMMENT ON COLUMN attached_listing_pages.listed_at IS 'When.';
+
         ALTER TABLE source_items ADD COLUMN row_key text;
         COMMENT ON COLUMN source_items.row_key IS
             'Of an attached source: the key of the row, which may have several source items.';
@@ -112,6 +162,7 @@ def downgrade() -> None:
         DROP TYPE row_match;
         DROP INDEX source_items_row_key;
         ALTER TABLE source_items DROP COLUMN row_key;
-        DROP TABLE attached_source_problems, attached_sources;
+        DROP TABLE attached_listing_pages, attached_objects, attached_source_problems,
+            attached_sources;
         """
     )

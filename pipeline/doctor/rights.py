@@ -69,8 +69,8 @@ def _functions(connection: Connection) -> Check:
 
 
 TABLES = (
-    "attached_source_problems", "attached_sources", "deleted_items", "embedding_spaces",
-    "ingest_jobs", "installed_sql", "known_modalities",
+    "attached_listing_pages", "attached_objects", "attached_source_problems", "attached_sources",
+    "deleted_items", "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities",
     "media_roots",
     "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",
     "space_evaluations", "space_modalities", "space_probes", "space_tunings",

@@ -41,6 +41,20 @@ ATTACH = Need(
     _READ | {"attached_sources": ("SELECT", "INSERT", "UPDATE", "DELETE")}, "pipeline_ingest"
 )
 SYNC = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
+_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# Folders and prefixes: attached, listed and compared.
+FOLLOW = Need(
+    {
+        **RESCAN.privileges,
+        "source_items": _WRITE,
+        "attached_sources": _WRITE,
+        "attached_objects": _WRITE,
+        "attached_listing_pages": _WRITE,
+        "attached_source_problems": _WRITE,
+        "media_roots": ("SELECT", "INSERT"),
+    },
+    "pipeline_ingest",
+)
 SERVE = Need(
     _READ
     | {

@@ -98,7 +98,8 @@ def rescan(
     workers: int = 8,
     progress: Callable[[RescanReport], None] | None = None,
 ) -> RescanReport:
-    """Compare everything that was loaded, or that of one source, with what is there now.
+    """Compare everything that was loaded, or that of one source, with what is there now, but for
+    what lies in attached folders and prefixes.
 
     Of what failed nothing is known to compare by: it is opened again as long as it is there.
 
@@ -159,6 +160,7 @@ JOIN known_modalities AS k ON k.name = s.modality AND NOT k.inline
 LEFT JOIN multimodal_items AS i
     ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
 WHERE (%(source)s::text IS NULL OR s.source = %(source)s)
+  -- What lies in an attached folder or prefix is for its sync, which lists rather than asks.
   AND NOT EXISTS (SELECT FROM attached_sources AS a
                   WHERE a.location IS NOT NULL AND s.source = ANY (a.sources))
   -- What failed may be there now, or another, or be gone for good.

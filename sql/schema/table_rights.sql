@@ -38,6 +38,7 @@ BEGIN
     FOR relation IN
         WITH tables AS (
             SELECT to_regclass(name) AS oid FROM unnest(ARRAY[
+                '@schema@.attached_listing_pages', '@schema@.attached_objects',
                 '@schema@.attached_source_problems', '@schema@.attached_source_status',
                 '@schema@.attached_sources', '@schema@.deleted_items',
                 '@schema@.embedding_spaces', '@schema@.ingest_failures',
