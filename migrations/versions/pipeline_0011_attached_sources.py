@@ -145,7 +145,7 @@ def upgrade() -> None:
             score       real
         );
         COMMENT ON TYPE row_match IS
-            'A row of search_rows(): a row of an attached source, and the item by which it is near.';
+            'A row of search_rows(): one of an attached source, and the item by which it is near.';
         COMMENT ON COLUMN row_match.rank IS '1 for the best.';
         COMMENT ON COLUMN row_match.row_key IS
             'The key of the row as text; of several columns a JSON array.';

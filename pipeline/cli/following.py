@@ -23,6 +23,7 @@ class Followed:
     Attributes:
         moved: objects that were renamed, of a location.
         is_complete: whether all of it was seen.
+        problems: objects that were left out, a sentence each.
         differing: where a sync only looked, the rows that are not as they are stored.
     """
 
@@ -33,6 +34,7 @@ class Followed:
     moved: int = 0
     is_complete: bool = True
     refused: "Sequence[Refusal]" = ()
+    problems: Sequence[str] = ()
     differing: int | None = None
 
     @property
@@ -44,8 +46,9 @@ class Followed:
 
     @property
     def codes(self) -> list[int]:
-        """Of the command: 1 where the brake held, 75 where another listing may be whole."""
-        return [1] * bool(self.refused) + [EX_TEMPFAIL] * (not self.is_complete)
+        """Of the command: 1 where something was left out, 75 where another listing may be whole."""
+        is_left = bool(self.refused) or (self.is_complete and bool(self.problems))
+        return [1] * is_left + [EX_TEMPFAIL] * (not self.is_complete)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -104,13 +107,24 @@ def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":
 def _follow_location(
     connection: "Connection", settings: "Settings", name: str, brake: "Brake", progress: Any
 ) -> Followed:
+    from pipeline.postgres.rights import FOLLOW, require
     from pipeline.sources.locations import sync_location
 
+    require(connection, FOLLOW)
     done = sync_location(connection, name, settings, brake, progress=progress)
+    for said in done.notes:
+        note(f"{name}: {said}")
     for problem in done.problems:
         note(f"pipeline: {name}: {problem}")
     return Followed(
-        name, done.added, done.changed, done.removed, done.moved, done.is_complete, done.refused
+        name,
+        done.added,
+        done.changed,
+        done.removed,
+        done.moved,
+        done.is_complete,
+        done.refused,
+        done.problems,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.durations import seconds_of
+from pipeline.cli.events import Events, sync_events
 from pipeline.cli.following import Followed, differing, follow, print_followed
 from pipeline.cli.output import exit_code, note, print_json, progress_bar, wrong
 from pipeline.cli.removing import AllowMassDelete, brake_of
@@ -32,6 +33,7 @@ def sync(
     every: Annotated[
         str, typer.Option(help="With --watch, how often, such as 90s, 15m or 2h.")
     ] = EVERY,
+    events: Events = None,
     allow_mass_delete: AllowMassDelete = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -48,6 +50,11 @@ def sync(
     pause = seconds_of("--every", every)
     settings = Settings.load()
     brake = brake_of(settings, released=allow_mass_delete)
+    if events is not None:
+        if watch or dry_run:
+            wrong("--events", "it cannot be with --watch or --dry-run")
+        sync_events(settings, name, events, as_json=as_json)
+        return
     if watch:
         from pipeline.cli.watching import watch_sources
 

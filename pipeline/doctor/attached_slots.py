@@ -11,14 +11,14 @@ MUCH = 1 << 30
 LIMIT = "10GB"
 
 _SLOTS = """
-SELECT coalesce(r.slot_name, format('pipeline_source_%%s', a.id)), r.slot_name IS NULL, a.name,
+SELECT coalesce(r.slot_name, attached_slot(a.id)), r.slot_name IS NULL, a.name,
     r.wal_status = 'lost', pg_size_pretty(w.kept), w.kept > %s
 FROM (
     SELECT * FROM pg_replication_slots AS r
-    WHERE r.slot_name ~ '^pipeline_source_[0-9]+$' AND r.database = current_database()
+    WHERE r.slot_name ~ '^pipeline_source_[0-9]+_[0-9]+$' AND r.database = current_database()
 ) AS r
 FULL JOIN (SELECT * FROM attached_sources AS a WHERE a.capture = 'logical') AS a
-    ON r.slot_name = format('pipeline_source_%%s', a.id)
+    ON r.slot_name = attached_slot(a.id)
 CROSS JOIN LATERAL (
     SELECT pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
         ELSE pg_current_wal_lsn() END, r.restart_lsn)) AS w (kept)

@@ -42,6 +42,7 @@ FROM pg_namespace AS n CROSS JOIN LATERAL (
 ) AS o WHERE n.nspname = %s
 """
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
+SYNC_ROLE = "pipeline_sync"  # see sql/schema/sync_role.sql
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -101,7 +102,7 @@ def install(connection: Connection, *, roles: bool) -> bool:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "
             "before the next migrate an administrator runs: %s",
-            "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
+            "; ".join(_role_statements(connection)),
         )
     return True
 
@@ -227,12 +228,18 @@ def _rights_are_lost(connection: Connection) -> bool:
     return bool(lost)
 
 
-def _missing_roles(connection: Connection) -> list[str]:
+def _role_statements(connection: Connection) -> list[str]:
+    """What an administrator runs so that there are the roles, and this login may use the last."""
+    wanted = (*ROLES, SYNC_ROLE)
     rows = connection.execute(
-        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (list(ROLES),)
+        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (list(wanted),)
     )
     there = {role for (role,) in rows}
-    return [role for role in ROLES if role not in there]
+    login = sql.Identifier(connection.info.user).as_string(connection)
+    return [
+        *(f"CREATE ROLE {role}" for role in wanted if role not in there),
+        f"GRANT {SYNC_ROLE} TO {login}",
+    ]
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:

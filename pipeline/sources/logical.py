@@ -47,8 +47,7 @@ def follow(connection: Connection, name: str) -> Followed:
         ConfigurationError: nothing is attached by that name, or not to be followed so.
         DatabaseError: the login may not read the slot, or the slot is lost.
     """
-    attachment = _attachment(connection, name)
-    slot = f"pipeline_source_{attachment}"
+    attachment, slot = _attachment(connection, name)
     with errors_of_ours():
         if not _is_there(connection, slot):
             connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
@@ -61,15 +60,16 @@ def follow(connection: Connection, name: str) -> Followed:
     return done
 
 
-def _attachment(connection: Connection, name: str) -> int:
+def _attachment(connection: Connection, name: str) -> tuple[int, str]:
+    """Its number, and the name of its slot."""
     row = connection.execute(
-        "SELECT id, capture FROM attached_sources WHERE name = %s", (name,)
+        "SELECT id, attached_slot(id), capture FROM attached_sources WHERE name = %s", (name,)
     ).fetchone()
-    if row is None or row[1] != "logical":
+    if row is None or row[2] != "logical":
         raise ConfigurationError(
             f"{name!r} is not followed by logical decoding; attach it with capture => 'logical'"
         )
-    return int(row[0])
+    return row[0], row[1]
 
 
 def _is_there(connection: Connection, slot: str) -> bool:
@@ -102,7 +102,7 @@ def _read(connection: Connection, attachment: int, slot: str) -> tuple[set[str] 
         cursor.execute(
             "SELECT lsn::text, data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s, "
             "'proto_version', '1', 'publication_names', %s)",
-            (slot, MOST_KEYS, slot),
+            (slot, MOST_KEYS, f"pipeline_source_{attachment}"),
         )
         for lsn, message in cursor:
             end = lsn

@@ -39,6 +39,17 @@ END $$;
 COMMENT ON FUNCTION @schema@.check_may_decode(regclass, text[]) IS
     'Raises where logical decoding would not show the keys of a table''s changes.';
 
+CREATE OR REPLACE FUNCTION @schema@.attached_slot(attachment integer) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Slots have their names in the whole server.
+    SELECT format('pipeline_source_%s_%s', d.oid, attachment) FROM pg_database AS d
+    WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION @schema@.attached_slot(integer) IS
+    'The slot from which the changes of an attached source are read.';
+
 CREATE OR REPLACE FUNCTION @schema@.make_attached_publication(attachment integer) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -70,7 +81,7 @@ BEGIN
     END IF;
     -- The server keeps all its log for a slot that nobody reads.
     PERFORM pg_drop_replication_slot(r.slot_name) FROM pg_replication_slots AS r
-    WHERE r.slot_name = called AND r.database = current_database();
+    WHERE r.slot_name = @schema@.attached_slot(attachment);
 END $$;
 COMMENT ON FUNCTION @schema@.drop_attached_publication(integer) IS
     'Drops the publication and the slot of an attached source, where it has them.';

@@ -164,10 +164,10 @@ def logical() -> Iterator[Connection]:
 
 
 def test_slots_that_are_forgotten_missing_or_without_a_limit(logical: Connection) -> None:
-    logical.execute("SELECT pg_create_logical_replication_slot('pipeline_source_7', 'pgoutput')")
+    logical.execute("SELECT pg_create_logical_replication_slot('pipeline_source_1_7', 'pgoutput')")
     found = {check.name: check for check in failing(logical)}
-    assert set(found) == {"slot pipeline_source_7", "max_slot_wal_keep_size"}
-    logical.execute(found["slot pipeline_source_7"].fix.encode())
+    assert set(found) == {"slot pipeline_source_1_7", "max_slot_wal_keep_size"}
+    logical.execute(found["slot pipeline_source_1_7"].fix.encode())
     assert failing(logical) == []
 
     logical.execute("CREATE TABLE goods (id int PRIMARY KEY, word text)")
@@ -175,12 +175,10 @@ def test_slots_that_are_forgotten_missing_or_without_a_limit(logical: Connection
         "INSERT INTO attached_sources (name, relation, capture, sources, definition, synced_at) "
         "VALUES ('goods', 'goods', 'logical', '{goods.word}', '{}', now())"
     )
-    (number,) = logical.execute("SELECT id FROM attached_sources").fetchone() or ()
+    (slot,) = logical.execute("SELECT attached_slot(id) FROM attached_sources").fetchone() or ()
     found = {check.name: check for check in failing(logical)}
-    assert found[f"slot pipeline_source_{number}"].fix == "pipeline sync goods"
-    logical.execute(
-        "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (f"pipeline_source_{number}",)
-    )
+    assert found[f"slot {slot}"].fix == "pipeline sync goods"
+    logical.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", (slot,))
     check = the_only_one(logical)
     assert check.name == "max_slot_wal_keep_size"
     for statement in check.fix.split("; then "):

@@ -59,6 +59,9 @@ FROZEN = {
     "pipeline_0010_deleted_items": (
         "f518ac74a3f37dda5781d1b94e107db75ad3cd877cae9d18f84cce644afbe5c7"
     ),
+    "pipeline_0011_attached_sources": (
+        "73256c7246376c82019e2b9882f0f603d233e72287c767afe87caf3ec0dff732"
+    ),
 }
 
 
