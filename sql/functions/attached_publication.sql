@@ -25,7 +25,7 @@ BEGIN
             FROM pg_index AS i
             CROSS JOIN unnest(i.indkey[:i.indnkeyatts - 1]) AS k (attnum)
             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-            WHERE i.indrelid = part.name
+            WHERE i.indrelid = part.name AND i.indimmediate
               AND CASE part.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident
                   ELSE false END)
         THEN
@@ -63,8 +63,8 @@ BEGIN
     END IF;
     PERFORM @schema@.check_may_decode(s.relation, ARRAY(
         SELECT jsonb_array_elements_text(s.definition -> 'key')));
-    EXECUTE format('CREATE PUBLICATION pipeline_source_%s FOR TABLE %s '
-                   'WITH (publish_via_partition_root = true)', attachment, s.relation);
+    -- Partitions under their own names: of those that stand for their table, TRUNCATE is not told.
+    EXECUTE format('CREATE PUBLICATION pipeline_source_%s FOR TABLE %s', attachment, s.relation);
 END $$;
 COMMENT ON FUNCTION @schema@.make_attached_publication(integer) IS
     'Makes the publication of an attached source that is followed by logical decoding.';
