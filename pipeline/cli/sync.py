@@ -107,6 +107,9 @@ def sync_all(
             )
         done: list[Followed] = []
         for source in attached_sources(connection):
+            if not source.is_ours:
+                note(f"{source.name} is left to {source.owner}, who owns {source.of}")
+                continue
             try:
                 done += _follow(connection, settings, source.name, brake, mend=mend)
             except PipelineError as exc:

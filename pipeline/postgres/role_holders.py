@@ -16,7 +16,7 @@ from pipeline.postgres.connections import Connection
 logger = logging.getLogger(__name__)
 
 # Roles that the functions of the database act as, and that nobody is to have.
-FOR_NOBODY = ("pipeline_loopback", "pipeline_sync")
+FOR_NOBODY = ("pipeline_loopback",)
 
 
 @dataclass(frozen=True, slots=True)

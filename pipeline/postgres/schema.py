@@ -42,7 +42,6 @@ FROM pg_namespace AS n CROSS JOIN LATERAL (
 ) AS o WHERE n.nspname = %s
 """
 ROLES = ("pipeline_analyst", "pipeline_ingest", "pipeline_owner")
-SYNC_ROLE = "pipeline_sync"  # see sql/schema/sync_role.sql
 
 
 def install(connection: Connection, *, roles: bool) -> bool:
@@ -102,7 +101,7 @@ def install(connection: Connection, *, roles: bool) -> bool:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "
             "before the next migrate an administrator runs: %s",
-            "; ".join(_role_statements(connection)),
+            "; ".join(f"CREATE ROLE {role}" for role in _missing_roles(connection)),
         )
     return True
 
@@ -228,18 +227,12 @@ def _rights_are_lost(connection: Connection) -> bool:
     return bool(lost)
 
 
-def _role_statements(connection: Connection) -> list[str]:
-    """What an administrator runs so that there are the roles, and this login may use the last."""
-    wanted = (*ROLES, SYNC_ROLE)
+def _missing_roles(connection: Connection) -> list[str]:
     rows = connection.execute(
-        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (list(wanted),)
+        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", (list(ROLES),)
     )
     there = {role for (role,) in rows}
-    login = sql.Identifier(connection.info.user).as_string(connection)
-    return [
-        *(f"CREATE ROLE {role}" for role in wanted if role not in there),
-        f"GRANT {SYNC_ROLE} TO {login}",
-    ]
+    return [role for role in ROLES if role not in there]
 
 
 def _paragraphs(text: str) -> tuple[str, ...]:

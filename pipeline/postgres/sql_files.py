@@ -34,7 +34,6 @@ GRANTS = "schema/grants.sql"
 ROLE_FILES = (
     "schema/roles.sql",
     "schema/loopback_login.sql",
-    "schema/sync_role.sql",
     "schema/items_grants.sql",
     GRANTS,
 )

@@ -14,7 +14,13 @@ from pipeline.postgres.rights import may
 
 @dataclass(frozen=True, slots=True)
 class AttachedSource:
-    """A row of ``attached_source_status``, see there; and whether it is a location."""
+    """A row of ``attached_source_status``, see there.
+
+    Attributes:
+        is_location: a folder or a prefix, rather than a table or view.
+        owner: of the table or view, who alone may sync it.
+        is_ours: whether this login may.
+    """
 
     name: str
     of: str
@@ -27,12 +33,17 @@ class AttachedSource:
     needs_sync: bool
     problem: str | None
     is_location: bool
+    owner: str | None
+    is_ours: bool
 
 
 _STATUS = """
 SELECT t.name, t.of, t.capture, t.rows, t.source_items, t.pending, t.failed, t.synced_at,
-    t.needs_sync, t.problem, a.location IS NOT NULL AS is_location
+    t.needs_sync, t.problem, a.location IS NOT NULL AS is_location,
+    pg_get_userbyid(c.relowner)::text AS owner,
+    c.oid IS NULL OR pg_get_userbyid(c.relowner) = current_user AS is_ours
 FROM attached_source_status AS t JOIN attached_sources AS a USING (name)
+LEFT JOIN pg_class AS c ON c.oid = a.relation
 WHERE %(name)s::text IS NULL OR a.name = %(name)s ORDER BY a.name
 """
 
@@ -53,10 +64,12 @@ def attached_sources(connection: Connection, name: str | None = None) -> list[At
 
 
 _DUE = """
-SELECT a.name FROM attached_sources AS a
-WHERE (%(name)s::text IS NULL OR a.name = %(name)s) AND (a.synced_at IS NULL
+SELECT a.name FROM attached_sources AS a LEFT JOIN pg_class AS c ON c.oid = a.relation
+WHERE (%(name)s::text IS NOT NULL OR c.oid IS NULL OR pg_get_userbyid(c.relowner) = current_user)
+  AND (%(name)s::text IS NULL OR a.name = %(name)s) AND (a.synced_at IS NULL
     OR a.synced_at <= clock_timestamp() - make_interval(secs =>
-        coalesce((a.definition ->> 'every_seconds')::double precision, %(every)s))
+        coalesce(CASE WHEN jsonb_typeof(a.definition -> 'every_seconds') = 'number'
+            THEN (a.definition ->> 'every_seconds')::double precision END, %(every)s))
     OR EXISTS (SELECT FROM attached_source_problems AS p WHERE p.attachment_id = a.id))
 ORDER BY a.synced_at NULLS FIRST, a.name
 """
@@ -77,7 +90,8 @@ def shortest_pause(connection: Connection, name: str | None = None) -> float | N
     """In seconds, of those that have one of their own."""
     (shortest,) = fetch_one(
         connection.execute(
-            "SELECT min((definition ->> 'every_seconds')::double precision) FROM attached_sources "
+            "SELECT min((definition ->> 'every_seconds')::double precision) FILTER (WHERE "
+            "jsonb_typeof(definition -> 'every_seconds') = 'number') FROM attached_sources "
             "WHERE %(name)s::text IS NULL OR name = %(name)s",
             {"name": name},
         )

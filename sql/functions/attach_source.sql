@@ -51,7 +51,8 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF how <> 'scan' THEN
-        PERFORM @schema@.lock_shortly(relation);
+        -- All at once or none, so that whoever writes one of them waits for none of the others.
+        PERFORM @schema@.lock_together(relation || coalesce(depends_on, '{}'));
     END IF;
     INSERT INTO @schema@.attached_sources AS a
         (name, relation, capture, on_error, sources, definition)
@@ -61,7 +62,7 @@ BEGIN
     RETURNING id INTO attachment;
     PERFORM @schema@.make_attached_view(attachment, expressions_path);
     PERFORM @schema@.check_attached_view(attachment);
-    PERFORM @schema@.make_attached_functions(attachment);
+    PERFORM @schema@.make_trigger_function(attachment, '');
     PERFORM @schema@.make_attached_triggers(attachment);
     PERFORM @schema@.renew_quick_statements(attachment);
     PERFORM @schema@.make_attached_publication(attachment);

@@ -1,16 +1,16 @@
--- Calls of what belongs to a table's owner, who may change it at any time.
+-- A sync of an attached table or view, by its owner.
 --
--- They run as pipeline_sync, which has no rights to lend; see sync_role.sql. What such a function
--- leaves to the end of the transaction would before PostgreSQL 18 run as whoever ends it.
+-- What it reads is the owner's: a view whose expressions may call functions of the owner's, who may
+-- change them at any time. Whoever else ran them would lend the owner their rights.
 
-CREATE OR REPLACE FUNCTION @schema@.attached_call(attachment integer) RETURNS text
+CREATE OR REPLACE FUNCTION @schema@.check_is_owner(attachment integer) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     s record;
 BEGIN
-    SELECT a.name, a.relation, a.location, pg_get_userbyid(c.relowner) AS owner INTO s
+    SELECT a.name, a.location, pg_get_userbyid(c.relowner) AS owner INTO s
     FROM @schema@.attached_sources AS a LEFT JOIN pg_class AS c ON c.oid = a.relation
     WHERE a.id = attachment;
     IF s.location IS NOT NULL THEN
@@ -19,38 +19,27 @@ BEGIN
     ELSIF s.owner IS NULL THEN
         RAISE EXCEPTION 'the table of % is gone', s.name USING
             ERRCODE = 'undefined_table', HINT = format('SELECT detach_source(%L);', s.name);
-    ELSIF current_user NOT IN ('pipeline_sync', s.owner) THEN
-        RAISE EXCEPTION 'only %, who owns %, may sync it', s.owner, s.relation USING
+    ELSIF current_user <> s.owner THEN
+        RAISE EXCEPTION 'only % may sync %, and you are %', s.owner, s.name, current_user USING
             ERRCODE = 'insufficient_privilege',
-            HINT = 'Others may where pipeline migrate can make the role pipeline_sync.';
-    END IF;
-    RETURN @schema@.attached_object(attachment);
-END $$;
-COMMENT ON FUNCTION @schema@.attached_call(integer) IS
-    'The name, with its schema, of which the functions of an attached source begin; raises where '
-    'they are not to be called.';
-
-CREATE OR REPLACE FUNCTION @schema@.end_deferred() RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF current_setting('server_version_num')::integer < 180000 THEN
-        EXECUTE 'SET CONSTRAINTS ALL IMMEDIATE';
+            HINT = 'What is read may run functions of the table''s owner, with the rights of whoever '
+                   'reads it: log in as that role, or SET ROLE where you trust it.';
     END IF;
 END $$;
-COMMENT ON FUNCTION @schema@.end_deferred() IS
-    'Runs the triggers that wait for the end of the transaction, where they would not run as whoever '
-    'caused them.';
+COMMENT ON FUNCTION @schema@.check_is_owner(integer) IS
+    'Raises where whoever calls may not sync an attached source.';
 
 CREATE OR REPLACE FUNCTION @schema@.compare_attached(attachment integer) RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC' SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $$
 BEGIN
-    RETURN QUERY EXECUTE format('SELECT k::text FROM %s_compare() AS k',
-        @schema@.attached_call(attachment));
-    PERFORM @schema@.end_deferred();
+    PERFORM @schema@.check_is_owner(attachment);
+    PERFORM @schema@.renew_attached_triggers(attachment);
+    PERFORM @schema@.renew_quick_statements(attachment);
+    RETURN QUERY EXECUTE @schema@.attached_statement(attachment, 'compare');
 END $$;
 COMMENT ON FUNCTION @schema@.compare_attached(integer) IS
     'The keys of the rows of an attached source that source_items does not show as they are.';
@@ -60,11 +49,24 @@ CREATE OR REPLACE FUNCTION @schema@.sync_attached(
     OUT left_out bigint)
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC' SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $$
+DECLARE
+    asked text[];
+    held  text[];
+    items bigint[];
 BEGIN
-    EXECUTE format('SELECT s.added, s.changed, s.removed, s.left_out FROM %s_sync($1) AS s',
-        @schema@.attached_call(attachment)) INTO added, changed, removed, left_out USING keys;
-    PERFORM @schema@.end_deferred();
+    PERFORM @schema@.check_is_owner(attachment);
+    EXECUTE @schema@.attached_statement(attachment, 'keys') INTO asked USING keys;
+    EXECUTE @schema@.attached_statement(attachment, 'lock rows') INTO held USING asked;
+    EXECUTE @schema@.attached_statement(attachment, 'lock items') INTO items USING asked;
+    held := coalesce(held, '{}');
+    items := coalesce(items, '{}');
+    EXECUTE @schema@.attached_statement(attachment, 'left out') INTO left_out
+        USING asked, held, items;
+    EXECUTE @schema@.attached_statement(attachment, 'sync') INTO added, changed, removed
+        USING asked, held, items;
 END $$;
 COMMENT ON FUNCTION @schema@.sync_attached(integer, text[]) IS
     'Brings source_items up to date with these rows of an attached source, but for those that others '

@@ -8,7 +8,8 @@ DECLARE
     t record;
     lacking text;
 BEGIN
-    SELECT c.relname, c.relkind, c.relpersistence, c.relnamespace, n.nspname,
+    SELECT c.relname, c.relkind, c.relpersistence, c.relnamespace, n.nspname, c.relrowsecurity,
+           c.relforcerowsecurity,
            pg_get_userbyid(c.relowner) AS owner,
            quote_ident(pg_get_userbyid(c.relowner)) AS owner_named
     INTO t
@@ -23,19 +24,27 @@ BEGIN
         SELECT i.relid FROM pg_partition_tree('@schema@.multimodal_items') AS i
         UNION SELECT o FROM unnest(ARRAY['@schema@.source_items', '@schema@.ingest_jobs',
             '@schema@.attached_sources', '@schema@.attached_source_problems',
+            '@schema@.attached_objects', '@schema@.attached_listing_pages',
+            '@schema@.media_roots', '@schema@.deleted_items', '@schema@.space_modalities',
             '@schema@.query_embeddings', '@schema@.embedding_spaces']::regclass[]) AS o
     ) OR t.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN
         RAISE EXCEPTION '% is not a table of yours', relation USING
             ERRCODE = 'wrong_object_type', HINT = 'Attach a table with content of your own.';
     ELSIF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = relation) AND t.relkind = 'r'
+       OR EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = relation) AND t.relkind = 'r'
        OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relispartition) THEN
         RAISE EXCEPTION '% is part of an inheritance tree', relation USING
             ERRCODE = 'feature_not_supported',
             HINT = 'Attach the partitioned table as a whole; or a view of it, which is scanned.';
-    ELSIF NOT pg_has_role(t.owner, 'USAGE') THEN
-        RAISE EXCEPTION 'only % may attach %', t.owner, relation USING
+    ELSIF current_user <> t.owner THEN
+        RAISE EXCEPTION 'only % may attach %, and you are %', t.owner, relation, current_user USING
             ERRCODE = 'insufficient_privilege',
-            HINT = 'Triggers act for whoever owns the table, so its owner says that they may.';
+            HINT = 'Triggers act for whoever owns the table, so its owner says that they may: log in '
+                   'as that role, or SET ROLE where you trust it.';
+    ELSIF t.relrowsecurity AND t.relforcerowsecurity THEN
+        RAISE EXCEPTION 'row-level security hides rows of % from its owner', relation USING
+            ERRCODE = 'feature_not_supported',
+            HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', relation);
     END IF;
     SELECT string_agg(p.needed, ', ') INTO lacking
     FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p (needed)
@@ -108,8 +117,7 @@ DECLARE
 BEGIN
     IF EXISTS (SELECT FROM @schema@.attached_sources AS a WHERE a.name = $1) THEN
         RAISE EXCEPTION '% is attached already', name USING ERRCODE = 'duplicate_object',
-            HINT = format('SELECT detach_source(%L, keep_items => true); or give another name.',
-                name);
+            HINT = 'Give another name, or detach that one first.';
     END IF;
     SELECT s INTO taken FROM unnest(sources) AS s
     WHERE EXISTS (SELECT FROM @schema@.attached_sources AS a WHERE s = ANY (a.sources))
@@ -201,7 +209,8 @@ END $$;
 COMMENT ON FUNCTION @schema@.capture_of(regclass, text) IS
     'How the changes of a relation are noticed.';
 
-CREATE OR REPLACE FUNCTION @schema@.lock_shortly(relation regclass) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.lock_shortly(
+    relation regclass, mode text DEFAULT 'SHARE ROW EXCLUSIVE') RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
@@ -210,14 +219,38 @@ BEGIN
     -- Whoever waits for the lock of CREATE TRIGGER holds up all who come to write after it.
     FOR attempt IN 1 .. 100 LOOP
         BEGIN
-            EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+            EXECUTE format('LOCK TABLE %s IN %s MODE', relation, mode);
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             PERFORM pg_sleep(0.1 + random() / 5);
         END;
     END LOOP;
     RAISE EXCEPTION '% is in use', relation USING ERRCODE = 'lock_not_available',
-        HINT = 'A transaction writes into it for longer than 20 s; try again once it ended.';
+        HINT = 'A transaction has used it for longer than 20 s; try again once it ended.';
 END $$;
-COMMENT ON FUNCTION @schema@.lock_shortly(regclass) IS
-    'Locks a table against writers, as soon as nobody has to wait for it.';
+COMMENT ON FUNCTION @schema@.lock_shortly(regclass, text) IS
+    'Locks a table, as soon as nobody has to wait for it.';
+
+CREATE OR REPLACE FUNCTION @schema@.lock_together(relations regclass[]) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR attempt IN 1 .. 100 LOOP
+        BEGIN
+            FOREACH relation IN ARRAY relations LOOP
+                EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+            END LOOP;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN  -- with those that it has got
+            PERFORM pg_sleep(0.1 + random() / 5);
+        END;
+    END LOOP;
+    RAISE EXCEPTION '% is in use', relation USING ERRCODE = 'lock_not_available',
+        HINT = 'A transaction has used it for longer than 20 s; try again once it ended.';
+END $$;
+COMMENT ON FUNCTION @schema@.lock_together(regclass[]) IS
+    'Locks tables against writers, as soon as nobody has to wait for any.';

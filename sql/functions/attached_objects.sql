@@ -15,19 +15,13 @@ $$;
 COMMENT ON FUNCTION @schema@.attached_object(integer, text) IS
     'The name, with its schema, of an object that is made for an attached source.';
 
-CREATE OR REPLACE FUNCTION @schema@.give_to_owner(attachment integer, kind text, object text)
-RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.take_from_others(kind text, object text) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    owner name := (SELECT pg_get_userbyid(c.relowner) FROM @schema@.attached_sources AS s
-                   JOIN pg_class AS c ON c.oid = s.relation WHERE s.id = attachment);
     given record;
 BEGIN
-    IF owner <> current_user THEN
-        EXECUTE format('ALTER %s %s OWNER TO %I', kind, object, owner);
-    END IF;
     -- What default privileges give to others as well as what PUBLIC has.
     FOR given IN
         SELECT a.grantee FROM (
@@ -44,6 +38,5 @@ BEGIN
             CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE given.grantee::regrole::text END);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION @schema@.give_to_owner(integer, text, text) IS
-    'Gives an object that was made for an attached source to the table''s owner, and to nobody '
-    'else.';
+COMMENT ON FUNCTION @schema@.take_from_others(text, text) IS
+    'Leaves what was made for an attached source to its owner alone.';

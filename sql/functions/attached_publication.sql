@@ -76,7 +76,8 @@ AS $$
 DECLARE
     called text := format('pipeline_source_%s', attachment);
 BEGIN
-    IF EXISTS (SELECT FROM pg_publication AS p WHERE p.pubname = called) THEN
+    IF EXISTS (SELECT FROM @schema@.attached_sources AS s JOIN pg_publication AS p
+               ON p.pubname = called WHERE s.id = attachment AND s.capture = 'logical') THEN
         EXECUTE format('DROP PUBLICATION %I', called);
     END IF;
     -- The server keeps all its log for a slot that nobody reads.

@@ -69,8 +69,9 @@ CREATE OR REPLACE FUNCTION @schema@.attached_columns(attachment integer) RETURNS
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    -- Null where an expression takes the row as a whole, as to_jsonb(products) does.
-    SELECT CASE WHEN pg_get_viewdef(s.view) !~ '[.][*]'
+    -- Null where an expression takes the row as a whole, as to_jsonb(products) does; or a column that
+    -- is made of others as it is read, which the transition tables do not have.
+    SELECT CASE WHEN pg_get_viewdef(s.view) !~ '[.][*]' AND NOT bool_or(a.attgenerated = 'v')
         THEN array_agg(DISTINCT quote_ident(a.attname)) END
     FROM @schema@.attached_sources AS s
     JOIN pg_rewrite AS r ON r.ev_class = s.view
@@ -103,6 +104,10 @@ BEGIN
     IF s IS NULL THEN
         RAISE EXCEPTION 'there is no attached source %', attachment USING
             ERRCODE = 'no_data_found', HINT = 'SELECT * FROM attached_source_status;';
+    ELSIF row_security_active(s.relation) THEN
+        RAISE EXCEPTION 'row-level security hides rows of % from its owner', s.relation USING
+            ERRCODE = 'feature_not_supported',
+            HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', s.relation);
     END IF;
     SELECT array_agg(k.name ORDER BY k.n) AS names,
            array_agg('key_' || k.n ORDER BY k.n) AS columns,
@@ -242,6 +247,7 @@ SET search_path = pg_catalog, pg_temp
 -- Rows are compared byte by byte: json, xml and point have no operator for it, and what a collation
 -- takes to be equal is another text all the same.
 RETURN coalesce((SELECT format('ROW(%s)', string_agg(format('%s.%s', alias, u), ', ' ORDER BY u))
-                 FROM unnest(@schema@.attached_columns(attachment)) AS u), alias || '.*');
+                 FROM unnest(@schema@.attached_columns(attachment)) AS u HAVING count(*) > 0),
+                alias || '.*');  -- as one, with columns that are yet to come
 COMMENT ON FUNCTION @schema@.attached_image(integer, text) IS
     'The expression of all that an attached source takes from a row.';

@@ -178,7 +178,7 @@ BEGIN
                 'SET search_path = pg_catalog, pg_temp AS %L', called, format(
                 'BEGIN PERFORM @schema@.note_attached_problem(%s, '
                 'TG_TABLE_NAME || '' changed''); RETURN NULL; END', attachment));
-            PERFORM @schema@.give_to_owner(attachment, 'FUNCTION', called);
+            PERFORM @schema@.take_from_others('FUNCTION', called);
         END IF;
         FOREACH event IN ARRAY '{INSERT,UPDATE,DELETE,TRUNCATE}'::text[] LOOP
             EXECUTE format('CREATE TRIGGER pipeline_source_%s_touched%s AFTER %s ON %s '

@@ -106,7 +106,7 @@ BEGIN
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     EXECUTE format('COMMENT ON VIEW %s IS %L', called, format(
         'What is searched of %s: the pipeline''s attached source %s.', s.named, s.name));
-    PERFORM @schema@.give_to_owner(attachment, 'VIEW', called);
+    PERFORM @schema@.take_from_others('VIEW', called);
     UPDATE @schema@.attached_sources AS a SET view = called::regclass WHERE a.id = attachment;
 END $$;
 COMMENT ON FUNCTION @schema@.make_attached_view(integer, text) IS
@@ -195,7 +195,7 @@ BEGIN
         'The items of %s, with the key of their row: JOIN %1$s USING (%s)', s.relation,
         (SELECT string_agg(quote_ident(k), ', ')
          FROM jsonb_array_elements_text(s.definition -> 'key') AS k)));
-    PERFORM @schema@.give_to_owner(attachment, 'VIEW', called);
+    PERFORM @schema@.take_from_others('VIEW', called);
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_ingest') THEN
         EXECUTE format('GRANT SELECT ON %s TO pipeline_analyst, pipeline_ingest, pipeline_owner',
                        called);

@@ -18,34 +18,18 @@ END $$;
 COMMENT ON FUNCTION @schema@.release_source_items(text[], boolean) IS
     'Removes the source items of these sources, or has them stay as nobody''s.';
 
-CREATE OR REPLACE FUNCTION @schema@.shut_sync_out(attachment integer) RETURNS void
-LANGUAGE plpgsql VOLATILE
+CREATE OR REPLACE FUNCTION @schema@.functions_made_for(attachment integer) RETURNS SETOF oid
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    place record;
-BEGIN
-    SELECT n.oid, n.nspname INTO place
-    FROM @schema@.attached_sources AS s JOIN pg_class AS c ON c.oid = s.relation
-    JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE s.id = attachment AND (s.definition -> 'let_in')::boolean
-      AND pg_has_role(n.nspowner, 'USAGE');
-    IF place IS NULL THEN
-        RETURN;
-    END IF;
-    -- Another attached table of the schema needs it still, and takes it back in its turn.
-    UPDATE @schema@.attached_sources AS s SET definition = s.definition || '{"let_in": true}'
-    FROM (
-        SELECT o.id FROM @schema@.attached_sources AS o JOIN pg_class AS c ON c.oid = o.relation
-        WHERE c.relnamespace = place.oid AND o.id <> attachment
-          AND pg_has_role(c.relowner, 'USAGE') LIMIT 1
-    ) AS other WHERE s.id = other.id;
-    IF NOT FOUND THEN
-        EXECUTE format('REVOKE USAGE ON SCHEMA %I FROM pipeline_sync', place.nspname);
-    END IF;
-END $$;
-COMMENT ON FUNCTION @schema@.shut_sync_out(integer) IS
-    'Takes back what a sync was let in for, where nothing else is attached in that schema.';
+    -- Those that are the caller's to drop: anybody may make one of such a name.
+    SELECT p.oid FROM @schema@.attached_sources AS s
+    JOIN pg_proc AS p ON p.proname IN (format('pipeline_source_%s_changed', s.id),
+        format('pipeline_source_%s_touched', s.id)) AND position('@schema@.' IN p.prosrc) > 0
+    WHERE s.id = attachment AND pg_has_role(p.proowner, 'USAGE')
+$$;
+COMMENT ON FUNCTION @schema@.functions_made_for(integer) IS
+    'The functions that were made for an attached source.';
 
 CREATE OR REPLACE FUNCTION @schema@.detach_source(name text, keep_items boolean DEFAULT false)
 RETURNS bigint
@@ -71,27 +55,30 @@ BEGIN
     -- Most of the work before the lock for which the application waits.
     gone := @schema@.release_source_items(s.sources, keep_items);
     IF s.owner IS NOT NULL AND s.capture <> 'scan' THEN
-        PERFORM @schema@.lock_shortly(s.relation);
+        PERFORM @schema@.lock_shortly(s.relation, 'ACCESS EXCLUSIVE');
     END IF;
     FOR made IN
         SELECT format('TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS object
         FROM pg_trigger AS t
         WHERE t.tgname ~ format('^pipeline_source_%s_[a-z]+$', attachment) AND t.tgparentid = 0
-          AND t.tgfoid IN (SELECT p.oid FROM pg_proc AS p WHERE position('@schema@.' IN p.prosrc) > 0)
+          AND t.tgfoid IN (SELECT f.oid FROM @schema@.functions_made_for(attachment) AS f)
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
     FOR made IN
-        SELECT format('VIEW %s', v.view) AS object
-        FROM unnest(ARRAY[s.items_view, s.view]) AS v (view) JOIN pg_class AS c ON c.oid = v.view
+        -- By their names as well: what a row of attached_sources says could be anybody's.
+        SELECT format('VIEW %s', c.oid::regclass) AS object
+        FROM unnest(ARRAY[s.items_view, s.view]) WITH ORDINALITY AS v (view, n)
+        JOIN pg_class AS c ON c.oid = v.view AND c.relkind = 'v'
+            AND c.relname IN (s.name || '_items', format('pipeline_source_%s', attachment))
+        WHERE CASE WHEN s.owner IS NULL THEN pg_has_role(c.relowner, 'USAGE')
+                   ELSE pg_get_userbyid(c.relowner) = s.owner END
         UNION ALL
-        SELECT format('FUNCTION %s', p.oid::regprocedure) FROM pg_proc AS p
-        WHERE p.proname ~ format('^pipeline_source_%s_(changed|touched|sync|compare)$', attachment)
-          AND position('@schema@.' IN p.prosrc) > 0
+        SELECT format('FUNCTION %s', f.oid::regprocedure)
+        FROM @schema@.functions_made_for(attachment) AS f
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
-    PERFORM @schema@.shut_sync_out(attachment);
     PERFORM @schema@.drop_attached_publication(attachment);
     gone := gone + @schema@.release_source_items(s.sources, keep_items);
     DELETE FROM @schema@.attached_sources AS a WHERE a.id = attachment;

@@ -6,16 +6,14 @@ CREATE OR REPLACE FUNCTION @schema@.note_attached_problem(
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    setting text := format('pipeline.source_%s_problem', attachment);
-    known   boolean := current_setting(setting, true) = problem;
 BEGIN
     -- Nobody waits for anybody here, so there is a row for each transaction.
-    IF known IS NOT TRUE THEN
-        PERFORM set_config(setting, problem, true);
-        INSERT INTO @schema@.attached_source_problems (attachment_id, problem)
-        VALUES (attachment, problem);
-    END IF;
+    INSERT INTO @schema@.attached_source_problems (attachment_id, problem)
+    SELECT attachment, note_attached_problem.problem
+    WHERE NOT EXISTS (
+        SELECT FROM @schema@.attached_source_problems AS p
+        WHERE p.attachment_id = attachment AND p.problem = note_attached_problem.problem
+          AND p.noted_at = now());
     IF is_warning THEN
         RAISE WARNING 'the items of % do not follow: %',
             (SELECT s.name FROM @schema@.attached_sources AS s WHERE s.id = attachment), problem
@@ -83,7 +81,6 @@ DECLARE
     left_out   bigint := 0;
 BEGIN
     PERFORM @schema@.check_may_sync();
-    PERFORM @schema@.end_deferred();  -- what is the caller's own runs as the caller
     added := 0; changed := 0; removed := 0;
     FOR chunk IN
         SELECT array_agg(c.k) FROM (
@@ -153,6 +150,9 @@ BEGIN
             ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM @schema@.check_may_sync();
+    PERFORM @schema@.check_is_owner(attachment);
+    PERFORM @schema@.renew_attached_triggers(attachment);
+    COMMIT;  -- which lets those write again who wait for it
     added := 0; changed := 0; removed := 0;
     FOR chunk IN
         SELECT pg_catalog.array_agg(c.k) FROM (

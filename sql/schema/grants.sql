@@ -98,6 +98,3 @@ GRANT EXECUTE ON FUNCTION @schema@.empty_query_files() TO pipeline_ingest, pipel
 
 -- One that runs behind a pooler says so again and again.
 GRANT UPDATE (seen_at) ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
-
-GRANT EXECUTE ON FUNCTION @schema@.compare_attached(integer),
-    @schema@.sync_attached(integer, text[]) TO pipeline_ingest, pipeline_owner;

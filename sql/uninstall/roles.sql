@@ -9,7 +9,7 @@ BEGIN
     FOR role IN
         SELECT rolname FROM pg_roles
         WHERE rolname IN ('pipeline_analyst', 'pipeline_ingest', 'pipeline_owner', 'pipeline_loopback',
-            'pipeline_sync', format('pipeline_loopback_%s', (
+            format('pipeline_loopback_%s', (
                 SELECT oid FROM pg_database WHERE datname = current_database())))
     LOOP
         FOR given IN
@@ -30,7 +30,7 @@ BEGIN
         THEN
             EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM %I', current_database(), role);
         END IF;
-        CONTINUE WHEN role ~ '^pipeline_(analyst|ingest|owner|sync)$'
+        CONTINUE WHEN role ~ '^pipeline_(analyst|ingest|owner)$'
             AND shobj_description(role::regrole, 'pg_authid') IS DISTINCT FROM
                 'Made by pipeline migrate.';
         BEGIN

@@ -35,7 +35,6 @@ MAY_CALL = {
     "ask_for_file_embedding(bytea)": THREE,
     "ask_for_query_embeddings(text[])": THREE,
     "cached_query_embeddings(text[])": [],
-    "compare_attached(integer)": THREE[1:],
     "empty_query_files()": THREE[1:],
     "enqueue_source_items(bigint[])": THREE[1:],
     "file_embedding(uuid)": THREE,
@@ -52,7 +51,6 @@ MAY_CALL = {
     "source_items_truncated()": [],
     "source_items_updated()": [],
     "space_items()": THREE,
-    "sync_attached(integer,text[])": THREE[1:],
     "text_embedding(text,interval)": THREE,
     "text_embeddings(text[],interval)": THREE,
     "text_embeddings_by_loopback(text[],interval)": [],
@@ -65,7 +63,7 @@ OF_THE_BODY = {
     "many",
     "answers", "answer", "waiting", "limits", "request", "space", "asker_limit", "lacking",
     "refused", "items", "of", "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
-    "SKIP", "free", "added",
+    "SKIP", "free",
 }  # fmt: skip
 
 
