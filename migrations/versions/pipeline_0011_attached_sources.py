@@ -32,6 +32,7 @@ def upgrade() -> None:
                 CHECK (name <> '' AND octet_length(name) <= 200 AND name !~ '[[:cntrl:]]'),
             CONSTRAINT attached_sources_of_one_kind
                 CHECK (num_nonnulls(relation, location) = 1),
+            CONSTRAINT attached_sources_synced_at_finite CHECK (isfinite(synced_at)),
             CONSTRAINT attached_sources_capture_known
                 CHECK (capture IN ('statement', 'row', 'logical', 'scan')),
             CONSTRAINT attached_sources_on_error_known CHECK (on_error IN ('warn', 'raise'))

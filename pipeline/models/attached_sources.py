@@ -35,6 +35,7 @@ class AttachedSource(Base):
         CheckConstraint(
             "num_nonnulls(relation, location) = 1", name="attached_sources_of_one_kind"
         ),
+        CheckConstraint("isfinite(synced_at)", name="attached_sources_synced_at_finite"),
         CheckConstraint(
             "capture IN ('statement', 'row', 'logical', 'scan')",
             name="attached_sources_capture_known",

@@ -15,8 +15,8 @@ from pipeline.settings import DEFAULT_SCHEMA
 
 # How changes are noticed where a slot says them; see logical.py.
 LOGICAL = "logical"
-# Rows whose source items are written in one transaction.
-BATCH = 10_000
+# Rows whose source items are written in one transaction, for which whoever writes them waits.
+BATCH = 2_000
 # What backfill_source() says after each.
 _DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
 

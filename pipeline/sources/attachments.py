@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
@@ -105,6 +106,18 @@ def attach(connection: Connection, attachment: Attachment, *, schema: str = DEFA
     return str(name)
 
 
+# Of those that nobody has locked.
+_SOME = """
+DELETE FROM {items} AS i USING (
+    SELECT s.id FROM {items} AS s
+    WHERE s.source IN (
+        SELECT unnest(a.sources) FROM {sources} AS a JOIN pg_class AS c ON c.oid = a.relation
+        WHERE a.name = %s AND pg_has_role(c.relowner, 'USAGE'))
+    LIMIT 2000 FOR UPDATE SKIP LOCKED
+) AS some WHERE i.id = some.id
+"""
+
+
 @errors_of_ours()
 def detach(
     connection: Connection,
@@ -123,11 +136,26 @@ def detach(
         DatabaseError: the database refuses: not the owner of the table, or something needs a view
             that goes.
     """
+    released = 0 if keep_items else _release(connection, name, schema)
     statement = sql.SQL("SELECT {}(%s, keep_items => %s)").format(
         sql.Identifier(schema, "detach_source")
     )
     (count,) = fetch_one(connection.execute(statement, (name, keep_items)))
-    return int(count)
+    return released + int(count)
+
+
+def _release(connection: Connection, name: str, schema: str) -> int:
+    """Remove most source items before the table is locked, as it is while the rest goes."""
+    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        return 0
+    some = sql.SQL(_SOME).format(
+        items=sql.Identifier(schema, "source_items"),
+        sources=sql.Identifier(schema, "attached_sources"),
+    )
+    released = 0
+    while count := connection.execute(some, (name,)).rowcount:
+        released += count
+    return released
 
 
 def _contents(attachment: Attachment) -> dict[str, Any]:

@@ -52,7 +52,8 @@ BEGIN
     END IF;
     IF how <> 'scan' THEN
         -- All at once or none, so that whoever writes one of them waits for none of the others.
-        PERFORM @schema@.lock_together(relation || coalesce(depends_on, '{}'));
+        PERFORM @schema@.lock_together(
+            relation || coalesce(depends_on, '{}'), 'SHARE ROW EXCLUSIVE');
     END IF;
     INSERT INTO @schema@.attached_sources AS a
         (name, relation, capture, on_error, sources, definition)

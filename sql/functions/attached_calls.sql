@@ -37,8 +37,6 @@ SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $$
 BEGIN
     PERFORM @schema@.check_is_owner(attachment);
-    PERFORM @schema@.renew_attached_triggers(attachment);
-    PERFORM @schema@.renew_quick_statements(attachment);
     RETURN QUERY EXECUTE @schema@.attached_statement(attachment, 'compare');
 END $$;
 COMMENT ON FUNCTION @schema@.compare_attached(integer) IS

@@ -46,15 +46,18 @@ BEGIN
             ERRCODE = 'feature_not_supported',
             HINT = format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', relation);
     END IF;
-    SELECT string_agg(p.needed, ', ') INTO lacking
-    FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS p (needed)
-    WHERE NOT has_table_privilege(t.owner, '@schema@.source_items', p.needed);
+    SELECT string_agg(DISTINCT p.table::regclass::text, ', ') INTO lacking
+    FROM unnest(ARRAY['@schema@.source_items', '@schema@.attached_sources',
+        '@schema@.attached_source_problems']) AS p ("table")
+    CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) AS n (needed)
+    WHERE NOT has_table_privilege(t.owner, p.table, n.needed);
     IF lacking IS NOT NULL THEN
-        RAISE EXCEPTION '%, who owns %, may not write source_items', t.owner, relation USING
+        RAISE EXCEPTION '%, who owns %, may not write %', t.owner, relation, lacking USING
             ERRCODE = 'insufficient_privilege',
             HINT = CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_ingest')
                 THEN format('GRANT pipeline_ingest TO %s;', t.owner_named)
-                ELSE format('GRANT %s ON @schema@.source_items TO %s;', lacking, t.owner_named)
+                ELSE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s;', lacking,
+                    t.owner_named)
                 END;
     END IF;
     IF NOT has_schema_privilege(t.owner, t.relnamespace, 'CREATE') THEN
@@ -209,29 +212,8 @@ END $$;
 COMMENT ON FUNCTION @schema@.capture_of(regclass, text) IS
     'How the changes of a relation are noticed.';
 
-CREATE OR REPLACE FUNCTION @schema@.lock_shortly(
-    relation regclass, mode text DEFAULT 'SHARE ROW EXCLUSIVE') RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '100ms'
-AS $$
-BEGIN
-    -- Whoever waits for the lock of CREATE TRIGGER holds up all who come to write after it.
-    FOR attempt IN 1 .. 100 LOOP
-        BEGIN
-            EXECUTE format('LOCK TABLE %s IN %s MODE', relation, mode);
-            RETURN;
-        EXCEPTION WHEN lock_not_available THEN
-            PERFORM pg_sleep(0.1 + random() / 5);
-        END;
-    END LOOP;
-    RAISE EXCEPTION '% is in use', relation USING ERRCODE = 'lock_not_available',
-        HINT = 'A transaction has used it for longer than 20 s; try again once it ended.';
-END $$;
-COMMENT ON FUNCTION @schema@.lock_shortly(regclass, text) IS
-    'Locks a table, as soon as nobody has to wait for it.';
-
-CREATE OR REPLACE FUNCTION @schema@.lock_together(relations regclass[]) RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.lock_together(relations regclass[], mode text)
+RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '100ms'
@@ -242,7 +224,7 @@ BEGIN
     FOR attempt IN 1 .. 100 LOOP
         BEGIN
             FOREACH relation IN ARRAY relations LOOP
-                EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+                EXECUTE format('LOCK TABLE %s IN %s MODE', relation, mode);
             END LOOP;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN  -- with those that it has got
@@ -252,5 +234,5 @@ BEGIN
     RAISE EXCEPTION '% is in use', relation USING ERRCODE = 'lock_not_available',
         HINT = 'A transaction has used it for longer than 20 s; try again once it ended.';
 END $$;
-COMMENT ON FUNCTION @schema@.lock_together(regclass[]) IS
-    'Locks tables against writers, as soon as nobody has to wait for any.';
+COMMENT ON FUNCTION @schema@.lock_together(regclass[], text) IS
+    'Locks tables, as soon as nobody has to wait for any of them.';

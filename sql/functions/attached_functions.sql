@@ -6,9 +6,10 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF relation = (SELECT s.relation FROM @schema@.attached_sources AS s WHERE s.id = attachment)
+    IF coalesce(relation = (
+        SELECT s.relation FROM @schema@.attached_sources AS s WHERE s.id = attachment), true)
     THEN
-        RETURN true;
+        RETURN true;  -- as well where the snapshot is older than the attachment
     END IF;
     -- One that was detached has its triggers until the next sync.
     RETURN EXISTS (SELECT FROM @schema@.attached_sources AS s

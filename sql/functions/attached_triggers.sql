@@ -48,6 +48,9 @@ BEGIN
             attachment, leaf, s.capture = 'statement', CASE WHEN s.relkind = 'r' THEN format(
                 'WHEN (pg_catalog.current_setting(%L, true) OPERATOR(pg_catalog.=) ''on'')',
                 setting) ELSE '' END);
+        IF s.capture = 'row' THEN
+            EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s_truncate', leaf, called);
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.make_attached_triggers(integer) IS
@@ -141,10 +144,15 @@ BEGIN
     FOR part IN SELECT * FROM @schema@.attached_tables(attachment) AS t
                 WHERE s.relkind = 'p' AND t.is_part IS DISTINCT FROM t.has_triggers
     LOOP
-        PERFORM @schema@.lock_shortly(part.relation);
+        PERFORM @schema@.lock_together(ARRAY[part.relation],
+            CASE WHEN part.is_part THEN 'SHARE ROW EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END);
         IF part.is_part THEN
             PERFORM @schema@.make_statement_triggers(
                 attachment, part.relation, s.capture = 'statement', '');
+            IF s.capture = 'row' THEN
+                EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER pipeline_source_%s_truncate',
+                    part.relation, attachment);
+            END IF;
             CONTINUE;
         END IF;
         FOR trigger IN

@@ -52,16 +52,18 @@ BEGIN
                 HINT = 'Its triggers are on a table of that role.';
         END IF;
     END IF;
-    -- Most of the work before the lock for which the application waits.
-    gone := @schema@.release_source_items(s.sources, keep_items);
-    IF s.owner IS NOT NULL AND s.capture <> 'scan' THEN
-        PERFORM @schema@.lock_shortly(s.relation, 'ACCESS EXCLUSIVE');
-    END IF;
+    -- Before anything else is locked, for which whoever holds the table up might wait.
+    PERFORM @schema@.lock_together(locked.relations, 'ACCESS EXCLUSIVE')
+    FROM (
+        SELECT array_agg(DISTINCT t.tgrelid::regclass ORDER BY t.tgrelid::regclass) AS relations
+        FROM pg_trigger AS t
+        WHERE t.tgfoid IN (SELECT f FROM @schema@.functions_made_for(attachment) AS f)
+    ) AS locked WHERE locked.relations IS NOT NULL;
     FOR made IN
         SELECT format('TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS object
         FROM pg_trigger AS t
         WHERE t.tgname ~ format('^pipeline_source_%s_[a-z]+$', attachment) AND t.tgparentid = 0
-          AND t.tgfoid IN (SELECT f.oid FROM @schema@.functions_made_for(attachment) AS f)
+          AND t.tgfoid IN (SELECT f FROM @schema@.functions_made_for(attachment) AS f)
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
@@ -74,13 +76,13 @@ BEGIN
         WHERE CASE WHEN s.owner IS NULL THEN pg_has_role(c.relowner, 'USAGE')
                    ELSE pg_get_userbyid(c.relowner) = s.owner END
         UNION ALL
-        SELECT format('FUNCTION %s', f.oid::regprocedure)
+        SELECT format('FUNCTION %s', f::regprocedure)
         FROM @schema@.functions_made_for(attachment) AS f
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
     PERFORM @schema@.drop_attached_publication(attachment);
-    gone := gone + @schema@.release_source_items(s.sources, keep_items);
+    gone := @schema@.release_source_items(s.sources, keep_items);
     DELETE FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     RETURN gone;
 END $$;

@@ -81,6 +81,9 @@ DECLARE
     left_out   bigint := 0;
 BEGIN
     PERFORM @schema@.check_may_sync();
+    PERFORM @schema@.check_is_owner(attachment);
+    PERFORM @schema@.renew_attached_triggers(attachment);
+    PERFORM @schema@.renew_quick_statements(attachment);
     added := 0; changed := 0; removed := 0;
     FOR chunk IN
         SELECT array_agg(c.k) FROM (
@@ -132,7 +135,7 @@ COMMENT ON FUNCTION @schema@.note_synced(integer, bigint[]) IS
     'Notes that an attached source was compared, after these problems.';
 
 CREATE OR REPLACE PROCEDURE @schema@.backfill_source(
-    name text, batch integer DEFAULT 10000,
+    name text, batch integer DEFAULT 2000,
     INOUT added bigint DEFAULT 0, INOUT changed bigint DEFAULT 0, INOUT removed bigint DEFAULT 0)
 -- No setting of its own, since it commits: all is named in full.
 LANGUAGE plpgsql
@@ -152,6 +155,7 @@ BEGIN
     PERFORM @schema@.check_may_sync();
     PERFORM @schema@.check_is_owner(attachment);
     PERFORM @schema@.renew_attached_triggers(attachment);
+    PERFORM @schema@.renew_quick_statements(attachment);
     COMMIT;  -- which lets those write again who wait for it
     added := 0; changed := 0; removed := 0;
     FOR chunk IN

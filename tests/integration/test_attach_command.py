@@ -117,7 +117,7 @@ def test_what_is_there_can_be_left_to_a_sync(run: Run, products: Connection) -> 
     assert said["checked"] == 0
     assert said["attached"] == [{
         "name": "shop", "added": 12, "changed": 0, "removed": 0, "moved": 0, "is_complete": True,
-        "refused": [], "differing": None,
+        "refused": [], "problems": [], "differing": None,
     }]  # fmt: skip
     kept = run("detach", "shop", "--keep-items", "--json")
     assert json.loads(kept.stdout) == {"name": "shop", "source_items": 12, "kept": True}
