@@ -199,3 +199,55 @@ def test_a_sync_waits_for_no_source_item(connection: Connection, url: str, produ
             assert problem(syncing) == "2 of its rows were being changed during the last sync"
     assert sync(connection) == (0, 1, 3)
     assert problem(connection) is None
+
+
+def test_detaching_holds_up_nobody(connection: Connection, url: str, products: str) -> None:
+    """Neither who waits behind it for the table, nor who writes what it has removed."""
+    sync(connection)
+    with connect(url) as reader, connect(url) as writer, connect(url) as other:
+        for own in (writer, other):
+            own.execute("SET lock_timeout = '5s'")
+        with reader.transaction(), writer.transaction():
+            reader.execute("SELECT count(*) FROM products")
+            writer.execute("UPDATE products SET title = 'changed' WHERE id = 1")
+            with connect(url) as detacher:
+                statement = "SELECT detach_source('products')"
+                thread = threading.Thread(target=detacher.execute, args=(statement,))
+                thread.start()
+                for number in range(2, 40):
+                    writer.execute("UPDATE products SET title = 'x' WHERE id = %s", (number,))
+                    other.execute("UPDATE products SET price = 1 WHERE id = %s", (number + 100,))
+                    other.execute("SELECT count(*) FROM products")
+                    threading.Event().wait(0.02)
+                assert thread.is_alive()
+                reader.execute("ROLLBACK")
+                writer.execute("COMMIT")
+                thread.join()
+    assert connection.execute("SELECT count(*) FROM source_items").fetchone() == (0,)
+    attach(connection, "products", CONTENTS)  # for the end
+
+
+def test_attaching_beside_a_writer_of_what_it_depends_on(connection: Connection, url: str) -> None:
+    connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
+    connection.execute("CREATE TABLE tags (tag text)")
+    contents = {"title": CONTENTS["title"]}
+    with connect(url) as busy, connect(url) as other, connect(url) as attacher:
+        with busy.transaction():
+            busy.execute("INSERT INTO tags VALUES ('in a long transaction')")
+            thread = threading.Thread(
+                target=attach,
+                args=(attacher, "products", contents),
+                kwargs={"depends_on": ["tags"]},
+            )
+            thread.start()
+            other.execute("SET lock_timeout = '5s'")
+            for number in range(2, 40):
+                other.execute("INSERT INTO products VALUES (%s, 'beside it')", (number,))
+                other.execute("INSERT INTO tags VALUES ('beside it')")
+                threading.Event().wait(0.02)
+            busy.execute("INSERT INTO products VALUES (1, 'after it')")
+            assert thread.is_alive()
+        thread.join()
+    assert problem(connection) is not None
+    drop(connection)
+    connection.execute("DROP TABLE tags")
