@@ -67,8 +67,11 @@ _MADE = """
 SELECT a.name, a.capture, pg_get_viewdef(a.view) AS view, a.items_view::text AS items_view,
     ARRAY(SELECT jsonb_array_elements_text(a.definition -> 'key')) AS key,
     ARRAY(
-        SELECT regexp_replace(pg_get_triggerdef(t.oid),
-            format('pipeline_source_%%s_', a.id), 'pipeline_source_N_', 'g')
+        SELECT regexp_replace(
+            replace(replace(pg_get_triggerdef(t.oid),
+                format('pipeline_source_%%s_', a.id), 'pipeline_source_N_'),
+                format('pipeline.source_%%s_', a.id), 'pipeline.source_N_'),
+            '[[:space:]]+', ' ', 'g')
         FROM pg_trigger AS t WHERE starts_with(t.tgname, format('pipeline_source_%%s_', a.id))
             AND t.tgparentid = 0
         ORDER BY t.tgrelid::regclass::text, t.oid) AS triggers

@@ -114,7 +114,7 @@ DELETE FROM {items} AS i USING (
         SELECT unnest(a.sources) FROM {sources} AS a JOIN pg_class AS c ON c.oid = a.relation
         WHERE a.name = %s AND pg_has_role(c.relowner, 'USAGE'))
     LIMIT 2000 FOR UPDATE SKIP LOCKED
-) AS some WHERE i.id = some.id
+) AS free WHERE i.id = free.id
 """
 
 
