@@ -476,7 +476,7 @@ def test_only_who_owns_a_table_may_attach_it(
     with connect(login_url(url, "shopkeeper")) as poor:
         connection.execute("SELECT detach_source('products')")
         connection.execute("GRANT SELECT ON attached_sources, known_modalities TO shopkeeper")
-        with pytest.raises(psycopg.Error, match="may not write source_items") as raised:
+        with pytest.raises(psycopg.Error, match=r"may not write .*source_items") as raised:
             attach(poor)
         assert "GRANT pipeline_ingest TO shopkeeper" in str(raised.value.diag.message_hint)
 

@@ -123,8 +123,10 @@ def test_an_owner_who_lost_the_right_to_write(connection: Connection) -> None:
         connection.execute("CREATE TABLE shop.goods (id int PRIMARY KEY, word text)")
         connection.execute("ALTER TABLE shop.goods OWNER TO shop_owner")
         connection.execute("GRANT pipeline_ingest TO shop_owner")
+        connection.execute("SET ROLE shop_owner")
         attach(connection, of("shop.goods"))
         sync(connection, "goods")
+        connection.execute("RESET ROLE")
         assert failing(connection) == []
         connection.execute("REVOKE pipeline_ingest FROM shop_owner")
         check = the_only_one(connection)
