@@ -8,7 +8,7 @@ from typing import Any
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import BLANK_SCHEMA, Connection, MetaData
 from sqlalchemy.sql.schema import SchemaItem
 
 from pipeline.errors import PipelineError
@@ -17,6 +17,7 @@ from pipeline.models import Base
 from pipeline.models.embedding import Embedding
 from pipeline.postgres import revisions, schema
 from pipeline.postgres.adoption import adopt
+from pipeline.postgres.attachments import end_attachments
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import take
 from pipeline.postgres.migrate import MIGRATION_LOCK, Migrated, migration_engine
@@ -48,7 +49,10 @@ def tables_in(place: str | None) -> MetaData:
     """The models' tables as Alembic reflects them: with their schema, unless it is the default."""
     metadata = MetaData()
     for table in Base.metadata.sorted_tables:
-        table.to_metadata(metadata, schema=place)
+        # A foreign key of ours leads to a table of ours.
+        table.to_metadata(
+            metadata, schema=place, referred_schema_fn=lambda *_: place or BLANK_SCHEMA
+        )
     return metadata
 
 
@@ -110,12 +114,16 @@ def attempt(
             take(driver, MIGRATION_LOCK)
             check_place(driver, home)
             make_schema(driver, home)
+            for_good = not context.get_revision_argument()
+            if asked == "downgrade":
+                # Whoever writes into an attached table takes its lock first, and then ours.
+                end_attachments(driver, for_good=for_good)
             if asked == "downgrade" or not is_up_to_date(driver, roles=roles):
                 locks.take(driver, home, tables=asked == "downgrade")
             migrated.adopted = adopt(driver, home)
             revisions.make_table(driver, home)
         if asked == "downgrade":
-            schema.uninstall(driver, for_good=not context.get_revision_argument())
+            schema.uninstall(driver, for_good=for_good)
         with context.begin_transaction():
             context.run_migrations()
         heads = set(context.get_context().get_current_heads())

@@ -13,19 +13,26 @@ if TYPE_CHECKING:
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.modalities.names import ModalityType
     from pipeline.models import MultimodalItem, SourceItem
+    from pipeline.search.attached_rows import items_of, nearest_rows
     from pipeline.search.functions import text_embedding
     from pipeline.search.results import MultimodalDocument
     from pipeline.search.select import nearest_to, similar_to
+    from pipeline.sources.attachments import Attachment, attach, detach
     from pipeline.unified_index import UnifiedIndex, build_unified_index, retrieve_cross_modal
 
 _HOMES = {
+    "Attachment": "pipeline.sources.attachments",
     "ModalityType": "pipeline.modalities.names",
     "MultimodalDocument": "pipeline.search.results",
     "MultimodalEmbedder": "pipeline.embedders.openclip.embedder",
     "MultimodalItem": "pipeline.models",
     "SourceItem": "pipeline.models",
     "UnifiedIndex": "pipeline.unified_index",
+    "attach": "pipeline.sources.attachments",
     "build_unified_index": "pipeline.unified_index",
+    "detach": "pipeline.sources.attachments",
+    "items_of": "pipeline.search.attached_rows",
+    "nearest_rows": "pipeline.search.attached_rows",
     "nearest_to": "pipeline.search.select",
     "retrieve_cross_modal": "pipeline.unified_index",
     "similar_to": "pipeline.search.select",
@@ -33,13 +40,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "Attachment",
     "ModalityType",
     "MultimodalDocument",
     "MultimodalEmbedder",
     "MultimodalItem",
     "SourceItem",
     "UnifiedIndex",
+    "attach",
     "build_unified_index",
+    "detach",
+    "items_of",
+    "nearest_rows",
     "nearest_to",
     "retrieve_cross_modal",
     "similar_to",

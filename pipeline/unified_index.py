@@ -30,6 +30,7 @@ from pipeline.search.results import Neighbour
 from pipeline.search.select import Modality, check_item, check_modality, check_number
 from pipeline.settings import Settings
 from pipeline.sources import source_items
+from pipeline.sources.attached import check_free
 from pipeline.sources.documents import image_rows, text_rows
 from pipeline.sources.media_roots import register_roots
 from pipeline.sources.source_items import AddReport
@@ -242,6 +243,7 @@ def build_unified_index(
     settings = settings or Settings.load()
     database = Database.of(settings)
     with database.open() as connection:
+        check_free(connection, source)
         report = AddReport()
         images = list(image_rows(image_paths, source))
         source_items.add(connection, text_rows(text_docs, source), report)

@@ -19,8 +19,10 @@ import typer
 from pipeline.cli import db, quality, space, stderr
 from pipeline.cli.add import add
 from pipeline.cli.allocator import keep_freed_memory
+from pipeline.cli.attach import attach
 from pipeline.cli.commands import CommandLine, listen, typed_of
 from pipeline.cli.demo import demo
+from pipeline.cli.detach import detach
 from pipeline.cli.ingest import ingest
 from pipeline.cli.migrate import migrate
 from pipeline.cli.output import (
@@ -85,6 +87,7 @@ def root(
 _ORDER: tuple[Callable[..., Any], ...] = (
     demo,
     migrate,
+    attach,
     add,
     ingest,
     status,
@@ -93,6 +96,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     rescan,
     remove,
     sync,
+    detach,
     search,
     serve,
 )

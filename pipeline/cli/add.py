@@ -1,18 +1,16 @@
 """``pipeline add``: files, folders, lines and tables become source items."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.output import note, print_json, wrong
-from pipeline.cli.removing import AllowMassDelete, as_dicts, brake_of, tell_refused
+from pipeline.cli.removing import AllowMassDelete, brake_of
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
-    from pipeline.sources.folders import FolderReport
     from pipeline.sources.records import Columns
     from pipeline.sources.removal import Brake
     from pipeline.sources.source_items import AddReport
@@ -57,7 +55,7 @@ Sync = Annotated[
     bool,
     typer.Option(
         "--sync",
-        help="Of folders: move the rows of renamed files, remove those of files that are gone.",
+        help="Attach folders: their rows follow renamed, changed and deleted files at each sync.",
     ),
 ]
 AsText = Annotated[
@@ -106,6 +104,8 @@ def add(
 
     if not paths and not text:
         wrong("PATHS", "name files or folders, or give a --text")
+    if sync and text:
+        wrong("--sync", "texts are added without it")
     if any(not t.strip() for t in text or []):
         wrong("--text", "the text is empty")
     if source is not None and not source.strip():
@@ -121,32 +121,31 @@ def add(
     )
     _check_patterns(exclude or [])
     settings = Settings.load()
-    folders = None
     if sync:
         brake = brake_of(settings, released=allow_mass_delete)
-        folders = _sync(settings, paths or [], source, brake)
+        _sync(settings, paths or [], source, common, exclude, brake, as_json=as_json)
+        return
     report, allowed = _add(settings, paths or [], text or [], source, columns, common, exclude)
-    _tell(report, allowed, folders, as_json=as_json)
-    if report.errors or (folders is not None and folders.refused):
+    _tell(report, allowed, as_json=as_json)
+    if report.errors:
         raise typer.Exit(1)
 
 
 def _sync(
-    settings: "Settings", paths: list[str], source: str | None, brake: "Brake"
-) -> "FolderReport":
-    """What became of the rows of files that are gone from these folders."""
-    from pipeline.postgres.database import Database
-    from pipeline.postgres.rights import REMOVE
-    from pipeline.references import expanded
-    from pipeline.sources.folders import check_folders, remove_gone
-    from pipeline.sources.source_items import SOURCE
+    settings: "Settings",
+    paths: list[str],
+    source: str | None,
+    common: dict[str, Any],
+    exclude: list[str] | None,
+    brake: "Brake",
+    *,
+    as_json: bool,
+) -> None:
+    from pipeline.cli.add_sync import sync_folders
+    from pipeline.sources.folders import Given
 
-    folders = [expanded(path) for path in paths]
-    if not folders:
-        wrong("--sync", "name the folders")
-    check_folders(folders)
-    with Database.of(settings).open(needs=REMOVE) as connection:
-        return remove_gone(connection, folders, source or SOURCE, brake)
+    given = Given(source, common, tuple(exclude or ()))
+    sync_folders(settings, paths, given, brake, as_json=as_json)
 
 
 def _add(
@@ -163,7 +162,9 @@ def _add(
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import ADD
     from pipeline.references import is_elsewhere
+    from pipeline.sources.attached import check_free
     from pipeline.sources.files import expand, reference_rows, rows_of
+    from pipeline.sources.locations import given_to_their_locations
     from pipeline.sources.media_roots import register_roots
     from pipeline.sources.source_items import SOURCE, AddReport, text_row
     from pipeline.sources.source_items import add as add_rows
@@ -172,14 +173,16 @@ def _add(
     elsewhere = [path for path in paths if is_elsewhere(path)]
     files = expand([path for path in paths if path not in elsewhere], report, exclude or ())
     with Database.of(settings).open(needs=ADD) as connection:
+        check_free(connection, home)
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
-        add_rows(connection, reference_rows(elsewhere, home, common, report), report)
+        references = reference_rows(elsewhere, home, common, report)
+        add_rows(connection, given_to_their_locations(connection, references), report)
         rows = (
             row
             for file in files
             for row in rows_of(file, source, columns, common, report, max_bytes=settings.max_bytes)
         )
-        add_rows(connection, rows, report)
+        add_rows(connection, given_to_their_locations(connection, rows), report)
         allowed = register_roots(connection, dict.fromkeys(report.roots))
         if report.added or report.changed:
             warn_of_demo_model(connection, note)
@@ -187,22 +190,16 @@ def _add(
     return report, allowed
 
 
-def _tell(
-    report: "AddReport", allowed: list[Path], folders: "FolderReport | None", *, as_json: bool
-) -> None:
+def _tell(report: "AddReport", allowed: list[Path], *, as_json: bool) -> None:
+    from pipeline.cli.add_sync import note_unread
+
     for folder in allowed:
         note(f"allowed from now on for file references: {folder}")
-    if report.unread:
-        shown = " ".join(map(str, report.unread[:3])) + " ..." * (len(report.unread) > 3)
-        note(f"tables and texts in a folder are not read; to add theirs: pipeline add {shown}")
+    note_unread(report.unread)
     for said in report.notes:
         note(said)
     for error in report.errors:
         note(f"pipeline: {error}")
-    gone = {}
-    if folders is not None:
-        tell_refused(folders.refused)
-        gone = asdict(folders) | {"refused": as_dicts(folders.refused)}
     if as_json:
         print_json(
             {
@@ -212,15 +209,12 @@ def _tell(
                 "skipped_files": report.skipped,
                 "notes": report.notes,
                 "errors": report.errors,
-                **gone,
             }
         )
         return
     skipped = f", {report.skipped} other files skipped" if report.skipped else ""
-    if folders is not None:
-        skipped = f", {folders.moved} moved, {folders.removed} removed{skipped}"
     print(f"{report.added} added, {report.changed} changed, {report.unchanged} unchanged{skipped}")
-    if report.added or report.changed or gone.get("moved"):
+    if report.added or report.changed:
         note("next: pipeline ingest")
 
 

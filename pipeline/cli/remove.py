@@ -34,7 +34,7 @@ def remove(
 ) -> None:
     """Remove rows from the source table, and with them their vectors, in every space.
 
-    A name that no row has ends it with nothing removed.
+    A name that no row has ends it with nothing removed; so does one of an attached source's row.
 
     Example: pipeline remove photos/2019 "*.gif" --dry-run
     """
@@ -42,6 +42,7 @@ def remove(
     from pipeline.postgres.rights import REMOVE
     from pipeline.settings import Settings
     from pipeline.sources import removal
+    from pipeline.sources.attached import check_may_go
 
     if not names and source is None:
         wrong("NAMES", "name keys, paths, folders or patterns, or a --source")
@@ -52,6 +53,7 @@ def remove(
     with Database.of(settings).open(needs=REMOVE) as connection:
         rows = _found(connection, names or [None], source)
         going = removal.counted(rows)
+        check_may_go(connection, going)
         done = removal.Removed(refused=removal.refusals(connection, going, brake, named=True))
         if not (dry_run or done.refused):
             if not yes:

@@ -27,7 +27,8 @@ whose model is then {model}:
   {command} migrate
   {command} add your/images --text "your text" && {command} ingest
 
-or a space of another model in this one, which embeds the drawings too:
+(where images and texts are in a table of yours, {command} attach follows it), or a space of
+another model in this one, which embeds the drawings too:
 
   {command} space create photos --model {model}
   {command} space build photos && {command} space activate photos

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline import spaces
 from pipeline.doctor import installation
+from pipeline.doctor.attached import attached
 from pipeline.doctor.check import Check
 from pipeline.doctor.coverage import coverage
 from pipeline.doctor.database_settings import settings_of_database
@@ -80,6 +81,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
         results += unsupported(connection)
         results += missed_changes(connection)
+        results += attached(connection)
         results += retired_spaces(connection)
         for examine_space in OF_A_SPACE:
             results += examine_space(connection, active)

@@ -8,7 +8,7 @@ from pipeline.doctor.check import Check
 from pipeline.postgres import schema
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.granted import OF_ITEMS, granted
-from pipeline.postgres.role_holders import holders
+from pipeline.postgres.role_holders import FOR_NOBODY, holders
 from pipeline.postgres.strangers import creators, cure_of_open_schemas, open_schemas
 
 
@@ -69,6 +69,7 @@ def _functions(connection: Connection) -> Check:
 
 
 TABLES = (
+    "attached_listing_pages", "attached_objects", "attached_source_problems", "attached_sources",
     "deleted_items", "embedding_spaces", "ingest_jobs", "installed_sql", "known_modalities",
     "media_roots",
     "multimodal_items", "query_embeddings", "query_files", "query_servers", "source_items",
@@ -110,7 +111,7 @@ def _tables(connection: Connection) -> Check:
 
 def _roles(connection: Connection) -> Check:
     """Roles are the server's: who may grant ours has their rights here."""
-    found = [h for h in holders(connection, *schema.ROLES, "pipeline_loopback") if h.is_risk]
+    found = [h for h in holders(connection, *schema.ROLES, *FOR_NOBODY) if h.is_risk]
     if not found:
         return Check("roles", True, "nobody may give the pipeline's roles but an administrator")
     said = ", ".join(holder.said for holder in found)

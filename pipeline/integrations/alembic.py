@@ -7,6 +7,9 @@
 
 Then ``alembic revision --autogenerate`` and ``alembic check`` neither drop nor add anything of
 ours, whether or not ``pipeline.models.Base.metadata`` stands among the ``target_metadata``.
+
+``register_operations()``, there as well, lets its migrations attach tables: see
+``alembic_operations``.
 """
 
 import re
@@ -17,6 +20,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import ForeignKeyConstraint, Table, inspect
 from sqlalchemy.sql.schema import SchemaItem
 
+from pipeline.integrations.alembic_entities import ComparedEntity, is_made_by_us
+from pipeline.integrations.alembic_operations import AttachSourceOp as AttachSourceOp
+from pipeline.integrations.alembic_operations import DetachSourceOp as DetachSourceOp
+from pipeline.integrations.alembic_operations import register_operations as register_operations
 from pipeline.models import Base
 from pipeline.postgres.revisions import TABLE
 from pipeline.settings import Settings
@@ -27,14 +34,22 @@ _NAMES = {table.name for table in Base.metadata.tables.values()} | {TABLE}
 
 
 def include_object(
-    item: SchemaItem, name: str | None, kind: str, reflected: bool, compare_to: SchemaItem | None
+    item: SchemaItem | ComparedEntity,
+    name: str | None,
+    kind: str,
+    reflected: bool,
+    compare_to: SchemaItem | None,
 ) -> bool:
     """Whether Alembic is to compare this: everything but what is ours.
 
     Ours are the tables in the schema of ``PIPELINE_SCHEMA``, those of every space included, and
     all that hangs on them. A foreign key of yours that leads to one of them is compared. With a
-    function of your own: ``include_object(*args) and mine(*args)``.
+    function of your own: ``include_object(*args) and mine(*args)``. Views, functions and the like
+    are asked about by a plug-in such as alembic_utils: those of ours, and of attached tables.
     """
+    if not isinstance(item, SchemaItem):
+        home = Settings.load().database_schema
+        return not is_made_by_us(item, _running(), home, _is_name_of_ours)
     if isinstance(item, ForeignKeyConstraint) and not _is_ours(item.table):
         return not (_is_ours(item.elements[0].column.table) and _is_on_both_sides(item, reflected))
     table = item if isinstance(item, Table) else getattr(item, "table", None)
@@ -44,10 +59,14 @@ def include_object(
 def _is_ours(table: Table) -> bool:
     if table.metadata is Base.metadata:
         return True
-    if table.name not in _NAMES and not OF_A_SPACE.fullmatch(table.name):
+    if not _is_name_of_ours(table.name):
         return False
     here = table.schema or _default_schema()
     return here is None or here == Settings.load().database_schema
+
+
+def _is_name_of_ours(name: str) -> bool:
+    return name in _NAMES or OF_A_SPACE.fullmatch(name) is not None
 
 
 def _is_on_both_sides(key: ForeignKeyConstraint, reflected: bool) -> bool:

@@ -9,7 +9,7 @@ without being redacted.
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +21,7 @@ from pipeline.errors import (
     TransientRowError,
 )
 from pipeline.loaders.content import Deadline, too_large
+from pipeline.loaders.listed import PAGE, ListedObject
 from pipeline.loaders.options import LoadOptions
 from pipeline.loaders.places import Place, allowed_places
 from pipeline.references import STORES, printable, redact_message
@@ -55,6 +56,23 @@ class ObjectLoader:
     def stat(self, ref: str, deadline: Deadline) -> dict[str, Any]:
         store, key = self._locate(ref)
         return self._wait(self._head(store, key), deadline)
+
+    def pages(self, prefix: str, after: str | None = None) -> Iterator[list[ListedObject]]:
+        """What is below ``scheme://bucket/prefix``, in the order of its store, a request a page.
+
+        Args:
+            after: go on behind this key.
+
+        Raises:
+            RowError: as of one reference; with what it gave until then the listing is not whole.
+        """
+        place = Place.of(prefix)
+        store = self._store_of(place)
+        obstore = import_module("obstore")
+        below = place.key.rstrip("/") + "/" if place.key.rstrip("/") else None
+        stream = obstore.list(store, prefix=below, offset=after, chunk_size=PAGE)
+        while page := self._wait(_next_page(stream), Deadline(self._timeout)):
+            yield [ListedObject.of(meta, _notes(meta)) for meta in page]
 
     def close(self) -> None:
         with self._lock:
@@ -107,21 +125,25 @@ class ObjectLoader:
         place = Place.of(ref)
         if not place.bucket or not place.key or place.key.endswith("/"):
             raise PermanentRowError("bad_reference", f"expected {place.scheme}://bucket/key")
+        if any(part in {"", ".", ".."} for part in place.key.split("/")):
+            raise PermanentRowError(
+                "bad_reference", "an object key with an empty, '.' or '..' part is not supported"
+            )
+        return self._store_of(place), place.key
+
+    def _store_of(self, place: Place) -> "Store":
+        """The client of its bucket, if it is open to references."""
         if not any(allowed.contains(place) for allowed in self._allowed):
             raise PermanentRowError(
                 "forbidden_bucket",
                 f"{place.scheme}://{place.bucket} is not open to references (or not below this "
                 "prefix); add it to PIPELINE_BUCKETS",
             )
-        if any(part in {"", ".", ".."} for part in place.key.split("/")):
-            raise PermanentRowError(
-                "bad_reference", "an object key with an empty, '.' or '..' part is not supported"
-            )
         with self._lock:
             name = place.scheme, place.bucket
             if name not in self._stores:
                 self._stores[name] = self._connect(place)
-            return self._stores[name], place.key
+            return self._stores[name]
 
     def _connect(self, place: Place) -> "Store":
         try:
@@ -146,6 +168,14 @@ class ObjectLoader:
                 "storage_error",
                 f"no client for {place.scheme}://{place.bucket}: {redact_message(str(exc))}",
             ) from None
+
+
+async def _next_page(stream: Any) -> Any:
+    # Within the loop: what the stream gives is a future of the loop that runs.
+    try:
+        return await stream.__anext__()
+    except StopAsyncIteration:
+        return []
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -244,10 +274,12 @@ _BUSY = ("429", "503", "slowdown", "too many requests", "serverbusy")
 
 
 def _row_error(exc: Exception) -> RowError:
+    text = redact_message(" ".join(str(exc).partition("Debug source")[0].split()))
     for kind in type(exc).__mro__:
         if kind.__name__ in _ERRORS:
-            return PermanentRowError(*_ERRORS[kind.__name__])
-    text = redact_message(" ".join(str(exc).partition("Debug source")[0].split()))
+            code, said = _ERRORS[kind.__name__]
+            # In a listing nobody asked for that key.
+            return PermanentRowError(code, f"{said}: {text}" if code == "bad_reference" else said)
     if any(sign in text.lower() for sign in _BUSY):
         return TransientRowError("busy", f"the store is busy: {text}")
     return TransientRowError("storage_error", f"the store failed: {text}")

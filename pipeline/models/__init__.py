@@ -6,6 +6,8 @@ The vector column's dimensions belong to the active space, so they are not repea
 """
 
 from pipeline.models.allowed import KnownModality, MediaRoot
+from pipeline.models.attached_objects import AttachedListingPage, AttachedObject
+from pipeline.models.attached_sources import AttachedSource, AttachedSourceProblem
 from pipeline.models.base import Base
 from pipeline.models.deleted_items import DeletedItem
 from pipeline.models.embedding_spaces import EmbeddingSpace, SpaceModality, SpaceProbe
@@ -17,6 +19,10 @@ from pipeline.models.query_embeddings import QueryEmbedding, RunningServer
 from pipeline.models.query_files import QueryFile
 
 __all__ = [
+    "AttachedListingPage",
+    "AttachedObject",
+    "AttachedSource",
+    "AttachedSourceProblem",
     "Base",
     "DeletedItem",
     "EmbeddingSpace",

@@ -1,7 +1,8 @@
 """What there is to embed, and the vectors."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import (
@@ -11,12 +12,17 @@ from sqlalchemy import (
     Integer,
     UniqueConstraint,
     func,
+    select,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
+from pipeline.errors import ConfigurationError
 from pipeline.models.base import Base
 from pipeline.models.embedding import Embedding
+from pipeline.models.row_keys import is_row_of, key_columns, source_name
+
+Row = TypeVar("Row")
 
 
 class SourceItem(Base):
@@ -29,6 +35,12 @@ class SourceItem(Base):
             "source_items_document",
             text("item_document(modality, content_ref, metadata)"),
             postgresql_using="gin",
+        ),
+        Index(
+            "source_items_row_key",
+            "source",
+            "row_key",
+            postgresql_where=text("row_key IS NOT NULL"),
         ),
         {"comment": "Rows to embed. INSERT, UPDATE and DELETE here; triggers keep the queue."},
     )
@@ -52,6 +64,9 @@ class SourceItem(Base):
     )
     updated_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When the row last changed; kept by a trigger."
+    )
+    row_key: Mapped[str | None] = mapped_column(
+        comment="Of an attached source: the key of the row, which may have several source items."
     )
 
     items: Mapped[list["MultimodalItem"]] = relationship(
@@ -124,6 +139,46 @@ class MultimodalItem(Base):
         back_populates="items",
         viewonly=True,
     )
+
+    def source_row(
+        self,
+        session: Session,
+        row_class: type[Row],
+        *,
+        name: str | None = None,
+        key: str | Sequence[str] | None = None,
+    ) -> Row | None:
+        """The row of an attached table that this item came from; None where it is gone.
+
+        With an AsyncSession: ``await session.run_sync(item.source_row, Product)``.
+
+        Args:
+            session: of the application.
+            row_class: its class for the table.
+            name: what the table is attached as, where neither the class's ``items_of()`` nor the
+                table's name say it.
+            key: the columns by which it is attached, where they are not the primary key.
+
+        Raises:
+            ConfigurationError: the item is of another source.
+        """
+        name = source_name(row_class, name)
+        source = func.regexp_replace(SourceItem.source, "[.][^.]*$", "")
+        is_row = is_row_of(SourceItem.row_key, source == name, key_columns(row_class, key))
+        found = session.execute(
+            select(SourceItem.source, source, row_class)
+            .select_from(SourceItem)
+            .outerjoin(row_class, is_row)
+            .where(SourceItem.id == self.source_id)
+        ).one_or_none()
+        if found is None:
+            return None
+        if found[1] != name:
+            raise ConfigurationError(
+                f"{self!r} is of the source {found[0]}, not of {name}: ask for the class of that"
+            )
+        row: Row | None = found[2]
+        return row
 
     def __repr__(self) -> str:
         return self._shown("id", "modality", "content_ref")

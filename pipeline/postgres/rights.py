@@ -34,7 +34,27 @@ EMBED = Need(
     "pipeline_ingest",
 )
 REMOVE = Need(_READ | {"source_items": ("SELECT", "UPDATE", "DELETE")}, "pipeline_ingest")
-RESCAN = Need({**EMBED.privileges, **REMOVE.privileges}, "pipeline_ingest")
+RESCAN = Need(
+    {**EMBED.privileges, **REMOVE.privileges, "attached_sources": ("SELECT",)}, "pipeline_ingest"
+)
+ATTACH = Need(
+    _READ | {"attached_sources": ("SELECT", "INSERT", "UPDATE", "DELETE")}, "pipeline_ingest"
+)
+SYNC = Need(_READ | {"attached_sources": ("SELECT", "UPDATE")}, "pipeline_ingest")
+_WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+# Folders and prefixes: attached, listed and compared.
+FOLLOW = Need(
+    {
+        **RESCAN.privileges,
+        "source_items": _WRITE,
+        "attached_sources": _WRITE,
+        "attached_objects": _WRITE,
+        "attached_listing_pages": _WRITE,
+        "attached_source_problems": _WRITE,
+        "media_roots": ("SELECT", "INSERT"),
+    },
+    "pipeline_ingest",
+)
 SERVE = Need(
     _READ
     | {

@@ -15,6 +15,9 @@ from pipeline.postgres.connections import Connection
 
 logger = logging.getLogger(__name__)
 
+# Roles that the functions of the database act as, and that nobody is to have.
+FOR_NOBODY = ("pipeline_loopback",)
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -33,7 +36,7 @@ class Holder:
     @property
     def is_risk(self) -> bool:
         """Beyond a login that was given the role, which is what it is for."""
-        return self.member is None or self.may_grant or self.role == "pipeline_loopback"
+        return self.member is None or self.may_grant or self.role in FOR_NOBODY
 
     @property
     def said(self) -> str:

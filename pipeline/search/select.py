@@ -70,14 +70,16 @@ def check_item(value: object, name: str = "an item") -> int:
     return number
 
 
-def distance_to(vector: Vector) -> ColumnElement[float]:
+def distance_to(
+    vector: Vector, item: type[MultimodalItem] = MultimodalItem
+) -> ColumnElement[float]:
     """Cosine distance (0 to 2) of each item to a vector (D,); what HNSW can order by.
 
-    The vector may be an expression, such as ``text_embedding("a red bicycle")``.
+    The vector may be an expression, such as ``text_embedding("a red bicycle")``; ``item`` an alias.
     """
     if isinstance(vector, ColumnElement):
         # Once per statement, where a bare call is one per row that is compared.
-        return item_distance(MultimodalItem.embedding, select(vector).scalar_subquery())
+        return item_distance(item.embedding, select(vector).scalar_subquery())
     try:
         values = as_vector(vector)
     except (TypeError, ValueError) as exc:
@@ -89,7 +91,7 @@ def distance_to(vector: Vector) -> ColumnElement[float]:
             f"a query vector is one row of finite numbers, not all zero; "
             f"this one has shape {values.shape}"
         )
-    return item_distance(MultimodalItem.embedding, bindparam(None, values, type_=Embedding()))
+    return item_distance(item.embedding, bindparam(None, values, type_=Embedding()))
 
 
 def nearest_to(

@@ -32,7 +32,7 @@ def files_of(folder: Path, exclude: Sequence[str], report: AddReport) -> Iterato
         exclude: patterns as in a ``.gitignore`` of the folder; those of :data:`IGNORE_FILE` are
             added.
     """
-    left_out = patterns([*_own_patterns(folder), *exclude])
+    left_out = patterns([*own_patterns(folder), *exclude])
     links: list[Path] = []
 
     def tell(exc: OSError) -> None:
@@ -56,7 +56,7 @@ def files_of(folder: Path, exclude: Sequence[str], report: AddReport) -> Iterato
         )
 
 
-def _own_patterns(folder: Path) -> list[str]:
+def own_patterns(folder: Path) -> list[str]:
     file = folder / IGNORE_FILE
     if not file.is_file():
         return []

@@ -1,29 +1,43 @@
-"""A folder and its rows: after ``add --sync`` a row for every file, and for no other."""
+"""``add --sync``: a folder is attached, if it is not yet, and synced once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from psycopg.rows import class_row
+from typing import Any
 
 from pipeline.errors import ConfigurationError
-from pipeline.jobs import NOTES
 from pipeline.postgres.connections import Connection
 from pipeline.references import local_path
-from pipeline.sources.files import expand
+from pipeline.settings import Settings
+from pipeline.sources.locations import (
+    Location,
+    LocationReport,
+    attach_location,
+    attached_at,
+    define_anew,
+    sync_location,
+)
 from pipeline.sources.mounts import is_empty
-from pipeline.sources.removal import Brake, Refusal, remove
-from pipeline.sources.renames import GoneFile, follow
-from pipeline.sources.source_items import AddReport
+from pipeline.sources.removal import Brake
 
 
-@dataclass
-class FolderReport:
-    """What became of the rows whose files are gone."""
+@dataclass(frozen=True)
+class Given:
+    """What was said of the folders; nothing of it leaves an attached one as it is.
 
-    moved: int = 0
-    removed: int = 0
-    refused: list[Refusal] = field(default_factory=list)
+    Attributes:
+        source: what they are to be attached as.
+        metadata: what their source items get.
+        exclude: patterns as in a ``.gitignore``.
+    """
+
+    source: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    exclude: Sequence[str] = ()
+
+    @property
+    def redefines(self) -> bool:
+        return bool(self.metadata or self.exclude)
 
 
 def check_folders(folders: Sequence[Path]) -> None:
@@ -38,62 +52,55 @@ def check_folders(folders: Sequence[Path]) -> None:
         if is_empty(folder):
             raise ConfigurationError(
                 f"{folder} is empty, as a disk that is not mounted is; to remove its rows: "
-                f"pipeline remove {folder}"
+                f"pipeline remove {folder}, or where it is attached pipeline detach"
             )
 
 
-def remove_gone(
-    connection: Connection, folders: Sequence[Path], source: str, brake: Brake
-) -> FolderReport:
-    """Move the rows of renamed files and remove those of files that are gone, of these folders.
+def sync_folders(
+    connection: Connection,
+    folders: Sequence[Path],
+    given: Given,
+    settings: Settings,
+    brake: Brake,
+    progress: Callable[[int], None] | None = None,
+) -> LocationReport:
+    """Attach each of these folders that is not attached, and sync it; the reports as one.
 
     Args:
         connection: outside a transaction.
         folders: as they were checked by :func:`check_folders`.
-        source: whose rows; those of a table name other keys than files, and stay.
+
+    Raises:
+        ConfigurationError: one cannot be attached so.
     """
-    gone = [
-        row
-        for folder in folders
-        for row in _rows_below(connection, local_path(folder), source)
-        if not _is_there(Path(row.content_ref))
-    ]
-    if not gone:
-        return FolderReport()
-    files = (local_path(file) for file in expand([str(folder) for folder in folders], AddReport()))
-    followed = follow(connection, gone, files)
-    left = {row.source_id: row.leaving for row in gone if row.source_id not in followed.found}
-    removed = remove(connection, list(left.values()), brake)
-    return FolderReport(followed.moved, removed.removed, removed.refused)
+    names: dict[str, LocationReport] = {}
+    notes = []
+    for folder in folders:
+        name, said = _attached(connection, folder, given, settings)
+        notes += said
+        if name not in names:
+            names[name] = sync_location(connection, name, settings, brake, progress)
+    return sum(names.values(), LocationReport(notes=notes))
 
 
-_BELOW = """
-SELECT s.id AS source_id, s.source, s.source_key, s.modality, s.content_ref,
-    i.content_sha256 AS sha256,
-    CASE WHEN jsonb_typeof(i.metadata #> ARRAY[%(notes)s, 'size']) = 'number'
-        THEN (i.metadata #>> ARRAY[%(notes)s, 'size'])::bigint END AS size
-FROM source_items AS s
-LEFT JOIN multimodal_items AS i
-    ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
-WHERE s.source = %(source)s AND s.source_key = s.content_ref
-  AND starts_with(s.source_key, rtrim(%(folder)s, '/') || '/')
-ORDER BY s.id
-"""
-
-
-def _rows_below(connection: Connection, folder: Path, source: str) -> list[GoneFile]:
-    with connection.cursor(row_factory=class_row(GoneFile)) as cursor:
-        return cursor.execute(
-            _BELOW, {"notes": NOTES, "source": source, "folder": str(folder)}
-        ).fetchall()
-
-
-def _is_there(path: Path) -> bool:
-    """Also where that cannot be said."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return True
+def _attached(
+    connection: Connection, folder: Path, given: Given, settings: Settings
+) -> tuple[str, list[str]]:
+    """Its name as an attached source, and what to tell of that."""
+    location = Location(str(folder), given.source, metadata=given.metadata, exclude=given.exclude)
+    there = attached_at(connection, str(folder))
+    if there is None:
+        name = attach_location(connection, location, settings)
+        return name, [f"{folder} is attached as {name}: from now on pipeline sync {name}"]
+    if given.source not in {None, there.name}:
+        raise ConfigurationError(f"{folder} is attached as {there.name}; leave --source out")
+    is_below = there.location != str(local_path(folder))
+    if given.redefines and is_below:
+        raise ConfigurationError(
+            f"{folder} lies in {there.location}, which is attached as {there.name}: its metadata "
+            "and patterns are those of the whole"
+        )
+    if given.redefines:
+        define_anew(connection, there, location)
+    said = f"{folder} lies in {there.location}, which is synced as a whole"
+    return there.name, [said] if is_below else []

@@ -3,6 +3,9 @@
 The jobs of rows whose content may be another are re-opened; the next ingest loads them, and embeds
 those whose content is new. The rows of files that were renamed move with them. Rows whose content
 is gone are removed, but for more than the brake lets go (``removal.py``).
+
+Rows of an attached folder or bucket are its sync's. Those of an attached table say what the table
+says: one whose content is gone stays, and its next ingest fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +59,12 @@ class RescanReport:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A row whose reference leads somewhere; ``notes`` are its item's."""
+    """A row whose reference leads somewhere.
+
+    Attributes:
+        notes: its item's.
+        is_attached: whether an attached table says that it is there.
+    """
 
     source_id: int
     source: str
@@ -65,6 +73,7 @@ class _Stored:
     content_ref: str
     sha256: bytes | None
     notes: dict[str, Any]
+    is_attached: bool
 
     def gone(self) -> GoneFile:
         size = self.notes.get("size")
@@ -89,7 +98,8 @@ def rescan(
     workers: int = 8,
     progress: Callable[[RescanReport], None] | None = None,
 ) -> RescanReport:
-    """Compare everything that was loaded, or that of one source, with what is there now.
+    """Compare everything that was loaded, or that of one source, with what is there now, but for
+    what lies in attached folders and prefixes.
 
     Of what failed nothing is known to compare by: it is opened again as long as it is there.
 
@@ -150,6 +160,9 @@ JOIN known_modalities AS k ON k.name = s.modality AND NOT k.inline
 LEFT JOIN multimodal_items AS i
     ON i.source_id = s.id AND i.modality = s.modality AND i.part = 0
 WHERE (%(source)s::text IS NULL OR s.source = %(source)s)
+  -- What lies in an attached folder or prefix is for its sync, which lists rather than asks.
+  AND NOT EXISTS (SELECT FROM attached_sources AS a
+                  WHERE a.location IS NOT NULL AND s.source = ANY (a.sources))
   -- What failed may be there now, or another, or be gone for good.
   AND (i.source_id IS NOT NULL OR EXISTS (
       SELECT FROM ingest_jobs AS j JOIN embedding_spaces AS e ON e.id = j.space_id
@@ -169,7 +182,8 @@ def count_loaded(connection: Connection, source: str | None) -> int:
 _PAGE = sql.SQL(
     """
 SELECT s.id AS source_id, s.source, s.source_key, s.modality, s.content_ref,
-    i.content_sha256 AS sha256, coalesce(i.metadata -> %(notes)s, '{{}}'::jsonb) AS notes
+    i.content_sha256 AS sha256, coalesce(i.metadata -> %(notes)s, '{{}}'::jsonb) AS notes,
+    EXISTS (SELECT FROM attached_sources AS a WHERE s.source = ANY (a.sources)) AS is_attached
 {} AND s.id > %(last)s ORDER BY s.id LIMIT %(page)s
 """
 ).format(_ROWS)
@@ -193,9 +207,9 @@ def _state(stat: Stat, row: _Stored, roots: Sequence[Path]) -> str:
     try:
         now = stat(row.content_ref)
     except PermanentRowError as exc:
-        if exc.code != "not_found":
-            return "unreadable"
-        return "unreachable" if is_out_of_reach(row.content_ref, roots) else "gone"
+        if exc.code == "not_found" and is_out_of_reach(row.content_ref, roots):
+            return "unreachable"
+        return "gone" if exc.code == "not_found" and not row.is_attached else "unreadable"
     except TransientRowError:
         return "unreachable"
     if not now and is_data(row.content_ref):

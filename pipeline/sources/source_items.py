@@ -36,6 +36,7 @@ class NewSource:
 
     Attributes:
         origin: where it was read, such as ``file:line``, for messages; empty: its key says it.
+        row_key: of an attached source, the key of the row, file or object.
     """
 
     source: str
@@ -44,6 +45,7 @@ class NewSource:
     content_ref: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    row_key: str | None = None
 
     def name(self) -> str:
         """For messages."""
@@ -82,15 +84,16 @@ class AddReport:
 
 _UPSERT = """
 WITH given AS (
-    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[])
-        AS g (source, source_key, modality, content_ref, metadata)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::text[])
+        AS g (source, source_key, modality, content_ref, metadata, row_key)
 ), written AS (
-    INSERT INTO source_items AS s (source, source_key, modality, content_ref, metadata)
+    INSERT INTO source_items AS s (source, source_key, modality, content_ref, metadata, row_key)
     SELECT * FROM given ORDER BY source, source_key
     ON CONFLICT (source, source_key) DO UPDATE SET modality = excluded.modality,
-        content_ref = excluded.content_ref, metadata = excluded.metadata
-    WHERE (s.modality, s.content_ref, s.metadata)
-        IS DISTINCT FROM (excluded.modality, excluded.content_ref, excluded.metadata)
+        content_ref = excluded.content_ref, metadata = excluded.metadata,
+        row_key = coalesce(excluded.row_key, s.row_key)
+    WHERE (s.modality, s.content_ref, s.metadata, s.row_key) IS DISTINCT FROM (excluded.modality,
+        excluded.content_ref, excluded.metadata, coalesce(excluded.row_key, s.row_key))
     RETURNING (xmax = 0) AS inserted
 )
 SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written
@@ -107,7 +110,7 @@ def add(connection: Connection, rows: Iterable[NewSource], report: AddReport) ->
         usable: list[tuple[NewSource, str]] = []
         for row in batch:
             try:
-                usable.append((row, _stored_metadata(row)))
+                usable.append((row, stored_metadata(row)))
             except ValueError as exc:
                 report.errors.append(f"{row.name()}: {exc}")
         distinct = {(row.source, row.source_key): (row, m) for row, m in usable}
@@ -136,6 +139,7 @@ def _write(
                         [row.modality for row, _ in rows],
                         [row.content_ref for row, _ in rows],
                         [metadata for _, metadata in rows],
+                        [row.row_key for row, _ in rows],
                     ),
                 )
             )
@@ -163,7 +167,7 @@ def _refusal(connection: Connection, row: NewSource, exc: psycopg.Error) -> str:
     return exc.diag.message_primary or str(exc)
 
 
-def _stored_metadata(row: NewSource) -> str:
+def stored_metadata(row: NewSource) -> str:
     """The metadata as JSON for PostgreSQL.
 
     Raises:

@@ -45,7 +45,8 @@ BEGIN
         SELECT m.id, m.source_id, m.part, m.modality, m.content_ref, m.metadata, m.similarity,
                m.rank
         FROM @schema@.nearest_items(NULL::text, probe, NULL::bigint, hybrid_search.modality, n,
-            hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text) AS m
+            hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text,
+            NULL::text[]) AS m
     ),
     found AS MATERIALIZED (
         SELECT s.id AS source_id, ts_rank_cd(own.document, own.words) AS weight

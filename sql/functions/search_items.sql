@@ -8,7 +8,8 @@
 -- reads on while it stays the same; where many are equal, they are compared without the index. So
 -- equal items come in one order, and a smaller k gives the first of a larger.
 
-CREATE OR REPLACE FUNCTION @schema@.has_few_matches(modality text, filter jsonb, few bigint)
+CREATE OR REPLACE FUNCTION @schema@.has_few_matches(
+    modality text, filter jsonb, sources text[], few bigint)
 RETURNS boolean
 -- Volatile only because EXPLAIN is not allowed otherwise. Runs with the caller's rights, so that
 -- row-level security counts.
@@ -17,14 +18,17 @@ SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = on
 AS $$
 DECLARE
-    matches text := format('FROM @schema@.multimodal_items '
-                           'WHERE modality = %L AND metadata @> %L', modality, filter);
+    matches text := format(
+        'FROM @schema@.multimodal_items AS i%s WHERE i.modality = %L AND i.metadata @> %L',
+        CASE WHEN sources IS NOT NULL THEN format(
+            ' JOIN @schema@.source_items AS s ON s.id = i.source_id AND s.source = ANY (%L)',
+            sources) END, modality, filter);
     plan    jsonb;
     answer  boolean;
 BEGIN
     EXECUTE 'EXPLAIN (FORMAT JSON) SELECT ' || matches INTO plan;
     -- Only a rough idea (often 1 % of the table, whatever the filter), so it decides alone only
-    -- where it is far off; else the matches are counted, through the GIN index, up to the limit.
+    -- where it is far off; else the matches are counted, through the indexes, up to the limit.
     IF (plan #>> '{0,Plan,Plan Rows}')::float8 > 20.0 * few THEN
         RETURN false;
     END IF;
@@ -33,8 +37,8 @@ BEGIN
         INTO answer;
     RETURN answer;
 END $$;
-COMMENT ON FUNCTION @schema@.has_few_matches(text, jsonb, bigint) IS
-    'Whether at most so many items of the modality match the filter.';
+COMMENT ON FUNCTION @schema@.has_few_matches(text, jsonb, text[], bigint) IS
+    'Whether at most so many items of the modality, of these sources or of all, match the filter.';
 
 CREATE OR REPLACE FUNCTION @schema@.modality_means(
     space integer, OUT modalities text[], OUT means @vector@.vector[], OUT sampled boolean)
@@ -71,7 +75,7 @@ COMMENT ON FUNCTION @schema@.modality_means(integer) IS
 
 CREATE OR REPLACE FUNCTION @schema@.nearest_items(
     query text, embedding @vector@.halfvec, like_item bigint, modality text[], k integer,
-    filter jsonb, min_similarity real, ranking text, query_modality text)
+    filter jsonb, min_similarity real, ranking text, query_modality text, sources text[])
 RETURNS SETOF @schema@.item_match
 -- Volatile, so that each statement below sees what is committed by then: see the first of them.
 LANGUAGE plpgsql VOLATILE ROWS 10
@@ -93,7 +97,7 @@ DECLARE
     modalities text[];
     means      @vector@.vector[];
     centred    @vector@.vector;   -- the query less the mean of its modality
-    filtered   boolean := filter <> '{}';
+    filtered   boolean := filter <> '{}' OR sources IS NOT NULL;
     exact      boolean[]; -- per modality: every match is compared, no index
     candidates integer;
     pieces     text := '';
@@ -231,7 +235,7 @@ BEGIN
     -- k * items / m, and they meet where m * m is some 3 * k * items.
     few := greatest(5000, least(50000, sqrt(3.0 * k * asked.items)))::bigint;
     SELECT array_agg(CASE WHEN filtered OR row_security_active('@schema@.multimodal_items')
-                          THEN @schema@.has_few_matches(u.m, filter, few) ELSE false END
+                          THEN @schema@.has_few_matches(u.m, filter, sources, few) ELSE false END
                      ORDER BY u.n)
     INTO exact
     FROM unnest(modalities) WITH ORDINALITY AS u (m, n);
@@ -249,7 +253,7 @@ BEGIN
             pieces := pieces || format(
                 '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
                 '%s AS distance, %s AS centred, %s AS reach FROM @schema@.multimodal_items AS i '
-                'WHERE i.modality = %L%s%s%s ORDER BY %s, i.id LIMIT %s)',
+                'WHERE i.modality = %L%s%s%s%s ORDER BY %s, i.id LIMIT %s)',
                 CASE WHEN n > 1 THEN ' UNION ALL ' END,
                 format('i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I', active.vector_type),
                 CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
@@ -257,7 +261,10 @@ BEGIN
                     'OPERATOR(@vector@.<=>) $6', n) END,
                 CASE WHEN exact[n] THEN 'NULL::float8' ELSE nearness END,
                 modalities[n],
-                CASE WHEN filtered THEN ' AND i.metadata @> $3' END,
+                CASE WHEN filter <> '{}' THEN ' AND i.metadata @> $3' END,
+                CASE WHEN sources IS NOT NULL THEN ' AND EXISTS (SELECT FROM '
+                    '@schema@.source_items AS s WHERE s.id = i.source_id AND s.source = ANY ($8))'
+                    END,
                 CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
                 CASE WHEN min_similarity IS NOT NULL AND centred IS NOT NULL THEN format(
                     ' AND (i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) <= 1 - $7',
@@ -318,7 +325,7 @@ BEGIN
         END IF;
         EXECUTE statement INTO result, more, ended, tied
             USING probe, @vector@.l2_normalize(centred)::@vector@.halfvec, filter, itself, means,
-                  centred, min_similarity::float8;
+                  centred, min_similarity::float8, sources;
         EXIT WHEN cardinality(result) >= k AND (NOT tied OR candidates >= 10000);
         IF tied AND cardinality(result) >= k AND coalesce(asked.items, 0) <= 50000 THEN
             -- A node of pgvector's graph holds up to 10 equal vectors; to further nodes of the same
@@ -338,8 +345,8 @@ BEGIN
     RETURN QUERY SELECT r.* FROM unnest(result) AS r;
 END $$;
 COMMENT ON FUNCTION @schema@.nearest_items(
-    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text) IS
-    'search_items() without a word where they are fewer than k.';
+    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text, text[]) IS
+    'search_items() of these sources, or of all, without a word where they are fewer than k.';
 
 CREATE OR REPLACE FUNCTION @schema@.search_items(
     query          text    DEFAULT NULL,
@@ -360,7 +367,8 @@ DECLARE
     given bigint;
 BEGIN
     RETURN QUERY SELECT * FROM @schema@.nearest_items(
-        query, embedding, like_item, modality, k, filter, min_similarity, ranking, query_modality);
+        query, embedding, like_item, modality, k, filter, min_similarity, ranking, query_modality,
+        NULL::text[]);
     GET DIAGNOSTICS given = ROW_COUNT;
     IF given < k THEN
         RAISE NOTICE 'only % of the % asked for: %', given, k, CASE

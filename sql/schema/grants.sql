@@ -62,6 +62,16 @@ GRANT SELECT ON @schema@.deleted_items TO pipeline_analyst, pipeline_ingest, pip
 
 GRANT DELETE ON @schema@.deleted_items TO pipeline_ingest, pipeline_owner;
 
+GRANT SELECT ON @schema@.attached_sources, @schema@.attached_source_problems,
+    @schema@.attached_source_status
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT INSERT, UPDATE, DELETE ON @schema@.attached_sources, @schema@.attached_source_problems
+    TO pipeline_ingest, pipeline_owner;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.attached_objects, @schema@.attached_listing_pages
+    TO pipeline_ingest, pipeline_owner;
+
 -- The tables of spaces that are older than the roles; those of later ones: items_grants.sql.
 DO $$
 DECLARE

@@ -38,7 +38,11 @@ BEGIN
     FOR relation IN
         WITH tables AS (
             SELECT to_regclass(name) AS oid FROM unnest(ARRAY[
-                '@schema@.deleted_items', '@schema@.embedding_spaces', '@schema@.ingest_failures', '@schema@.ingest_job_versions',
+                '@schema@.attached_listing_pages', '@schema@.attached_objects',
+                '@schema@.attached_source_problems', '@schema@.attached_source_status',
+                '@schema@.attached_sources', '@schema@.deleted_items',
+                '@schema@.embedding_spaces', '@schema@.ingest_failures',
+                '@schema@.ingest_job_versions',
                 '@schema@.ingest_jobs', '@schema@.ingest_status', '@schema@.installed_sql',
                 '@schema@.item_catalog', '@schema@.known_modalities', '@schema@.media_roots',
                 '@schema@.multimodal_items', '@schema@.pipeline_alembic_version',

@@ -105,6 +105,8 @@ NEED_A_DATABASE = {
     ("retry",): (),
     ("rescan",): (),
     ("remove",): ("x", "--yes"),
+    ("attach",): ("products", "--text", "title"),
+    ("detach",): ("products", "--yes"),
     ("sync",): (),
     ("search",): ("dog",),
     ("serve",): (),

@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli import app
+from pipeline.postgres.connections import connect
 from tests.acceptance.test_command import commands
 from tests.helpers.command import Run
 
@@ -29,11 +30,11 @@ def test_every_command_that_prints_data_has_json_and_its_keys_are_documented() -
         if any("--json" in option.opts for option in node.params):
             having.add(command)
     assert having == wanted
-    assert {tuple(name.removesuffix(" --rows").split()) for name in KEYS} == wanted
+    assert {tuple(name.partition(" --")[0].split()) for name in KEYS} == wanted
 
 
 @pytest.mark.timeout(900)
-def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path) -> None:
+def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path, empty_url: str) -> None:
     texts = [
         option for text in ("a dog", "a cat", "a house", "a boat") for option in ("--text", text)
     ]
@@ -52,6 +53,10 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path) -> None:
         ("doctor",),
         ("rescan",),
         ("sync",),
+        ("attach", "--list"),
+        ("attach", "shop", "--text", "title", "--dry-run"),
+        ("attach", "shop", "--text", "title"),
+        ("detach", "shop", "--yes"),
         ("space", "list"),
         ("space", "show", "demo"),
         ("space", "export", "demo", "demo.parquet"),
@@ -63,14 +68,20 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path) -> None:
         ("db", "status"),
     )
     for step in steps:
+        if step == ("sync",):
+            with connect(empty_url) as connection:
+                connection.execute("CREATE TABLE shop (id int PRIMARY KEY, title text)")
+                connection.execute("CREATE TABLE other AS TABLE shop")
+                connection.execute("ALTER TABLE other ADD PRIMARY KEY (id)")
+            assert run("attach", "other", "--text", "title").returncode == 0
         done = run(*step, "--json")
         assert done.stdout.count("\n") == 1, (step, done.stderr)
         check(step, json.loads(done.stdout))
 
 
 def check(step: tuple[str, ...], printed: object) -> None:
-    rows = "--rows" in step
-    name = next(name for name in (" ".join(step[:2]), step[0] + " --rows" * rows) if name in KEYS)
+    options = [f"{step[0]} {option}" for option in step if option.startswith("--")]
+    name = next(name for name in (*options, " ".join(step[:2]), step[0]) if name in KEYS)
     kind, keys = KEYS[name]
     assert isinstance(printed, dict if kind == "object" else list), step
     first = printed if isinstance(printed, dict) else printed[0]

@@ -53,7 +53,8 @@ def rows(connection: Connection, query: str) -> list[tuple[object, ...]]:
 
 
 KEPT = {
-    "source_items": "SELECT * FROM source_items ORDER BY id",
+    "source_items": "SELECT id, source, source_key, modality, content_ref, metadata, created_at, "
+    "updated_at FROM source_items ORDER BY id",
     "jobs": "SELECT space_id, source_id, state, attempts, error_code, error, run_after, "
     "leased_until, worker, version FROM ingest_jobs ORDER BY space_id, source_id",
     "items": "SELECT id, source_id, content_ref, embedding FROM multimodal_items ORDER BY id",

@@ -142,8 +142,8 @@ def test_a_superuser_springs_no_trap_by_any_command(empty_url: str, folder: Path
         names = sorted(TABLE, key=lambda name: name == "space create")
         done = run(empty_url, folder, *(TABLE[name].arguments for name in names))
         assert traps.sprung(admin) is None
-    # A row that cannot be embedded and an odd owner are theirs to say.
-    say_so = {"ingest", "space build", "doctor"}
+    # A row that cannot be embedded, an odd owner and what is not attached are theirs to say.
+    say_so = {"ingest", "space build", "doctor", "detach"}
     assert [
         outcome
         for name, outcome in zip(names, done, strict=True)

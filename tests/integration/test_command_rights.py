@@ -46,7 +46,8 @@ class Case:
     """One command: the first of :data:`LOGINS` that may, and what it finds.
 
     Attributes:
-        state: of the spaces: ``first`` alone, ``second`` built beside it, or ``activated``.
+        state: of the spaces: ``first`` alone, ``second`` built beside it, or ``activated``; or
+            ``attached``, where something is.
         model: whether it loads a model, so that it belongs into a process of its own.
         refused: whether a superuser would run what the schema's owner could replace.
     """
@@ -61,6 +62,8 @@ class Case:
 TABLE = {
     "demo": Case(TABLES, "demo --sheet {folder}/sheet.html", model=True, refused=True),
     "migrate": Case(TABLES, "migrate", refused=True),
+    "attach": Case(ANALYST, "attach --list"),
+    "detach": Case(INGEST, "detach pictures --yes", "attached"),
     "add": Case(INGEST, "add {folder}/two.png {folder}/texts.txt"),
     "ingest": Case(INGEST, "ingest --once", model=True),
     "status": Case(ANALYST, "status"),
@@ -140,7 +143,7 @@ def guest(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
     for number, name in enumerate(("one", "two")):
         Image.new("RGB", (32, 32), (number * 200, 80, 20)).save(folder / f"{name}.png")
     (folder / "texts.txt").write_text("a dog\na boat\n")
-    states = {name: f"guest_{name}" for name in ("first", "second", "activated")}
+    states = {name: f"guest_{name}" for name in ("first", "second", "activated", "attached")}
     with connect(server.url()) as admin:
         admin.execute(f"CREATE ROLE {MIGRATOR} LOGIN".encode())
         admin.execute(f"CREATE DATABASE {states['first']} OWNER {MIGRATOR}".encode())
@@ -178,6 +181,7 @@ def guest(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
             ("second", "first", [("space", "create", "second", "--model", "demo", "--precision",
                                   "bfloat16"), ("space", "build", "second")]),
             ("activated", "second", [("space", "activate", "second", "--min-coverage", "0")]),
+            ("attached", "first", []),
         ):  # fmt: skip
             admin.execute(
                 f"CREATE DATABASE {states[state]} TEMPLATE {states[before]} OWNER {MIGRATOR}"
@@ -186,6 +190,11 @@ def guest(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> I
             url = as_login(database_url(server.url(), states[state]), MIGRATOR)
             for done in in_a_process([Order(arguments, url) for arguments in more], folder):
                 assert done.code in (0, 1), done
+        with connect(url) as attached:
+            attached.execute(
+                "INSERT INTO attached_sources (name, location, capture, sources, definition) "
+                "VALUES ('pictures', '/pictures', 'scan', '{pictures}', '{}')"
+            )
     yield Guest(folder, states)
     with connect(server.url()) as admin:
         for name in states.values():

@@ -75,6 +75,11 @@ NOT_TRIED = {
     "file_embedding",
     "forget_file",
     "configure_text_search",  # see test_full_text_languages.py
+    "attach_source",  # of attached tables: see test_attach.py
+    "backfill_source",
+    "detach_source",
+    "search_rows",
+    "sync_source",
     # Expressions of a WHERE, as PostgreSQL's own functions of full text are: NULL of NULL.
     "text_search_of",
     "words_of",

@@ -192,6 +192,65 @@ def test_its_autogenerate_does_nothing_to_ours(
     assert "op." not in made.read_text()
 
 
+@pytest.mark.parametrize("include_schemas", [False, True])
+@pytest.mark.parametrize("schema", ["public", "shop"])
+def test_its_autogenerate_does_nothing_to_what_is_made_for_an_attached_table(
+    application: MakeApplication, empty_url: str, include_schemas: bool, schema: str
+) -> None:
+    app = application()
+    app.set_up(include_schemas=include_schemas)
+    app.upgrade(PIPELINE_SCHEMA=schema)
+    migrate.upgrade(empty_url, schema=schema)
+    with connect(empty_url, schema=schema) as connection:
+        make_space(connection)
+        connection.execute(
+            "SELECT attach_source('public.products', "
+            """'{"name": {"modality": "text", "content": "name"}}')"""
+        )
+        made = "SELECT relname FROM pg_class WHERE relname ~ 'pipeline_source_|products_items'"
+        assert connection.execute(made.encode()).rowcount == 2
+    assert app.differences(PIPELINE_SCHEMA=schema) == []
+
+
+UTILS = """
+from alembic_utils.pg_view import PGView
+from alembic_utils.replaceable_entity import register_entities
+
+register_entities(
+    [PGView(schema="public", signature="mine", definition="SELECT 1 AS one")], schemas=["public"]
+)
+"""
+
+
+@pytest.mark.parametrize("schema", ["public", "shop"])
+def test_nor_does_a_plug_in_that_compares_views_and_functions(
+    application: MakeApplication, empty_url: str, schema: str
+) -> None:
+    pytest.importorskip("alembic_utils")
+    app = application()
+    app.upgrade(PIPELINE_SCHEMA=schema)
+    environment = app.folder / "env.py"
+    environment.write_text(UTILS + environment.read_text())
+    migrate.upgrade(empty_url, schema=schema)
+    with connect(empty_url, schema=schema) as connection:
+        make_space(connection)
+        connection.execute(
+            "CREATE VIEW public.theirs AS SELECT 1 AS one; "
+            "SELECT attach_source('public.products', "
+            """'{"name": {"modality": "text", "content": "name"}}')"""
+        )
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = app.alembic(
+        "revision", "--autogenerate", "-m", "x", PIPELINE_SCHEMA=schema, PYTHONPATH=path
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = (app.folder / "versions").glob("*_x.py")
+    upgrade = made.read_text().partition("def upgrade")[2].partition("def downgrade")[0]
+    # Its own alone: one to make, one that nobody declares.
+    assert re.findall(r'signature="([^"]*)"', upgrade) == ["mine", "theirs"]
+    assert re.findall(r"op\.(\w+)", upgrade) == ["create_entity", "drop_entity"], upgrade
+
+
 def test_its_autogenerate_still_sees_its_own_tables(
     application: MakeApplication, empty_url: str
 ) -> None:

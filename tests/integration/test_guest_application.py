@@ -1,15 +1,18 @@
 """An application's own engine and session on our tables: its search path is `app` alone."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy
-from sqlalchemy import BigInteger, Engine, Text, func, select, text
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import BigInteger, DateTime, Engine, Text, func, select, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, joinedload, mapped_column
 
 from pipeline import (
     MultimodalItem,
     SourceItem,
+    items_of,
+    nearest_rows,
     nearest_to,
     similar_to,
     spaces,
@@ -116,6 +119,43 @@ def test_it_adds_searches_and_joins_by_the_orm(engine: Engine, settings: Setting
         session.execute(sqlalchemy.delete(SourceItem).where(SourceItem.source_key == "cat"))
         session.commit()
         assert session.scalar(select(func.count()).select_from(MultimodalItem)) == 2
+
+
+class Named(AppBase):
+    """A table that is attached."""
+
+    __tablename__ = "named"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    items: Mapped[list[MultimodalItem]] = items_of("named", content="name")
+
+
+def test_its_attached_table_is_searched_by_the_orm(engine: Engine, settings: Settings) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    contents = '{"name": {"modality": "text", "content": "name"}}'
+    assert settings.database_url
+    url, schema = settings.database_url.get_secret_value(), settings.database_schema
+    with Session(engine) as session:
+        AppBase.metadata.create_all(session.connection())
+        session.commit()
+    with connect(url, schema=schema) as connection:
+        connection.execute("SELECT attach_source('app.named', %s)", (contents,))
+        with Session(engine) as session:
+            session.add_all(Named(id=n, at=at, name=word) for n, word in enumerate(WORDS))
+            session.commit()
+        work(settings, spaces.active_space(connection))
+        query_vectors.store(connection, 1, "asked", vector_of(b"cat"))
+    for vector in (vector_of(b"cat"), text_embedding("asked")):
+        with Session(engine) as session:
+            query = nearest_rows(Named, vector, content="name", k=2)
+            first, second = session.scalars(query.options(joinedload(Named.items))).unique()
+            assert (first.name, second.name in WORDS) == ("cat", True)
+            assert [item.content_ref for item in first.items] == ["cat"]
+            assert first.items[0].source_row(session, Named) is first
+            session.expire(first)
+            assert [item.content_ref for item in first.items] == ["cat"]
 
 
 def test_an_index_of_ours_finds_everything_too(engine: Engine, settings: Settings) -> None:

@@ -59,6 +59,9 @@ FROZEN = {
     "pipeline_0010_deleted_items": (
         "f518ac74a3f37dda5781d1b94e107db75ad3cd877cae9d18f84cce644afbe5c7"
     ),
+    "pipeline_0011_attached_sources": (
+        "c10d1a7d9a6b3e3fa7881edc5f9c7d3159ac8b35b5b75ef907cf659f972147e6"
+    ),
 }
 
 

@@ -79,7 +79,7 @@ def test_vectors_are_float32_arrays_under_async_too(filled: Settings, url: str) 
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     async def ask() -> Any:
-        engine = create_async_engine(create_engine(url).url)
+        engine = create_async_engine(url.replace("postgresql", "postgresql+psycopg", 1))
         async with AsyncSession(engine) as session:
             query = nearest_to(CAT, modality="text").limit(1).options(
                 undefer(MultimodalItem.embedding)

@@ -59,7 +59,8 @@ def test_everything_is_kept_and_works_after_the_upgrade(
     old_url: str, old: Connection, settings: Settings
 ) -> None:
     kept = (
-        "SELECT * FROM source_items ORDER BY id",
+        "SELECT id, source, source_key, modality, content_ref, metadata, created_at, updated_at "
+        "FROM source_items ORDER BY id",
         "SELECT space_id, source_id, state, attempts, error_code, error, run_after, leased_until, "
         "worker, version FROM ingest_jobs ORDER BY 1, 2",
         "SELECT * FROM multimodal_items ORDER BY id",

@@ -81,7 +81,15 @@ def test_every_routine_is_bound_to_its_names_but_procedures_that_commit(
         ORDER BY proname
         """
     ).fetchall()
-    assert found == [("embed_queries",), ("embed_query",)]
+    # The expressions of attach_source() are read with its caller's path.
+    assert [name for (name,) in found] == [
+        "attach_source",
+        "backfill_source",
+        "elements_of",
+        "elements_of",
+        "embed_queries",
+        "embed_query",
+    ]
 
 
 def test_another_schema_than_public_works_and_so_does_an_odd_name(

@@ -32,6 +32,8 @@ COMMANDS: dict[str, list[str]] = {
     "retry": [],
     "rescan": [],
     "remove": ["x", "--yes"],
+    "attach": ["products", "--text", "title"],
+    "detach": ["products", "--yes"],
     "sync": [],
     "search": ["x"],
     "serve": [],

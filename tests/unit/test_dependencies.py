@@ -26,6 +26,7 @@ NEVER_IMPORTED = {
     "transformers": "OpenCLIP imports it for tokenizers of that kind",
 }
 UNDECLARED = {
+    "alembic_utils": "a plug-in that applications may have; without it a test is skipped",
     "clip_benchmark": "the Makefile installs it without its dependencies",
     "greenlet": "for asyncio in SQLAlchemy, which applications bring; without it a test is skipped",
     "misbehave": "a module that a test writes",

@@ -116,7 +116,7 @@ def test_nothing_decides_by_a_modalitys_name() -> None:
 IN_SQL = {
     "modality text DEFAULT 'image',": "what is asked for where nothing is said",
     "of_query := 'text';": "what a typed query is",
-    "hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text) AS m": "the same",
+    "hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text,": "the same",
     "CASE WHEN modality = 'text' THEN content_ref END), 100000));": (
         "of an index: an immutable function, which may not read known_modalities"
     ),

@@ -1,0 +1,115 @@
+"""Bringing the source items of an attached table or view up to date, batch by batch."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg import sql
+from psycopg.errors import Diagnostic
+from psycopg.pq import TransactionStatus
+
+from pipeline.errors import ConfigurationError
+from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
+from pipeline.settings import DEFAULT_SCHEMA
+
+# How changes are noticed where a slot says them; see logical.py.
+LOGICAL = "logical"
+# Rows whose source items are written in one transaction, for which whoever writes them waits.
+BATCH = 2_000
+# What backfill_source() says after each.
+_DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedReport:
+    """How many source items a sync added, changed and removed."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.added} added, {self.changed} changed, {self.removed} removed"
+
+
+@errors_of_ours()
+def sync(
+    connection: Connection,
+    name: str,
+    *,
+    batch: int = BATCH,
+    progress: Callable[[int], None] = lambda _: None,
+    schema: str = DEFAULT_SCHEMA,
+) -> AttachedReport:
+    """Make source items what an attached table or view says now.
+
+    It may be stopped and called again. Each batch is a transaction of its own; on a connection
+    whose transaction is open, or that does not commit by itself, all of it is part of that one.
+
+    Args:
+        batch: rows whose source items are written at once.
+        progress: called after each batch, with the number of rows that had changes.
+        schema: that of our tables.
+
+    Raises:
+        ConfigurationError: there is no such source, or ``batch`` is less than 1.
+        DatabaseError: the database refuses.
+    """
+    if batch < 1:
+        raise ConfigurationError(f"batch is {batch}, and must be at least 1")
+    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+        in_one = sql.SQL("SELECT added, changed, removed FROM {}(%s)").format(
+            sql.Identifier(schema, "sync_source")
+        )
+        return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
+    by_batch = sql.SQL("CALL {}(%s, %s)").format(sql.Identifier(schema, "backfill_source"))
+    with _told(connection, progress):
+        row = fetch_one(connection.execute(by_batch, (name, batch)))
+    return AttachedReport(*row)
+
+
+# The same work: rows that are there when a table is attached differ from the view as others do.
+backfill = sync
+
+
+@contextmanager
+def _told(connection: Connection, progress: Callable[[int], None]) -> Iterator[None]:
+    def hear(notice: Diagnostic) -> None:
+        if found := _DONE.fullmatch(notice.message_primary or ""):
+            progress(int(found[1]))
+
+    connection.add_notice_handler(hear)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(hear)
+
+
+@errors_of_ours()
+def differing_rows(connection: Connection, name: str) -> int:
+    """How many rows a sync would bring up to date.
+
+    Raises:
+        ConfigurationError: there is no such source.
+        DatabaseError: the database refuses.
+    """
+    (count,) = fetch_one(
+        connection.execute("SELECT count(*) FROM compare_attached(attached_source(%s))", (name,))
+    )
+    return int(count)
+
+
+def estimated_rows(connection: Connection, name: str) -> int | None:
+    """How many rows the table has, as of its last ANALYZE; None: nobody knows."""
+    row = connection.execute(
+        """
+        SELECT nullif(sum(greatest(c.reltuples, 0)), 0)::bigint
+        FROM attached_sources AS a
+        JOIN pg_class AS c ON c.oid = a.relation
+            OR c.oid IN (SELECT p.relid FROM pg_partition_tree(a.relation) AS p WHERE p.isleaf)
+        WHERE a.name = %s
+        """,
+        (name,),
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,158 @@
+"""One sync of an attached location: list, compare, move, remove."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from pipeline.errors import ConfigurationError, RowError
+from pipeline.loaders.objects import ObjectLoader
+from pipeline.loaders.options import LoadOptions
+from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.row_security import check_sees_all_rows
+from pipeline.references import printable
+from pipeline.settings import Settings
+from pipeline.sources.locations import pages
+from pipeline.sources.locations.compare import compare
+from pipeline.sources.locations.due import known_problems, note_problem, note_synced
+from pipeline.sources.locations.gone import forget_objects, remove_gone
+from pipeline.sources.locations.listing import Page, pages_of_folder, pages_of_store
+from pipeline.sources.locations.location import Attached, LocationReport, attached_location
+from pipeline.sources.locations.moves import follow_renamed
+from pipeline.sources.mounts import is_empty
+from pipeline.sources.removal import Brake
+
+# Told how many files or objects were listed so far.
+Progress = Callable[[int], None]
+
+
+def sync_location(
+    connection: Connection,
+    name: str,
+    settings: Settings,
+    brake: Brake,
+    progress: Progress | None = None,
+) -> LocationReport:
+    """Make ``source_items`` what an attached folder or prefix says.
+
+    A listing that fails half-way is told in the report, moves and removes nothing, and goes on
+    where it was when this is called again.
+
+    Args:
+        connection: outside a transaction.
+        brake: how much of the source may be removed.
+
+    Raises:
+        ConfigurationError: there is no such location, or its folder may be a disk that is not
+            mounted.
+        DatabaseError: somebody else syncs it at this moment.
+    """
+    check_sees_all_rows(connection)
+    attached = attached_location(connection, name)
+    check_is_there(attached)
+    report = LocationReport()
+    known = known_problems(connection, attached)
+    with contextlib.ExitStack() as stack:
+        left = _list(connection, attached, settings, report, progress, stack)
+    if left is not None:
+        _settle(connection, attached, left, brake, report)
+        pages.forget(connection, attached)
+    if report.is_well:
+        note_synced(connection, attached, known)
+    else:
+        note_problem(connection, attached, str((report.problems or report.refused)[0]))
+    return report
+
+
+def check_is_there(attached: Attached) -> None:
+    """Refuse a folder that is none, or is empty as a disk that is not mounted is.
+
+    Raises:
+        ConfigurationError: naming it.
+    """
+    folder = attached.folder
+    if folder is not None and not folder.is_dir():
+        raise ConfigurationError(f"{folder} is not there; nothing of {attached.name} was changed")
+    if folder is not None and is_empty(folder):
+        raise ConfigurationError(
+            f"{folder} is empty, as a disk that is not mounted is; nothing of {attached.name} was "
+            "changed"
+        )
+
+
+def _list(
+    connection: Connection,
+    attached: Attached,
+    settings: Settings,
+    report: LocationReport,
+    progress: Progress | None,
+    stack: contextlib.ExitStack,
+) -> list[int] | None:
+    """Keep the pages of the listing, and see what changed; None: it did not come to its end.
+
+    Else the pages of which something is left to do.
+    """
+    begun = pages.begin(connection, attached)
+    report.listed = begun.listed
+    number, after = begun.pages, begun.after
+    left = list(range(number))
+    if after is not None:
+        shown = printable(attached.base + after)
+        report.notes.append(f"the listing goes on behind {shown}")
+    # What is new may be what was renamed, which only the whole listing tells.
+    adds = not _has_items(connection, attached)
+    try:
+        for listed in _pages(attached, settings, after, report, stack):
+            seen = pages.storable(connection, attached, listed.seen, report)
+            page = Page(listed.last_key, seen)
+            pages.keep(connection, attached, number, after, page)
+            if not compare(connection, attached, seen, report, adds=adds):
+                left.append(number)
+            number, after = number + 1, page.last_key
+            report.listed += len(seen)
+            if progress is not None:
+                progress(report.listed)
+    except RowError as exc:
+        report.fail(
+            f"the listing of {attached.location} failed after {report.listed}: {exc.message}; "
+            "nothing was removed, and the next sync goes on from there"
+        )
+        return None
+    return left
+
+
+def _pages(
+    attached: Attached,
+    settings: Settings,
+    after: str | None,
+    report: LocationReport,
+    stack: contextlib.ExitStack,
+) -> Iterator[Page]:
+    if attached.folder is not None:
+        return pages_of_folder(attached, after, report)
+    loader = stack.enter_context(contextlib.closing(ObjectLoader(LoadOptions.of(settings))))
+    return pages_of_store(loader, attached, after, report)
+
+
+def _settle(
+    connection: Connection,
+    attached: Attached,
+    left: list[int],
+    brake: Brake,
+    report: LocationReport,
+) -> None:
+    """What needs the listing to have come to its end."""
+    stay = follow_renamed(connection, attached, report) if report.is_complete else []
+    for seen in pages.kept_pages(connection, attached, left):
+        compare(connection, attached, seen, report)
+    if report.is_complete:
+        remove_gone(connection, attached, stay, brake, report)
+        if report.removed:
+            forget_objects(connection, attached)
+
+
+def _has_items(connection: Connection, attached: Attached) -> bool:
+    (has,) = fetch_one(
+        connection.execute(
+            "SELECT EXISTS (SELECT FROM source_items WHERE source = %s)", (attached.source,)
+        )
+    )
+    return bool(has)
