@@ -1,4 +1,4 @@
--- The functions of an attached source, which act as the table's owner: of its triggers, and of a sync.
+-- The function of an attached source's triggers, which acts as the table's owner.
 
 CREATE OR REPLACE FUNCTION @schema@.is_attached(attachment integer, relation regclass)
 RETURNS boolean
@@ -27,7 +27,7 @@ RETURN 'LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp 
     'SET timezone = ''UTC'' SET datestyle = ''ISO, MDY'' SET intervalstyle = ''postgres'' '
     'SET extra_float_digits = 1 SET bytea_output = ''hex'' SET lc_monetary = ''C''';
 COMMENT ON FUNCTION @schema@.attached_function_head() IS
-    'What the functions of attached sources have in common.';
+    'How the function of an attached source''s triggers is declared.';
 
 CREATE OR REPLACE FUNCTION @schema@.make_trigger_function(attachment integer, quick text)
 RETURNS void
@@ -89,8 +89,7 @@ AS $$
         @schema@.quick_names(attachment), string_agg(
             CASE s.capture WHEN 'row' THEN format(
                 'IF TG_OP = %L THEN %s; RETURN NULL; END IF;', o.op,
-                replace(replace(@schema@.attached_statement(attachment, o.op, 'ROW'),
-                                '($1).', 'NEW.'), '($2).', 'OLD.'))
+                @schema@.attached_statement(attachment, o.op, 'ROW', '{NEW,OLD}'))
             ELSE format(
                 'IF TG_OP = %L THEN IF NOT EXISTS (SELECT FROM %s OFFSET 100) THEN %s; '
                 'RETURN NULL; END IF; END IF;', o.op, o.rows,

@@ -85,7 +85,7 @@ COMMENT ON FUNCTION @schema@.attached_columns(integer) IS
     'The columns that an attached source is made of, its key among them; null: all of them.';
 
 CREATE OR REPLACE FUNCTION @schema@.attached_statement(
-    attachment integer, purpose text, level text DEFAULT NULL)
+    attachment integer, purpose text, level text DEFAULT NULL, rows text[] DEFAULT '{($1),($2)}')
 RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -198,13 +198,14 @@ BEGIN
     END IF;
 
     changed := CASE
-        WHEN level = 'ROW' THEN concat_ws(' UNION ALL ',
-            CASE WHEN purpose <> 'DELETE' THEN (
-                SELECT 'SELECT ' || string_agg(format('($1).%s AS key_%s', u.name, u.n), ', '
-                    ORDER BY u.n) FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)) END,
-            CASE WHEN purpose <> 'INSERT' THEN (
-                SELECT 'SELECT ' || string_agg(format('($2).%s AS key_%s', u.name, u.n), ', '
-                    ORDER BY u.n) FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)) END)
+        WHEN level = 'ROW' THEN (
+            SELECT string_agg('SELECT ' || k.columns, ' UNION ALL ')
+            FROM (VALUES ('DELETE', rows[1]), ('INSERT', rows[2])) AS r (without, called)
+            CROSS JOIN LATERAL (
+                SELECT string_agg(format('%s.%s AS key_%s', r.called, u.name, u.n), ', '
+                                  ORDER BY u.n) AS columns
+                FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)
+            ) AS k WHERE r.without <> purpose)
         WHEN purpose = 'UPDATE' THEN format(
             'SELECT u.* FROM old_rows AS o FULL JOIN new_rows AS n ON %s '
             'CROSS JOIN LATERAL (VALUES (%s), (%s)) AS u (%s) WHERE u.key_1 IS NOT NULL '
@@ -237,9 +238,9 @@ BEGIN
             s.sources) END,
         format(put, ''));
 END $$;
-COMMENT ON FUNCTION @schema@.attached_statement(integer, text, text) IS
+COMMENT ON FUNCTION @schema@.attached_statement(integer, text, text, text[]) IS
     'The statement of an attached source for a purpose: the event of a trigger, or a step of its '
-    'sync.';
+    'sync. How it calls the new and the old row is said for a trigger of rows.';
 
 CREATE OR REPLACE FUNCTION @schema@.attached_image(attachment integer, alias text) RETURNS text
 LANGUAGE sql STABLE

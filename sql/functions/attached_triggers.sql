@@ -184,8 +184,10 @@ BEGIN
             EXECUTE format(
                 'CREATE FUNCTION %s RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
                 'SET search_path = pg_catalog, pg_temp AS %L', called, format(
-                'BEGIN PERFORM @schema@.note_attached_problem(%s, '
-                'TG_TABLE_NAME || '' changed''); RETURN NULL; END', attachment));
+                'BEGIN BEGIN PERFORM @schema@.note_attached_problem(%1$s, '
+                'TG_TABLE_NAME || '' changed''); EXCEPTION WHEN OTHERS THEN '
+                'RAISE WARNING ''the items of attached source %1$s do not follow: %%'', SQLERRM; '
+                'END; RETURN NULL; END', attachment));
             PERFORM @schema@.take_from_others('FUNCTION', called);
         END IF;
         FOREACH event IN ARRAY '{INSERT,UPDATE,DELETE,TRUNCATE}'::text[] LOOP

@@ -754,3 +754,32 @@ def test_a_restored_copy_is_followed_as_well(
         assert copy.execute("SELECT detach_source('products')").fetchone() == (2,)
     with connect(empty_url) as admin:
         admin.execute("DROP OWNED BY shopkeeper CASCADE")
+
+
+def test_a_write_of_what_it_depends_on_does_not_fail_either(
+    shop: Connection, connection: Connection
+) -> None:
+    shop.execute("CREATE TABLE shop.tags (tag text)")
+    attach(shop, depends_on=["shop.tags"])
+    for lost, given in (
+        ("REVOKE pipeline_ingest FROM shopkeeper", "GRANT pipeline_ingest TO shopkeeper"),
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pipeline_ingest",
+         "GRANT USAGE ON SCHEMA public TO PUBLIC, pipeline_ingest"),
+    ):  # fmt: skip
+        connection.execute(lost.encode())
+        for statement in ("INSERT INTO shop.tags VALUES ('a')", "TRUNCATE shop.tags"):
+            shop.execute(statement.encode())
+        connection.execute(given.encode())
+
+
+@pytest.mark.parametrize("capture", ["statement", "row"])
+def test_a_name_that_looks_like_code(shop: Connection, capture: str) -> None:
+    name = "($1).q NEW. %s ' $$"
+    attach(shop, name=name, capture=capture)
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike'), (2, 'a boat')")
+    shop.execute("UPDATE shop.products SET title = 'red' WHERE id = 1")
+    shop.execute("DELETE FROM shop.products WHERE id = 2")
+    assert source_items(shop) == [(f"{name}.title", "1", "text", "red")]
+    shop.execute("UPDATE shop.products SET id = 3")
+    assert [row[1] for row in source_items(shop)] == ["3"]
+    assert problem(shop, name) == "it was not synced yet"
