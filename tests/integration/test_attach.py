@@ -783,3 +783,28 @@ def test_a_name_that_looks_like_code(shop: Connection, capture: str) -> None:
     shop.execute("UPDATE shop.products SET id = 3")
     assert [row[1] for row in source_items(shop)] == ["3"]
     assert problem(shop, name) == "it was not synced yet"
+
+
+def test_what_is_made_is_its_owners_alone(
+    shop: Connection, connection: Connection, url: str
+) -> None:
+    """Default privileges, as hosted platforms set them, would give it to others."""
+    with as_login(connection, url, "anon") as anon:
+        shop.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO anon")
+        shop.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon")
+        shop.execute("CREATE TABLE shop.tags (tag text)")
+        attach(shop, depends_on=["shop.tags"])
+        sync(shop)
+        functions = shop.execute(
+            "SELECT proname, prosecdef, proconfig @> '{\"search_path=pg_catalog, pg_temp\"}', "
+            "pg_get_userbyid(proowner), has_function_privilege('anon', oid, 'EXECUTE') "
+            "FROM pg_proc WHERE proname ~ '^pipeline_source_' ORDER BY 1"
+        ).fetchall()
+        assert [(name[-8:], *rest) for name, *rest in functions] == [
+            ("_changed", True, True, "shopkeeper", False),
+            ("_touched", True, True, "shopkeeper", False),
+        ]
+        views = "SELECT has_table_privilege('anon', oid, 'SELECT') FROM pg_class WHERE relname ~ %s"
+        found = shop.execute(views, ("^(pipeline_source_[0-9]+|products_items)$",)).fetchall()
+        assert found == [(False,), (False,)]
+        assert anon.info.user == "anon"
