@@ -35,6 +35,10 @@ def sync(
     ] = EVERY,
     events: Events = None,
     allow_mass_delete: AllowMassDelete = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Compare all rows, also of tables not written since the last."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Have source items say what is attached, and find changes of them that no trigger saw.
@@ -62,18 +66,14 @@ def sync(
             wrong("--watch", "it cannot be with --dry-run or --json")
         watch_sources(settings, name, brake, pause)
         return
+    if full and not dry_run:  # which compares all rows anyway
+        _forget_seen(settings, name)
     codes: list[int] = []
     if name is None:
         report, done = sync_all(settings, brake, codes, mend=not dry_run)
     else:
         report, done = None, _sync_one(settings, name, brake, mend=not dry_run)
-    if as_json:
-        shown = asdict(report) if report is not None else {}
-        print_json(shown | {"attached": [one.as_dict() for one in done]})
-    else:
-        if report is not None:
-            print(f"{report.checked} checked: {report}")
-        print_followed(done)
+    _print(report, done, as_json=as_json)
     _tell(report, done, mended=not dry_run)
     codes += [code for one in done for code in one.codes]
     if report is not None and report.refused:
@@ -128,6 +128,15 @@ def _sync_one(settings: "Settings", name: str, brake: "Brake", *, mend: bool) ->
         return _follow(connection, settings, name, brake, mend=mend)
 
 
+def _forget_seen(settings: "Settings", name: str | None) -> None:
+    from pipeline.postgres.database import Database
+    from pipeline.postgres.rights import SYNC
+    from pipeline.sources.attached_sync import forget_seen
+
+    with Database.of(settings).open(needs=SYNC) as connection:
+        forget_seen(connection, name)
+
+
 def _follow(
     connection: "Connection", settings: "Settings", name: str, brake: "Brake", *, mend: bool
 ) -> list[Followed]:
@@ -138,6 +147,16 @@ def _follow(
         return [follow(connection, settings, source, brake)]
     looked = differing(connection, source)
     return [] if looked is None else [looked]
+
+
+def _print(report: "SyncReport | None", done: list[Followed], *, as_json: bool) -> None:
+    if as_json:
+        shown = asdict(report) if report is not None else {}
+        print_json(shown | {"attached": [one.as_dict() for one in done]})
+        return
+    if report is not None:
+        print(f"{report.checked} checked: {report}")
+    print_followed(done)
 
 
 def _tell(report: "SyncReport | None", done: list[Followed], *, mended: bool) -> None:

@@ -80,6 +80,10 @@ class AttachedSource(Base):
         server_default=text("CURRENT_USER"), comment="By whom."
     )
     synced_at: Mapped[datetime | None] = mapped_column(comment="When all of it was compared last.")
+    seen: Mapped[dict[str, Any] | None] = mapped_column(
+        comment="What there was of it when all of it was compared last, where that tells whether "
+        "anything changed since; null: the next sync compares all of it."
+    )
 
     problems: Mapped[list["AttachedSourceProblem"]] = relationship(
         back_populates="attached_source", viewonly=True

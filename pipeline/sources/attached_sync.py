@@ -44,6 +44,7 @@ def sync(
 ) -> AttachedReport:
     """Make source items what an attached table or view says now.
 
+    Rows are compared only where the table was written since the last sync; see :func:`forget_seen`.
     It may be stopped and called again. Each batch is a transaction of its own; on a connection
     whose transaction is open, or that does not commit by itself, all of it is part of that one.
 
@@ -63,7 +64,9 @@ def sync(
             sql.Identifier(schema, "sync_source")
         )
         return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
-    by_batch = sql.SQL("CALL {}(%s, %s)").format(sql.Identifier(schema, "backfill_source"))
+    by_batch = sql.SQL("CALL {}(%s, %s, whole => false)").format(
+        sql.Identifier(schema, "backfill_source")
+    )
     with _told(connection, progress):
         row = fetch_one(connection.execute(by_batch, (name, batch)))
     return AttachedReport(*row)
@@ -71,6 +74,23 @@ def sync(
 
 # The same work: rows that are there when a table is attached differ from the view as others do.
 backfill = sync
+
+
+@errors_of_ours()
+def forget_seen(connection: Connection, name: str | None = None) -> None:
+    """Have the next sync compare all rows, also where none was written since the last.
+
+    Args:
+        name: of what is attached; None: all that belongs to whoever calls.
+
+    Raises:
+        DatabaseError: the database refuses.
+    """
+    connection.execute(
+        "UPDATE attached_sources AS s SET seen = NULL FROM pg_class AS c WHERE c.oid = s.relation "
+        "AND c.relowner = current_user::regrole AND (s.name = %(name)s OR %(name)s::text IS NULL)",
+        {"name": name},
+    )
 
 
 @contextmanager

@@ -76,6 +76,7 @@ AS $$
 DECLARE
     attachment integer := @schema@.attached_source(name);
     problems   bigint[] := @schema@.attached_problems(attachment);
+    before     record;
     chunk      text[];
     done       record;
     left_out   bigint := 0;
@@ -85,6 +86,13 @@ BEGIN
     PERFORM @schema@.renew_attached_triggers(attachment);
     PERFORM @schema@.renew_quick_statements(attachment);
     added := 0; changed := 0; removed := 0;
+    IF keys IS NULL THEN
+        SELECT * INTO before FROM @schema@.attached_seen(attachment);
+        IF before.is_unchanged AND problems = '{}' THEN
+            PERFORM @schema@.note_synced(attachment, problems, before.seen);
+            RETURN;
+        END IF;
+    END IF;
     FOR chunk IN
         SELECT array_agg(c.k) FROM (
             SELECT k, (row_number() OVER () - 1) / 10000 AS batch
@@ -101,7 +109,7 @@ BEGIN
     END LOOP;
     PERFORM @schema@.note_left_out(attachment, left_out);
     IF keys IS NULL THEN
-        PERFORM @schema@.note_synced(attachment, problems);
+        PERFORM @schema@.note_synced(attachment, problems, before.seen);
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.sync_source(text, text[]) IS
@@ -122,27 +130,30 @@ END $$;
 COMMENT ON FUNCTION @schema@.note_left_out(integer, bigint) IS
     'Notes that a sync left out so many rows of an attached source.';
 
-CREATE OR REPLACE FUNCTION @schema@.note_synced(attachment integer, problems bigint[])
-RETURNS void
+CREATE OR REPLACE FUNCTION @schema@.note_synced(
+    attachment integer, problems bigint[], seen jsonb) RETURNS void
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
     DELETE FROM @schema@.attached_source_problems AS p
     WHERE p.attachment_id = attachment AND p.id = ANY (problems);
-    UPDATE @schema@.attached_sources AS s SET synced_at = now() WHERE s.id = attachment
+    UPDATE @schema@.attached_sources AS s SET synced_at = now(), seen = note_synced.seen
+    WHERE s.id = attachment
 $$;
-COMMENT ON FUNCTION @schema@.note_synced(integer, bigint[]) IS
-    'Notes that an attached source was compared, after these problems.';
+COMMENT ON FUNCTION @schema@.note_synced(integer, bigint[], jsonb) IS
+    'Notes that an attached source was compared, after these problems, and what there was of it.';
 
 CREATE OR REPLACE PROCEDURE @schema@.backfill_source(
     name text, batch integer DEFAULT 2000,
-    INOUT added bigint DEFAULT 0, INOUT changed bigint DEFAULT 0, INOUT removed bigint DEFAULT 0)
+    INOUT added bigint DEFAULT 0, INOUT changed bigint DEFAULT 0, INOUT removed bigint DEFAULT 0,
+    whole boolean DEFAULT true)
 -- No setting of its own, since it commits: all is named in full.
 LANGUAGE plpgsql
 AS $$
 DECLARE
     attachment integer := @schema@.attached_source(name);
     problems   bigint[] := @schema@.attached_problems(attachment);
+    before     record;
     chunk      text[];
     total      bigint := 0;
     left_out   bigint := 0;
@@ -158,6 +169,13 @@ BEGIN
     PERFORM @schema@.renew_quick_statements(attachment);
     COMMIT;  -- which lets those write again who wait for it
     added := 0; changed := 0; removed := 0;
+    SELECT b.* INTO before FROM @schema@.attached_seen(attachment) AS b;
+    IF before.is_unchanged AND NOT whole AND pg_catalog.cardinality(problems)
+        OPERATOR(pg_catalog.=) 0
+    THEN
+        PERFORM @schema@.note_synced(attachment, problems, before.seen);
+        RETURN;
+    END IF;
     FOR chunk IN
         SELECT pg_catalog.array_agg(c.k) FROM (
             SELECT k, (pg_catalog.row_number() OVER () OPERATOR(pg_catalog.-) 1)
@@ -175,8 +193,9 @@ BEGIN
         RAISE NOTICE '% rows of % done', total, name;
     END LOOP;
     PERFORM @schema@.note_left_out(attachment, left_out);
-    PERFORM @schema@.note_synced(attachment, problems);
+    PERFORM @schema@.note_synced(attachment, problems, before.seen);
 END $$;
-COMMENT ON PROCEDURE @schema@.backfill_source(text, integer, bigint, bigint, bigint) IS
+COMMENT ON PROCEDURE @schema@.backfill_source(text, integer, bigint, bigint, bigint, boolean) IS
     'sync_source() of all rows, which commits after each batch: it may be stopped and called '
-    'again. A notice says how far it is; gives how many were added, changed and removed.';
+    'again. A notice says how far it is; gives how many were added, changed and removed. All rows '
+    'are compared, or with whole => false only where any changed since the last sync.';

@@ -62,6 +62,9 @@ FROZEN = {
     "pipeline_0011_attached_sources": (
         "c10d1a7d9a6b3e3fa7881edc5f9c7d3159ac8b35b5b75ef907cf659f972147e6"
     ),
+    "pipeline_0012_attached_seen": (
+        "4579cee102980c8ad256c2b367676d7ba60f8d76b3fe4c45a83758b21d7c5601"
+    ),
 }
 
 

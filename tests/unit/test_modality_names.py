@@ -117,7 +117,7 @@ IN_SQL = {
     "modality text DEFAULT 'image',": "what is asked for where nothing is said",
     "of_query := 'text';": "what a typed query is",
     "hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text,": "the same",
-    "CASE WHEN modality = 'text' THEN content_ref END), 100000));": (
+    "|| CASE WHEN modality = 'text' THEN content_ref ELSE '' END, 100000));": (
         "of an index: an immutable function, which may not read known_modalities"
     ),
     "CASE WHEN k.media = 'image' AND i.content_ref ~ '^(https?://|data:image/)'": (
