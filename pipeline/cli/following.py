@@ -23,7 +23,7 @@ class Followed:
     Attributes:
         moved: objects that were renamed, of a location.
         is_complete: whether all of it was seen.
-        problems: objects that were left out, a sentence each.
+        problems: objects or rows that were left out, a sentence each.
         differing: where a sync only looked, the rows that are not as they are stored.
     """
 
@@ -87,12 +87,22 @@ def follow(
                 bar.update(task, total=estimated_rows(connection, source.name))
             schema = settings.database_schema
             compared = sync(connection, source.name, progress=progress, schema=schema)
+        _tell_unreadable(compared.unreadable)
         return Followed(
             source.name,
             told.added + compared.added,
             told.changed + compared.changed,
             told.removed + compared.removed,
+            problems=compared.unreadable,
         )
+
+
+def _tell_unreadable(rows: Sequence[str]) -> None:
+    for row in rows:
+        note(f"pipeline: {row}")
+    if rows:
+        note("their items stay as they were: change the rows, or detach and attach with expressions "
+             "that can be had of every row; then pipeline sync")  # fmt: skip
 
 
 def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
@@ -19,15 +21,22 @@ LOGICAL = "logical"
 BATCH = 2_000
 # What backfill_source() says after each.
 _DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
+# The SQLSTATE of a warning about a row that cannot be read.
+_UNREADABLE = "01R18"
 
 
 @dataclass(frozen=True, slots=True)
 class AttachedReport:
-    """How many source items a sync added, changed and removed."""
+    """How many source items a sync added, changed and removed.
+
+    Attributes:
+        unreadable: rows that were left out, a sentence each, 20 at most.
+    """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    unreadable: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.added} added, {self.changed} changed, {self.removed} removed"
@@ -58,15 +67,20 @@ def sync(
     """
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
+    unreadable = dict[str, None]()  # each once, in their order
+    with _told(connection, progress, unreadable):
+        row = fetch_one(_run(connection, name, batch, schema))
+    return AttachedReport(*row, tuple(unreadable))
+
+
+def _run(connection: Connection, name: str, batch: int, schema: str) -> psycopg.Cursor[Any]:
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         in_one = sql.SQL("SELECT added, changed, removed FROM {}(%s)").format(
             sql.Identifier(schema, "sync_source")
         )
-        return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
+        return connection.execute(in_one, (name,))
     by_batch = sql.SQL("CALL {}(%s, %s)").format(sql.Identifier(schema, "backfill_source"))
-    with _told(connection, progress):
-        row = fetch_one(connection.execute(by_batch, (name, batch)))
-    return AttachedReport(*row)
+    return connection.execute(by_batch, (name, batch))
 
 
 # The same work: rows that are there when a table is attached differ from the view as others do.
@@ -74,9 +88,13 @@ backfill = sync
 
 
 @contextmanager
-def _told(connection: Connection, progress: Callable[[int], None]) -> Iterator[None]:
+def _told(
+    connection: Connection, progress: Callable[[int], None], unreadable: dict[str, None]
+) -> Iterator[None]:
     def hear(notice: Diagnostic) -> None:
-        if found := _DONE.fullmatch(notice.message_primary or ""):
+        if notice.sqlstate == _UNREADABLE:
+            unreadable[notice.message_primary or ""] = None
+        elif found := _DONE.fullmatch(notice.message_primary or ""):
             progress(int(found[1]))
 
     connection.add_notice_handler(hear)
@@ -94,9 +112,13 @@ def differing_rows(connection: Connection, name: str) -> int:
         ConfigurationError: there is no such source.
         DatabaseError: the database refuses.
     """
-    (count,) = fetch_one(
-        connection.execute("SELECT count(*) FROM compare_attached(attached_source(%s))", (name,))
-    )
+    # What a row that cannot be read lets be noted is not kept.
+    with connection.transaction(force_rollback=True):
+        (count,) = fetch_one(
+            connection.execute(
+                "SELECT count(DISTINCT k) FROM compare_attached(attached_source(%s)) AS k", (name,)
+            )
+        )
     return int(count)
 
 

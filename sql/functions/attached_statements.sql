@@ -96,6 +96,7 @@ DECLARE
     key_is   text;  -- of "a.key_1 = b.key_1 AND ...", over two aliases
     changed  text;
     put      text;
+    event    text := regexp_replace(purpose, '^keys of ', '');
     compared text := '(%1$s.row_key, %1$s.modality, %1$s.content_ref, %1$s.metadata)';
 BEGIN
     SELECT a.*, c.relkind IN ('r', 'p') AND a.capture <> 'scan' AS can_be_locked INTO s
@@ -179,7 +180,8 @@ BEGIN
             'WHERE v.source = i.source AND v.source_key = i.source_key) RETURNING 1), '
             'put AS (%6$s RETURNING xmax = 0 AS is_new) '
             'SELECT (SELECT count(*) FROM put WHERE is_new), '
-            '(SELECT count(*) FROM put WHERE NOT is_new), (SELECT count(*) FROM gone)',
+            '(SELECT count(*) FROM put WHERE NOT is_new), (SELECT count(*) FROM gone), '
+            'NULL::text[]',
             keys.of_text, array_to_string(keys.columns, ', '), s.view,
             format(keys.in_view, 'v', 'a'),
             CASE WHEN s.can_be_locked THEN format(
@@ -205,8 +207,8 @@ BEGIN
                 SELECT string_agg(format('%s.%s AS key_%s', r.called, u.name, u.n), ', '
                                   ORDER BY u.n) AS columns
                 FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)
-            ) AS k WHERE r.without <> purpose)
-        WHEN purpose = 'UPDATE' THEN format(
+            ) AS k WHERE r.without <> event)
+        WHEN event = 'UPDATE' THEN format(
             'SELECT u.* FROM old_rows AS o FULL JOIN new_rows AS n ON %s '
             'CROSS JOIN LATERAL (VALUES (%s), (%s)) AS u (%s) WHERE u.key_1 IS NOT NULL '
             'AND (o.%s IS NULL OR n.%5$s IS NULL OR record_image_ne(%s, %s))',
@@ -218,8 +220,16 @@ BEGIN
         ELSE format('SELECT %s FROM %s AS r', (
             SELECT string_agg(format('r.%s AS key_%s', u.name, u.n), ', ' ORDER BY u.n)
             FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)),
-            CASE purpose WHEN 'DELETE' THEN 'old_rows' ELSE 'new_rows' END)
+            CASE event WHEN 'DELETE' THEN 'old_rows' ELSE 'new_rows' END)
         END;
+    IF event <> purpose THEN
+        -- Few enough to be looked at one by one while somebody waits.
+        RETURN format(
+            'SELECT CASE WHEN count(*) <= 1000 THEN array_agg(c.row_key) END FROM '
+            '(SELECT DISTINCT %s AS row_key FROM (%s) AS k LIMIT 1001) AS c',
+            @schema@.attached_row_key((SELECT array_agg('k.' || u ORDER BY n)
+                FROM unnest(keys.columns) WITH ORDINALITY AS c (u, n))), changed);
+    END IF;
     RETURN format(
         'WITH changed AS MATERIALIZED (SELECT DISTINCT c.* FROM '
         '(SELECT %1$s AS row_key, k.* FROM (%2$s) AS k) AS c), '

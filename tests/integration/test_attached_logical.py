@@ -85,19 +85,33 @@ def test_a_key_of_several_columns_and_renames(connection: Connection) -> None:
 
 def test_what_fails_is_said_again_by_the_slot(connection: Connection) -> None:
     connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
-    attach(
-        connection,
-        "products",
-        {"title": {"modality": "text", "content": "(100 / length(title))::text"}},
-        capture="logical",
+    function = (
+        "CREATE OR REPLACE FUNCTION public.told(text) RETURNS text STABLE LANGUAGE plpgsql AS "
+        "'BEGIN RETURN {}($1); END'"
     )
+    connection.execute(function.format("upper").encode())
+    of_title = {"title": {"modality": "text", "content": "public.told(title)"}}
+    attach(connection, "products", of_title, capture="logical")
+    follow(connection, "products")
+    connection.execute("INSERT INTO products VALUES (1, 'x'), (2, 'y')")
+    connection.execute(function.format("nothing.upper").encode())
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match='schema "nothing" does not exist'):
+            follow(connection, "products")
+    connection.execute(function.format("upper").encode())
+    assert follow(connection, "products") == Followed(added=2, keys=2)
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_from_it(connection: Connection) -> None:
+    connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
+    of_title = {"title": {"modality": "text", "content": "(100 / length(title))::text"}}
+    attach(connection, "products", of_title, capture="logical")
     follow(connection, "products")
     connection.execute("INSERT INTO products VALUES (1, 'x'), (2, '')")
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="division by zero"):
-            follow(connection, "products")
+    assert follow(connection, "products") == Followed(added=1, keys=2)
+    assert str(problem(connection)).startswith("a row cannot be read: 2 (title: division by zero")
     connection.execute("UPDATE products SET title = 'xx' WHERE id = 2")
-    assert follow(connection, "products") == Followed(added=2, keys=2)
+    assert follow(connection, "products") == Followed(added=1, keys=1)
 
 
 def test_partitions_are_followed_too(connection: Connection) -> None:
