@@ -87,22 +87,21 @@ def follow(
                 bar.update(task, total=estimated_rows(connection, source.name))
             schema = settings.database_schema
             compared = sync(connection, source.name, progress=progress, schema=schema)
-        _tell_unreadable(compared.unreadable)
+        _tell_problems(compared)
         return Followed(
             source.name,
             told.added + compared.added,
             told.changed + compared.changed,
             told.removed + compared.removed,
-            problems=compared.unreadable,
+            problems=compared.problems,
         )
 
 
-def _tell_unreadable(rows: Sequence[str]) -> None:
-    for row in rows:
-        note(f"pipeline: {row}")
-    if rows:
-        note("their items stay as they were: change the rows, or detach and attach with expressions "
-             "that can be had of every row; then pipeline sync")  # fmt: skip
+def _tell_problems(done: "AttachedReport") -> None:
+    for problem in done.problems:
+        note(f"pipeline: {problem}")
+    for advice in done.advice:
+        note(advice)
 
 
 def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":

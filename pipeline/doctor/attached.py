@@ -100,6 +100,10 @@ def _faults(connection: Connection, state: _State) -> Iterator[Check]:
             else f"GRANT {state.lacking} ON {state.table_of_ours} TO {state.owner}",
         )
     yield from triggers(connection, state.id, state.name)
+    for problem, cure in connection.execute(
+        "SELECT problem, cure FROM attached_standing(%s)", (state.id,)
+    ):
+        yield Check(_name(state), False, problem, cure or f"pipeline sync {quote(state.name)}")
     if state.problem is not None and state.since is not None:
         said = f"needs a sync for {_told(state.now - state.since)}: {state.problem}"
         yield Check(_name(state), False, said, _cure(state.problem, state.name))

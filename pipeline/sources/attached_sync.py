@@ -21,8 +21,8 @@ LOGICAL = "logical"
 BATCH = 2_000
 # What backfill_source() says after each.
 _DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
-# The SQLSTATE of a warning about a row that cannot be read.
-_UNREADABLE = "01R18"
+# The SQLSTATE of a warning about what a sync does not mend.
+_NOT_FOLLOWED = "01R18"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,15 @@ class AttachedReport:
     """How many source items a sync added, changed and removed.
 
     Attributes:
-        unreadable: rows that were left out, a sentence each, 20 at most.
+        problems: what is not followed, a sentence each: of rows that cannot be read 20 at most.
+        advice: what to do about it.
     """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
-    unreadable: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.added} added, {self.changed} changed, {self.removed} removed"
@@ -67,10 +69,11 @@ def sync(
     """
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
-    unreadable = dict[str, None]()  # each once, in their order
-    with _told(connection, progress, unreadable):
-        row = fetch_one(_run(connection, name, batch, schema))
-    return AttachedReport(*row, tuple(unreadable))
+    told = dict[str, str]()  # each once, in their order
+    with _told(connection, progress, told):
+        added, changed, removed = fetch_one(_run(connection, name, batch, schema))
+    advice = tuple(dict.fromkeys(filter(None, told.values())))
+    return AttachedReport(added, changed, removed, tuple(told), advice)
 
 
 def _run(connection: Connection, name: str, batch: int, schema: str) -> psycopg.Cursor[Any]:
@@ -89,11 +92,11 @@ backfill = sync
 
 @contextmanager
 def _told(
-    connection: Connection, progress: Callable[[int], None], unreadable: dict[str, None]
+    connection: Connection, progress: Callable[[int], None], problems: dict[str, str]
 ) -> Iterator[None]:
     def hear(notice: Diagnostic) -> None:
-        if notice.sqlstate == _UNREADABLE:
-            unreadable[notice.message_primary or ""] = None
+        if notice.sqlstate == _NOT_FOLLOWED:
+            problems[notice.message_primary or ""] = notice.message_hint or ""
         elif found := _DONE.fullmatch(notice.message_primary or ""):
             progress(int(found[1]))
 

@@ -23,7 +23,10 @@ AS $$
     WITH RECURSIVE beneath (oid) AS (
         SELECT view::oid
         UNION
-        SELECT d.refobjid FROM beneath AS b JOIN pg_rewrite AS r ON r.ev_class = b.oid
+        SELECT d.refobjid FROM beneath AS b
+        -- A materialised view is a copy, and its own to give away.
+        JOIN pg_class AS v ON v.oid = b.oid AND v.relkind = 'v'
+        JOIN pg_rewrite AS r ON r.ev_class = b.oid
         JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
             AND d.refclassid = 'pg_class'::regclass
         JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')

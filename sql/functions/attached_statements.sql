@@ -115,6 +115,8 @@ BEGIN
            string_agg(k.of_text || ' AS key_' || k.n, ', ' ORDER BY k.n) AS of_text,
            string_agg(format('%%1$s.key_%s %s %%2$s.key_%1$s', k.n, k.equals), ' AND '
                       ORDER BY k.n) AS in_view,
+           string_agg(format(' AND v.key_%s %s ANY (ARRAY(SELECT a.key_%1$s FROM asked AS a '
+               'WHERE a.is_held))', k.n, k.equals), '' ORDER BY k.n) AS only_asked,
            string_agg(format('%%1$s.%s %s %%2$s.key_%s', k.name, k.equals, k.n), ' AND '
                       ORDER BY k.n) AS in_table,
            string_agg(format('o.%s %s n.%1$s', k.name, k.equals), ' AND '
@@ -167,12 +169,12 @@ BEGIN
                 'AS a (row_key) WHERE a.row_key <> ALL ($2)) AS a JOIN %s AS t ON %s UNION ',
                 keys.of_text, s.relation, format(keys.in_table, 't', 'a'))
                 ELSE 'SELECT count(DISTINCT l.row_key) FROM (' END, s.sources);
-    ELSIF purpose = 'sync' THEN
+    ELSIF purpose IN ('sync', 'sync each') THEN
         RETURN format(
             'WITH asked AS MATERIALIZED (SELECT a.row_key, %1$s, '
             'a.row_key = ANY ($2) AS is_held FROM unnest($1) AS a (row_key)), '
             'shown AS MATERIALIZED (SELECT DISTINCT ON (v.source, v.source_key) v.* FROM '
-            '(SELECT DISTINCT %2$s FROM asked WHERE is_held) AS a JOIN %3$s AS v ON %4$s '
+            '(SELECT DISTINCT %2$s FROM asked WHERE is_held) AS a JOIN %3$s AS v ON %4$s%7$s '
             'ORDER BY v.source, v.source_key), '
             'gone AS (DELETE FROM @schema@.source_items AS i USING asked AS a '
             'WHERE i.id = ANY ($3) AND i.row_key = a.row_key '
@@ -190,7 +192,9 @@ BEGIN
             -- An item that others hold is left to them as well.
             format(put, 'WHERE NOT EXISTS (SELECT FROM @schema@.source_items AS i '
                 'WHERE i.source = v.source AND i.source_key = v.source_key '
-                'AND NOT i.id = ANY ($3))'));
+                'AND NOT i.id = ANY ($3))'),
+            -- As a condition of the table's own, not to be met by a join after its other rows.
+            CASE purpose WHEN 'sync each' THEN keys.only_asked END);
     ELSIF purpose = 'TRUNCATE' THEN
         -- Of a partition only its own rows went.
         RETURN format(

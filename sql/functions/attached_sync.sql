@@ -63,9 +63,10 @@ DECLARE
     asked text[];
     held  text[];
     items bigint[];
+    gone  bigint;
 BEGIN
     PERFORM @schema@.check_is_owner(attachment);
-    EXECUTE @schema@.attached_statement(attachment, 'keys') INTO asked USING keys;
+    SELECT k.asked, k.removed INTO asked, gone FROM @schema@.possible_keys(attachment, keys) AS k;
     EXECUTE @schema@.attached_statement(attachment, 'lock rows') INTO held USING asked;
     EXECUTE @schema@.attached_statement(attachment, 'lock items') INTO items USING asked;
     held := coalesce(held, '{}');
@@ -74,6 +75,7 @@ BEGIN
         USING asked, held, items;
     SELECT r.added, r.changed, r.removed INTO added, changed, removed
     FROM @schema@.sync_rows(attachment, asked, held, items) AS r;
+    removed := removed + gone;
 END $$;
 COMMENT ON FUNCTION @schema@.sync_attached(integer, text[]) IS
     'Brings source_items up to date with these rows of an attached source, but for those that others '

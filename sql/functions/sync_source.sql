@@ -129,6 +129,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     DELETE FROM @schema@.attached_source_problems AS p
     WHERE p.attachment_id = attachment AND p.id = ANY (problems);
+    SELECT @schema@.note_attached_parts(attachment);
     UPDATE @schema@.attached_sources AS s SET synced_at = now() WHERE s.id = attachment
 $$;
 COMMENT ON FUNCTION @schema@.note_synced(integer, bigint[]) IS

@@ -57,7 +57,10 @@ AS $$
         SELECT array_agg('t.' || coalesce(k.name, quote_ident(d.name)) ORDER BY k.n) AS of_table,
             string_agg(k.of_text || ' AS key_' || k.n, ', ' ORDER BY k.n) AS of_text,
             string_agg(format('v.key_%s %s a.key_%1$s', k.n, k.equals), ' AND ' ORDER BY k.n)
-                AS in_view
+                AS in_view,
+            -- A condition of the table's own: other rows are not even met.
+            string_agg(format('v.key_%s %s ANY (ARRAY(SELECT a.key_%1$s FROM asked AS a))', k.n,
+                k.equals), ' AND ' ORDER BY k.n) AS only_asked
         FROM s CROSS JOIN @schema@.attached_key(attachment) AS k
         JOIN jsonb_array_elements_text(s.definition -> 'key') WITH ORDINALITY AS d (name, n)
             ON d.n = k.n
@@ -68,17 +71,19 @@ AS $$
         WHEN 'keys of items' THEN format('SELECT i.row_key FROM @schema@.source_items AS i '
             'WHERE i.source = ANY (%L) AND i.row_key IS NOT NULL', s.sources)
         WHEN 'compare' THEN format(
+            'WITH asked AS MATERIALIZED (SELECT %s FROM unnest($1) AS a (row_key)) '
             'SELECT 0::bigint, 0::bigint, 0::bigint, '
             'array_agg(DISTINCT coalesce(v.row_key, i.row_key)) FROM (SELECT v.* FROM '
-            '(SELECT %s FROM unnest($1) AS a (row_key)) AS a JOIN %s AS v ON %s) AS v FULL JOIN ('
-            'SELECT * FROM @schema@.source_items WHERE source = ANY (%L) AND row_key = ANY ($1)) '
+            'asked AS a JOIN %s AS v ON %s WHERE %5$s) AS v FULL JOIN ('
+            'SELECT * FROM @schema@.source_items WHERE source = ANY (%4$L) AND row_key = ANY ($1)) '
             'AS i ON v.source = i.source AND v.source_key = i.source_key '
             'WHERE (v.row_key, v.modality, v.content_ref, v.metadata) IS DISTINCT FROM '
             '(i.row_key, i.modality, i.content_ref, i.metadata)',
-            keys.of_text, s.view, keys.in_view, s.sources)
+            keys.of_text, s.view, keys.in_view, s.sources, keys.only_asked)
         WHEN 'content' THEN format(
-            'SELECT count(v.content_ref) FROM (SELECT %s FROM unnest($1) AS a (row_key)) AS a '
-            'JOIN %s AS v ON %s WHERE v.source = $2', keys.of_text, s.view, keys.in_view)
+            'WITH asked AS MATERIALIZED (SELECT %s FROM unnest($1) AS a (row_key)) '
+            'SELECT count(v.content_ref) FROM asked AS a JOIN %s AS v ON %s '
+            'WHERE v.source = $2 AND %s', keys.of_text, s.view, keys.in_view, keys.only_asked)
         END
     FROM s, keys
 $$;
@@ -165,7 +170,8 @@ CREATE OR REPLACE FUNCTION @schema@.run_for_each(
     OUT unreadable jsonb)
 LANGUAGE sql VOLATILE
 SET search_path = pg_catalog, pg_temp
--- Rows are looked up by their keys: a scan would meet those that cannot be read as well.
+-- Rows are looked up by their keys: a scan would meet those that cannot be read as well. Its
+-- statements ask for the keys in a condition of the table's own, so that an index serves it.
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$ SELECT * FROM @schema@.run_for_some(attachment, statement, keys, held, items) $$;
 COMMENT ON FUNCTION @schema@.run_for_each(integer, text, text[], text[], bigint[]) IS
@@ -190,8 +196,8 @@ BEGIN
         RAISE WARNING 'row % of % cannot be read: %: %', u.key, called, u.part,
             CASE WHEN pg_trigger_depth() > 0 THEN @schema@.told_error(u.code, u.message)
                  ELSE u.message END USING ERRCODE = '01R18',
-            HINT = 'Its items stay as they were. Change the row, or attach with an expression that '
-                   'can be had of every row; then pipeline sync.';
+            HINT = 'Its items stay as they were: change the row, or detach and attach with '
+                   'expressions that can be had of every row; then pipeline sync.';
     END LOOP;
     SELECT string_agg(format('%s (%s: %s)', e.value ->> 'key', e.value ->> 'part',
         @schema@.told_error(e.value ->> 'code', e.value ->> 'message')), ', ' ORDER BY e.n)
@@ -217,19 +223,59 @@ DECLARE
 BEGIN
     FOR keys IN EXECUTE format(
         'SELECT array_agg(n.row_key) FROM (SELECT k.row_key, (row_number() OVER () - 1) / 1000 '
-        'AS chunk FROM (%s UNION %s) AS k) AS n GROUP BY n.chunk',
-        @schema@.unreadable_statement(attachment, 'keys of rows'),
-        @schema@.unreadable_statement(attachment, 'keys of items'))
+        'AS chunk FROM (%s) AS k) AS n GROUP BY n.chunk',
+        @schema@.unreadable_statement(attachment, 'keys of rows'))
     LOOP
         SELECT * INTO compared FROM @schema@.run_for_each(
             attachment, @schema@.unreadable_statement(attachment, 'compare'), keys, NULL, NULL);
         RETURN QUERY SELECT f FROM unnest(compared.differing) AS f;
         unreadable := unreadable || compared.unreadable;
     END LOOP;
+    RETURN QUERY EXECUTE format('%s EXCEPT %s',
+        @schema@.unreadable_statement(attachment, 'keys of items'),
+        @schema@.unreadable_statement(attachment, 'keys of rows'));
     PERFORM @schema@.note_unreadable(attachment, unreadable);
 END $$;
 COMMENT ON FUNCTION @schema@.compare_each(integer) IS
     'compare_attached() where some rows cannot be read, which are noted.';
+
+CREATE OR REPLACE FUNCTION @schema@.possible_keys(
+    attachment integer, keys text[], OUT asked text[], OUT removed bigint)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement  text := @schema@.attached_statement(attachment, 'keys');
+    unreadable jsonb;
+    of_none    jsonb;
+BEGIN
+    removed := 0;
+    BEGIN
+        EXECUTE statement INTO asked USING keys;
+        RETURN;
+    EXCEPTION WHEN data_exception THEN NULL;
+    END;
+    -- A label of an enum that was renamed, say: no row can have such a key any more.
+    SELECT r.differing, r.unreadable INTO asked, unreadable FROM @schema@.run_for_some(attachment,
+        format('SELECT 0::bigint, 0::bigint, 0::bigint, (%s)', statement), keys, NULL, NULL) AS r;
+    WITH impossible AS (
+        SELECT u ->> 'key' AS key, u FROM jsonb_array_elements(unreadable) AS u
+    ), gone AS (
+        DELETE FROM @schema@.source_items AS i USING impossible AS m, @schema@.attached_sources AS s
+        WHERE s.id = attachment AND i.source = ANY (s.sources) AND i.row_key = m.key
+        RETURNING i.row_key
+    )
+    SELECT (SELECT count(*) FROM gone), (SELECT m.u FROM impossible AS m
+        WHERE m.key NOT IN (SELECT g.row_key FROM gone AS g) LIMIT 1)
+    INTO removed, of_none;
+    IF of_none IS NOT NULL THEN
+        RAISE EXCEPTION '%', of_none ->> 'message' USING ERRCODE = of_none ->> 'code',
+            HINT = format('%s can be the key of no row.', quote_literal(of_none ->> 'key'));
+    END IF;
+END $$;
+COMMENT ON FUNCTION @schema@.possible_keys(integer, text[]) IS
+    'These keys as rows of an attached source have them, each once; source items of keys that no row '
+    'can have are removed.';
 
 CREATE OR REPLACE FUNCTION @schema@.sync_rows(
     attachment integer, keys text[], held text[], items bigint[],
@@ -251,7 +297,8 @@ BEGIN
         END IF;
     END;
     SELECT r.added, r.changed, r.removed, r.unreadable INTO added, changed, removed, unreadable
-    FROM @schema@.run_for_each(attachment, statement, keys, held, items) AS r;
+    FROM @schema@.run_for_each(attachment,
+        @schema@.attached_statement(attachment, 'sync each'), keys, held, items) AS r;
     PERFORM @schema@.note_unreadable(attachment, unreadable);
 END $$;
 COMMENT ON FUNCTION @schema@.sync_rows(integer, text[], text[], bigint[]) IS

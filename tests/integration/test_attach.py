@@ -181,12 +181,12 @@ def test_detaching_leaves_nothing_behind(
         shop.execute("DELETE FROM source_items")
 
 
-def test_its_own_items_are_taken_up_again_where_they_were_kept(shop: Connection) -> None:
-    attach(shop)
-    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
-    shop.execute("SELECT detach_source('products', keep_items => true)")
+def test_items_of_others_are_not_taken(shop: Connection) -> None:
+    shop.execute("INSERT INTO source_items (source, source_key, modality, content_ref) "
+                 "VALUES ('products.title', '1', 'text', 'a bike')")  # fmt: skip
     with pytest.raises(psycopg.Error, match="somebody else's"):
         attach(shop)
+    shop.execute("DELETE FROM source_items")
 
 
 @pytest.mark.parametrize(

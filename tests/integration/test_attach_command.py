@@ -63,7 +63,7 @@ def test_a_row_that_cannot_be_read_is_named(run: Run, products: Connection) -> N
     assert done.stdout == "products: 3 added, 0 changed, 0 removed\n"
     named = 'row 2 of products cannot be read: number: invalid input syntax for type integer: ""'
     assert f"pipeline: {named}" in done.stderr
-    assert "change the rows" in done.stderr
+    assert "change the row, " in done.stderr
     done = run("sync", "products", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["attached"][0]["problems"] == [named]

@@ -1,6 +1,7 @@
-"""Expressions that would never settle, or fail where the triggers have them, are refused at once."""
+"""Expressions that never settle, or fail where the triggers have them, are refused at once."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -30,7 +31,7 @@ def text(expression: str) -> dict[str, dict[str, str]]:
     ],
 )
 def test_what_may_give_something_else_each_time(
-    shop: Connection, given: dict[str, object], named: str
+    shop: Connection, given: dict[str, Any], named: str
 ) -> None:
     shop.execute("CREATE FUNCTION shop.told(text) RETURNS text LANGUAGE sql AS 'SELECT $1'")
     shop.execute("CREATE FUNCTION shop.sum(text, text) RETURNS text LANGUAGE sql AS 'SELECT $1'")
@@ -52,7 +53,7 @@ def test_what_may_give_something_else_each_time(
     ],
 )
 def test_what_changes_with_the_time_is_warned_of(
-    shop: Connection, given: dict[str, object], named: str
+    shop: Connection, given: dict[str, Any], named: str
 ) -> None:
     said: list[str] = []
     shop.add_notice_handler(lambda n: said.append(n.message_primary or ""))
@@ -83,6 +84,7 @@ OF_LABELS = "SELECT word FROM labels WHERE id = $1"
     [
         ("sql", OF_LABELS, 0),
         ("sql", OF_LABELS, 3),
+        ("sql SECURITY DEFINER", OF_LABELS, 0),
         # Of which the body is not looked at before it runs.
         ("plpgsql", f"BEGIN RETURN ({OF_LABELS}); END", 3),
     ],

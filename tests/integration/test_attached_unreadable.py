@@ -90,7 +90,8 @@ def test_a_filter_that_fails_for_a_row(shop: Connection, capture: str) -> None:
         "a row cannot be read: 2 (filter or more, photo, title: division by zero (SQLSTATE 22012))"
     )
     assert problem(shop) == said
-    # Other rows do not meet it, though a scan of the table would.
+    # Other rows do not meet it, though a scan of the table would, which is what it is so small for.
+    shop.execute("ANALYZE shop.products")
     shop.execute("INSERT INTO shop.products (id, title, views) VALUES (3, 'c', 1)")
     shop.execute("UPDATE shop.products SET title = 'd' WHERE id = 1")
     assert numbers(shop) == [("1", "d"), ("3", "c")]
@@ -194,13 +195,12 @@ def test_doctor_and_a_dry_run_say_so_and_change_nothing(shop: Connection) -> Non
     assert differing_rows(shop, "products") == 1
     assert problem(shop) is None
     done = sync_by_batch(shop, "products")
-    assert (done.added, done.unreadable) == (
+    assert (done.added, done.problems) == (
         1,
         ('row 2 of products cannot be read: number: invalid input syntax for type integer: "x"',),
     )
     (check,) = [check for check in attached(shop) if not check.ok]
     assert CANNOT in check.found
-    assert (
-        check.fix
-        == "change the row, or detach and attach with other expressions; then pipeline sync products"
-    )  # noqa: E501
+    cure, _, command = check.fix.partition("; then ")
+    assert cure == "change the row, or detach and attach with other expressions"
+    assert command == "pipeline sync products"

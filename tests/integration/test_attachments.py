@@ -161,13 +161,15 @@ def test_detached_leaves_the_users_table_as_it_was(products: Connection) -> None
         detach(products, "products")
 
 
-def test_kept_items_are_nobodys(products: Connection) -> None:
+def test_kept_items_are_taken_up_again(products: Connection) -> None:
     attach(products, PRODUCTS)
     sync(products, "products")
     kept = stored(products)
     detach(products, "products", keep_items=True)
     assert stored(products) == kept
-    assert products.execute("SELECT count(row_key) FROM source_items").fetchone() == (0,)
+    again = attach(products, PRODUCTS)
+    assert sync(products, again) == AttachedReport()
+    assert stored(products) == kept
 
 
 def test_names_are_those_of_the_callers_search_path(products: Connection, url: str) -> None:
