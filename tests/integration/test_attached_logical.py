@@ -10,7 +10,7 @@ from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.sources.logical import Followed, follow
 from tests.helpers.attached import attach, problem, source_items
-from tests.helpers.databases import database_url
+from tests.helpers.databases import database_url, role
 from tests.helpers.other_server import own_server
 
 TITLE = {"title": {"modality": "text", "content": "title"}}
@@ -190,3 +190,17 @@ def test_the_server_must_write_its_log_for_it(url: str) -> None:
         connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
         with pytest.raises(psycopg.Error, match="has wal_level replica, and must have logical"):
             attach(connection, "products", TITLE, capture="logical")
+
+
+def test_an_owner_who_may_not_read_slots_is_refused(connection: Connection) -> None:
+    """Who could not drop the slot could not detach."""
+    with role(connection, "keeper"):
+        connection.execute("GRANT pipeline_ingest TO keeper")
+        connection.execute("CREATE SCHEMA kept AUTHORIZATION keeper")
+        connection.execute("SET ROLE keeper")
+        connection.execute("CREATE TABLE kept.products (id integer PRIMARY KEY, title text)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not read") as raised:
+            attach(connection, "kept.products", TITLE, capture="logical")
+        assert "ALTER ROLE keeper REPLICATION" in str(raised.value)
+        connection.execute("RESET ROLE")
+        connection.execute("DROP SCHEMA kept CASCADE")
