@@ -23,7 +23,7 @@ class Followed:
     Attributes:
         moved: objects that were renamed, of a location.
         is_complete: whether all of it was seen.
-        problems: objects that were left out, a sentence each.
+        problems: objects or rows that were left out, a sentence each.
         differing: where a sync only looked, the rows that are not as they are stored.
     """
 
@@ -87,12 +87,21 @@ def follow(
                 bar.update(task, total=estimated_rows(connection, source.name))
             schema = settings.database_schema
             compared = sync(connection, source.name, progress=progress, schema=schema)
+        _tell_problems(compared)
         return Followed(
             source.name,
             told.added + compared.added,
             told.changed + compared.changed,
             told.removed + compared.removed,
+            problems=compared.problems,
         )
+
+
+def _tell_problems(done: "AttachedReport") -> None:
+    for problem in done.problems:
+        note(f"pipeline: {problem}")
+    for advice in done.advice:
+        note(advice)
 
 
 def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":

@@ -1,5 +1,6 @@
 """Whether what is attached is followed."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,9 @@ from pipeline.doctor.attached_triggers import triggers
 from pipeline.doctor.check import Check
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.rights import may
+
+# What a sync leaves out; see unreadable_rows.sql.
+_UNREADABLE = re.compile(r"(a row|\d+ rows) cannot be read: ")
 
 _STATE = """
 SELECT a.id, a.name, coalesce(a.relation::text, a.location) AS of, a.capture,
@@ -96,9 +100,13 @@ def _faults(connection: Connection, state: _State) -> Iterator[Check]:
             else f"GRANT {state.lacking} ON {state.table_of_ours} TO {state.owner}",
         )
     yield from triggers(connection, state.id, state.name)
+    for problem, cure in connection.execute(
+        "SELECT problem, cure FROM attached_standing(%s)", (state.id,)
+    ):
+        yield Check(_name(state), False, problem, cure or f"pipeline sync {quote(state.name)}")
     if state.problem is not None and state.since is not None:
         said = f"needs a sync for {_told(state.now - state.since)}: {state.problem}"
-        yield Check(_name(state), False, said, f"pipeline sync {quote(state.name)}")
+        yield Check(_name(state), False, said, _cure(state.problem, state.name))
     elif state.every is not None:
         last = "never" if state.synced_at is None else f"{_told(state.now - state.synced_at)} ago"
         yield Check(
@@ -107,6 +115,13 @@ def _faults(connection: Connection, state: _State) -> Iterator[Check]:
             f"is to be looked at every {_told(state.every)}, and was {last}",
             "pipeline sync --watch",
         )
+
+
+def _cure(problem: str, name: str) -> str:
+    again = f"pipeline sync {quote(name)}"
+    if _UNREADABLE.match(problem):
+        return f"change the row, or detach and attach with other expressions; then {again}"
+    return again
 
 
 def _told(time: timedelta) -> str:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 from psycopg.pq import TransactionStatus
@@ -19,15 +21,24 @@ LOGICAL = "logical"
 BATCH = 2_000
 # What backfill_source() says after each.
 _DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
+# The SQLSTATE of a warning about what a sync does not mend.
+_NOT_FOLLOWED = "01R18"
 
 
 @dataclass(frozen=True, slots=True)
 class AttachedReport:
-    """How many source items a sync added, changed and removed."""
+    """How many source items a sync added, changed and removed.
+
+    Attributes:
+        problems: what is not followed, a sentence each: of rows that cannot be read 20 at most.
+        advice: what to do about it.
+    """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.added} added, {self.changed} changed, {self.removed} removed"
@@ -59,17 +70,23 @@ def sync(
     """
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
+    told = dict[str, str]()  # each once, in their order
+    with _told(connection, progress, told):
+        added, changed, removed = fetch_one(_run(connection, name, batch, schema))
+    advice = tuple(dict.fromkeys(filter(None, told.values())))
+    return AttachedReport(added, changed, removed, tuple(told), advice)
+
+
+def _run(connection: Connection, name: str, batch: int, schema: str) -> psycopg.Cursor[Any]:
     if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
         in_one = sql.SQL("SELECT added, changed, removed FROM {}(%s)").format(
             sql.Identifier(schema, "sync_source")
         )
-        return AttachedReport(*fetch_one(connection.execute(in_one, (name,))))
+        return connection.execute(in_one, (name,))
     by_batch = sql.SQL("CALL {}(%s, %s, whole => false)").format(
         sql.Identifier(schema, "backfill_source")
     )
-    with _told(connection, progress):
-        row = fetch_one(connection.execute(by_batch, (name, batch)))
-    return AttachedReport(*row)
+    return connection.execute(by_batch, (name, batch))
 
 
 # The same work: rows that are there when a table is attached differ from the view as others do.
@@ -94,9 +111,13 @@ def forget_seen(connection: Connection, name: str | None = None) -> None:
 
 
 @contextmanager
-def _told(connection: Connection, progress: Callable[[int], None]) -> Iterator[None]:
+def _told(
+    connection: Connection, progress: Callable[[int], None], problems: dict[str, str]
+) -> Iterator[None]:
     def hear(notice: Diagnostic) -> None:
-        if found := _DONE.fullmatch(notice.message_primary or ""):
+        if notice.sqlstate == _NOT_FOLLOWED:
+            problems[notice.message_primary or ""] = notice.message_hint or ""
+        elif found := _DONE.fullmatch(notice.message_primary or ""):
             progress(int(found[1]))
 
     connection.add_notice_handler(hear)
@@ -114,9 +135,13 @@ def differing_rows(connection: Connection, name: str) -> int:
         ConfigurationError: there is no such source.
         DatabaseError: the database refuses.
     """
-    (count,) = fetch_one(
-        connection.execute("SELECT count(*) FROM compare_attached(attached_source(%s))", (name,))
-    )
+    # What a row that cannot be read lets be noted is not kept.
+    with connection.transaction(force_rollback=True):
+        (count,) = fetch_one(
+            connection.execute(
+                "SELECT count(DISTINCT k) FROM compare_attached(attached_source(%s)) AS k", (name,)
+            )
+        )
     return int(count)
 
 

@@ -50,11 +50,6 @@ BEGIN
         RAISE EXCEPTION 'on_error is %, and must be warn or raise', quote_nullable(on_error)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF how <> 'scan' THEN
-        -- All at once or none, so that whoever writes one of them waits for none of the others.
-        PERFORM @schema@.lock_together(
-            relation || coalesce(depends_on, '{}'), 'SHARE ROW EXCLUSIVE');
-    END IF;
     INSERT INTO @schema@.attached_sources AS a
         (name, relation, capture, on_error, sources, definition)
     VALUES (name, relation, how, on_error, sources, jsonb_build_object(
@@ -63,6 +58,13 @@ BEGIN
     RETURNING id INTO attachment;
     PERFORM @schema@.make_attached_view(attachment, expressions_path);
     PERFORM @schema@.check_attached_view(attachment);
+    PERFORM @schema@.check_attached_volatility(attachment);
+    PERFORM @schema@.check_attached_expressions(attachment);
+    IF how <> 'scan' THEN
+        -- All at once or none, so that whoever writes one of them waits for none of the others.
+        PERFORM @schema@.lock_together(
+            relation || coalesce(depends_on, '{}'), 'SHARE ROW EXCLUSIVE');
+    END IF;
     PERFORM @schema@.make_trigger_function(attachment, '');
     PERFORM @schema@.make_attached_triggers(attachment);
     PERFORM @schema@.renew_quick_statements(attachment);

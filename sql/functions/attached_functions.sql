@@ -44,14 +44,22 @@ DECLARE
 BEGIN
     SELECT * INTO s FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     IF s.on_error = 'warn' THEN  -- the user's statement is not to fail because of us
-        body := format('BEGIN %s EXCEPTION WHEN OTHERS THEN BEGIN '
-                       'PERFORM @schema@.note_attached_problem(%s, SQLERRM, true); '
-                       'EXCEPTION WHEN OTHERS THEN RAISE WARNING ''the items of attached source %s '
-                       'do not follow: %%'', SQLERRM; END; END;', body, attachment, attachment);
+        body := format(
+            'BEGIN %1$s EXCEPTION WHEN OTHERS THEN BEGIN failure := ARRAY[SQLSTATE, SQLERRM]; '
+            'IF TG_OP <> ''TRUNCATE'' AND @schema@.is_error_of_a_row(SQLSTATE) THEN '
+            'statement := @schema@.attached_statement(%2$s, ''keys of '' || TG_OP, TG_LEVEL); '
+            'IF TG_LEVEL = ''ROW'' THEN EXECUTE statement INTO changed_keys USING NEW, OLD; '
+            'ELSE EXECUTE statement INTO changed_keys; END IF; END IF; '
+            'PERFORM @schema@.follow_each(%2$s, changed_keys, failure[1], failure[2]); '
+            -- Nothing of ours, which whoever owns the table may not be allowed to call.
+            'EXCEPTION WHEN OTHERS THEN RAISE WARNING ''the items of attached source %2$s '
+            'do not follow: %%'', CASE WHEN SQLSTATE LIKE ''42%%'' THEN SQLERRM '
+            'ELSE ''SQLSTATE '' || SQLSTATE END; END; END;', body, attachment);
     END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION %s_changed() RETURNS trigger %s AS %L',
         @schema@.attached_object(attachment), @schema@.attached_function_head(),
-        format(E'#variable_conflict use_column\nBEGIN %s RETURN NULL; END', body));
+        format(E'#variable_conflict use_column\nDECLARE failure text[]; changed_keys text[]; '
+               'statement text; BEGIN %s RETURN NULL; END', body));
     PERFORM @schema@.take_from_others('FUNCTION',
         @schema@.attached_object(attachment, '_changed()'));
 END $$;

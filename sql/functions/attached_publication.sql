@@ -14,6 +14,15 @@ BEGIN
             HINT = 'ALTER SYSTEM SET wal_level = logical; and restart the server; or '
                    'capture => ''statement''.';
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user
+                   AND (r.rolreplication OR r.rolsuper
+                        OR EXISTS (SELECT FROM pg_roles AS h WHERE h.rolname = 'rds_replication'
+                                   AND pg_has_role(r.oid, h.oid, 'USAGE')))) THEN
+        -- Who could read no slot could not drop it either, and so not detach.
+        RAISE EXCEPTION '% may not read replication slots', current_user USING
+            ERRCODE = 'insufficient_privilege', HINT = format(
+                'ALTER ROLE %I REPLICATION; or capture => ''statement''.', current_user);
+    END IF;
     -- What publishes its changes and cannot say which row changed lets nobody change it.
     FOR part IN
         SELECT c.oid::regclass AS name, c.relreplident FROM pg_class AS c

@@ -96,6 +96,7 @@ DECLARE
     key_is   text;  -- of "a.key_1 = b.key_1 AND ...", over two aliases
     changed  text;
     put      text;
+    event    text := regexp_replace(purpose, '^keys of ', '');
     compared text := '(%1$s.row_key, %1$s.modality, %1$s.content_ref, %1$s.metadata)';
 BEGIN
     SELECT a.*, c.relkind IN ('r', 'p') AND a.capture <> 'scan' AS can_be_locked INTO s
@@ -114,6 +115,8 @@ BEGIN
            string_agg(k.of_text || ' AS key_' || k.n, ', ' ORDER BY k.n) AS of_text,
            string_agg(format('%%1$s.key_%s %s %%2$s.key_%1$s', k.n, k.equals), ' AND '
                       ORDER BY k.n) AS in_view,
+           string_agg(format(' AND v.key_%s %s ANY (ARRAY(SELECT a.key_%1$s FROM asked AS a '
+               'WHERE a.is_held))', k.n, k.equals), '' ORDER BY k.n) AS only_asked,
            string_agg(format('%%1$s.%s %s %%2$s.key_%s', k.name, k.equals, k.n), ' AND '
                       ORDER BY k.n) AS in_table,
            string_agg(format('o.%s %s n.%1$s', k.name, k.equals), ' AND '
@@ -166,12 +169,12 @@ BEGIN
                 'AS a (row_key) WHERE a.row_key <> ALL ($2)) AS a JOIN %s AS t ON %s UNION ',
                 keys.of_text, s.relation, format(keys.in_table, 't', 'a'))
                 ELSE 'SELECT count(DISTINCT l.row_key) FROM (' END, s.sources);
-    ELSIF purpose = 'sync' THEN
+    ELSIF purpose IN ('sync', 'sync each') THEN
         RETURN format(
             'WITH asked AS MATERIALIZED (SELECT a.row_key, %1$s, '
             'a.row_key = ANY ($2) AS is_held FROM unnest($1) AS a (row_key)), '
             'shown AS MATERIALIZED (SELECT DISTINCT ON (v.source, v.source_key) v.* FROM '
-            '(SELECT DISTINCT %2$s FROM asked WHERE is_held) AS a JOIN %3$s AS v ON %4$s '
+            '(SELECT DISTINCT %2$s FROM asked WHERE is_held) AS a JOIN %3$s AS v ON %4$s%7$s '
             'ORDER BY v.source, v.source_key), '
             'gone AS (DELETE FROM @schema@.source_items AS i USING asked AS a '
             'WHERE i.id = ANY ($3) AND i.row_key = a.row_key '
@@ -179,7 +182,8 @@ BEGIN
             'WHERE v.source = i.source AND v.source_key = i.source_key) RETURNING 1), '
             'put AS (%6$s RETURNING xmax = 0 AS is_new) '
             'SELECT (SELECT count(*) FROM put WHERE is_new), '
-            '(SELECT count(*) FROM put WHERE NOT is_new), (SELECT count(*) FROM gone)',
+            '(SELECT count(*) FROM put WHERE NOT is_new), (SELECT count(*) FROM gone), '
+            'NULL::text[]',
             keys.of_text, array_to_string(keys.columns, ', '), s.view,
             format(keys.in_view, 'v', 'a'),
             CASE WHEN s.can_be_locked THEN format(
@@ -188,7 +192,9 @@ BEGIN
             -- An item that others hold is left to them as well.
             format(put, 'WHERE NOT EXISTS (SELECT FROM @schema@.source_items AS i '
                 'WHERE i.source = v.source AND i.source_key = v.source_key '
-                'AND NOT i.id = ANY ($3))'));
+                'AND NOT i.id = ANY ($3))'),
+            -- As a condition of the table's own, not to be met by a join after its other rows.
+            CASE purpose WHEN 'sync each' THEN keys.only_asked END);
     ELSIF purpose = 'TRUNCATE' THEN
         -- Of a partition only its own rows went.
         RETURN format(
@@ -205,8 +211,8 @@ BEGIN
                 SELECT string_agg(format('%s.%s AS key_%s', r.called, u.name, u.n), ', '
                                   ORDER BY u.n) AS columns
                 FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)
-            ) AS k WHERE r.without <> purpose)
-        WHEN purpose = 'UPDATE' THEN format(
+            ) AS k WHERE r.without <> event)
+        WHEN event = 'UPDATE' THEN format(
             'SELECT u.* FROM old_rows AS o FULL JOIN new_rows AS n ON %s '
             'CROSS JOIN LATERAL (VALUES (%s), (%s)) AS u (%s) WHERE u.key_1 IS NOT NULL '
             'AND (o.%s IS NULL OR n.%5$s IS NULL OR record_image_ne(%s, %s))',
@@ -218,8 +224,16 @@ BEGIN
         ELSE format('SELECT %s FROM %s AS r', (
             SELECT string_agg(format('r.%s AS key_%s', u.name, u.n), ', ' ORDER BY u.n)
             FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)),
-            CASE purpose WHEN 'DELETE' THEN 'old_rows' ELSE 'new_rows' END)
+            CASE event WHEN 'DELETE' THEN 'old_rows' ELSE 'new_rows' END)
         END;
+    IF event <> purpose THEN
+        -- Few enough to be looked at one by one while somebody waits.
+        RETURN format(
+            'SELECT CASE WHEN count(*) <= 1000 THEN array_agg(c.row_key) END FROM '
+            '(SELECT DISTINCT %s AS row_key FROM (%s) AS k LIMIT 1001) AS c',
+            @schema@.attached_row_key((SELECT array_agg('k.' || u ORDER BY n)
+                FROM unnest(keys.columns) WITH ORDINALITY AS c (u, n))), changed);
+    END IF;
     RETURN format(
         'WITH changed AS MATERIALIZED (SELECT DISTINCT c.* FROM '
         '(SELECT %1$s AS row_key, k.* FROM (%2$s) AS k) AS c), '

@@ -37,7 +37,16 @@ SET extra_float_digits = 1 SET bytea_output = 'hex' SET lc_monetary = 'C'
 AS $$
 BEGIN
     PERFORM @schema@.check_is_owner(attachment);
-    RETURN QUERY EXECUTE @schema@.attached_statement(attachment, 'compare');
+    BEGIN
+        RETURN QUERY EXECUTE @schema@.attached_statement(attachment, 'compare');
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        IF NOT @schema@.is_error_of_a_row(SQLSTATE) THEN
+            RAISE;
+        END IF;
+    END;
+    -- As well those that were found before the error.
+    RETURN QUERY SELECT * FROM @schema@.compare_each(attachment);
 END $$;
 COMMENT ON FUNCTION @schema@.compare_attached(integer) IS
     'The keys of the rows of an attached source that source_items does not show as they are.';
@@ -54,17 +63,19 @@ DECLARE
     asked text[];
     held  text[];
     items bigint[];
+    gone  bigint;
 BEGIN
     PERFORM @schema@.check_is_owner(attachment);
-    EXECUTE @schema@.attached_statement(attachment, 'keys') INTO asked USING keys;
+    SELECT k.asked, k.removed INTO asked, gone FROM @schema@.possible_keys(attachment, keys) AS k;
     EXECUTE @schema@.attached_statement(attachment, 'lock rows') INTO held USING asked;
     EXECUTE @schema@.attached_statement(attachment, 'lock items') INTO items USING asked;
     held := coalesce(held, '{}');
     items := coalesce(items, '{}');
     EXECUTE @schema@.attached_statement(attachment, 'left out') INTO left_out
         USING asked, held, items;
-    EXECUTE @schema@.attached_statement(attachment, 'sync') INTO added, changed, removed
-        USING asked, held, items;
+    SELECT r.added, r.changed, r.removed INTO added, changed, removed
+    FROM @schema@.sync_rows(attachment, asked, held, items) AS r;
+    removed := removed + gone;
 END $$;
 COMMENT ON FUNCTION @schema@.sync_attached(integer, text[]) IS
     'Brings source_items up to date with these rows of an attached source, but for those that others '

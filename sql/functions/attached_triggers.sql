@@ -1,5 +1,36 @@
 -- The triggers that say which rows of an attached table changed.
 
+CREATE OR REPLACE FUNCTION @schema@.attached_difference(attachment integer) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- A large value that an UPDATE does not set stays where it is, outside the row: that it is the
+    -- same needs no reading of it. Said by PostgreSQL from 17 on.
+    WITH used AS (
+        SELECT quote_ident(a.attname) AS name, a.attlen = -1 AND a.attstorage <> 'p'
+            AND to_regprocedure('pg_catalog.pg_column_toast_chunk_id("any")') IS NOT NULL AS is_large
+        FROM @schema@.attached_sources AS s
+        JOIN pg_attribute AS a ON a.attrelid = s.relation AND NOT a.attisdropped
+            AND quote_ident(a.attname) = ANY (@schema@.attached_columns(attachment))
+        WHERE s.id = attachment
+    )
+    SELECT coalesce(nullif(concat_ws(' OR ',
+        (SELECT format('pg_catalog.record_image_ne(ROW(%s), ROW(%s))',
+             string_agg('old.' || u.name, ', ' ORDER BY u.name),
+             string_agg('new.' || u.name, ', ' ORDER BY u.name))
+         FROM used AS u WHERE NOT u.is_large HAVING count(*) > 0),
+        (SELECT string_agg(format('((pg_catalog.pg_column_toast_chunk_id(old.%1$s) '
+             'OPERATOR(pg_catalog.=) pg_catalog.pg_column_toast_chunk_id(new.%1$s)) IS NOT TRUE '
+             'AND pg_catalog.record_image_ne(ROW(old.%1$s), ROW(new.%1$s)))', u.name), ' OR '
+             ORDER BY u.name)
+         FROM used AS u WHERE u.is_large)), ''),
+        format('pg_catalog.record_image_ne(%s, %s)', @schema@.attached_image(attachment, 'old'),
+            @schema@.attached_image(attachment, 'new')))
+$$;
+COMMENT ON FUNCTION @schema@.attached_difference(integer) IS
+    'The condition of a trigger that an UPDATE changed something that an attached source takes from '
+    'the row.';
+
 CREATE OR REPLACE FUNCTION @schema@.make_attached_triggers(attachment integer) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -8,8 +39,7 @@ DECLARE
     s        record;
     called   text := format('pipeline_source_%s', attachment);
     function text := @schema@.attached_object(attachment, '_changed()');
-    differs  text := format('pg_catalog.record_image_ne(%s, %s)',
-        @schema@.attached_image(attachment, 'old'), @schema@.attached_image(attachment, 'new'));
+    differs  text := @schema@.attached_difference(attachment);
     setting  text := format('pipeline.source_%s_changed', attachment);
     leaf     regclass;
 BEGIN
@@ -139,6 +169,7 @@ DECLARE
     s       record;
     trigger record;
 BEGIN
+    PERFORM @schema@.note_attached_standing(attachment);
     SELECT a.capture, c.relkind INTO s FROM @schema@.attached_sources AS a
     JOIN pg_class AS c ON c.oid = a.relation WHERE a.id = attachment;
     FOR part IN SELECT * FROM @schema@.attached_tables(attachment) AS t

@@ -4,7 +4,7 @@
 -- number of the older ones. This holds where nothing but the row makes what is searched of it, which
 -- rows_tell_all() says; elsewhere all rows are compared, as after any change.
 
-CREATE OR REPLACE FUNCTION @schema@.attached_parts(relation regclass) RETURNS SETOF oid
+CREATE OR REPLACE FUNCTION @schema@.tables_read(relation regclass) RETURNS SETOF oid
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -14,7 +14,7 @@ AS $$
     )
     SELECT oid FROM parts ORDER BY oid
 $$;
-COMMENT ON FUNCTION @schema@.attached_parts(regclass) IS
+COMMENT ON FUNCTION @schema@.tables_read(regclass) IS
     'A table, and the partitions or tables that a SELECT from it reads.';
 
 CREATE OR REPLACE FUNCTION @schema@.rows_tell_all(attachment integer) RETURNS boolean
@@ -31,7 +31,7 @@ AS $$
     SELECT count(*) > 0 FROM used AS u
     -- Tables of PostgreSQL's own, no foreign ones.
     WHERE NOT EXISTS (
-        SELECT FROM @schema@.attached_parts(u.relation) AS p JOIN pg_class AS c ON c.oid = p
+        SELECT FROM @schema@.tables_read(u.relation) AS p JOIN pg_class AS c ON c.oid = p
         WHERE c.relkind NOT IN ('r', 'p') OR c.relkind = 'r' AND c.relam <> 2)
     AND NOT EXISTS (
         SELECT FROM pg_depend AS d
@@ -46,17 +46,13 @@ AS $$
     -- And of functions that nobody replaces and that ask for nothing but their arguments.
     AND u.tree !~ '[{](SQLVALUEFUNCTION|NEXTVALUEEXPR|COERCETODOMAIN)'
     AND NOT EXISTS (
-        SELECT FROM regexp_matches(u.tree, ':(?:[a-z]*funcid|aggfnoid|winfnoid) ([0-9]+)', 'g')
-            AS m (found)
-        LEFT JOIN pg_proc AS p ON p.oid = m.found[1]::oid
-        WHERE m.found[1] <> '0' AND NOT coalesce(p.oid IN (
-            '@schema@.elements_of(anyarray)'::regprocedure,
-            '@schema@.elements_of(jsonb)'::regprocedure)
-            OR p.oid < 16384 AND (p.provolatile = 'i' OR p.proname IN (
-                'concat', 'concat_ws', 'textanycat', 'anytextcat', 'format', 'to_json',
-                'to_jsonb', 'row_to_json', 'json_build_object', 'json_build_array',
-                'jsonb_build_object', 'jsonb_build_array', 'array_to_string',
-                'array_to_json')), false))
+        SELECT FROM @schema@.functions_of_view(u.view) AS f JOIN pg_proc AS p ON p.oid = f.function
+        WHERE p.oid NOT IN ('@schema@.elements_of(anyarray)'::regprocedure,
+                            '@schema@.elements_of(jsonb)'::regprocedure)
+          AND (p.oid >= 16384 OR p.provolatile <> 'i' AND p.proname NOT IN (
+              'concat', 'concat_ws', 'textanycat', 'anytextcat', 'format', 'to_json', 'to_jsonb',
+              'row_to_json', 'json_build_object', 'json_build_array', 'jsonb_build_object',
+              'jsonb_build_array', 'array_to_string', 'array_to_json')))
 $$;
 COMMENT ON FUNCTION @schema@.rows_tell_all(integer) IS
     'Whether what is searched of an attached table changes only as its rows are written.';
@@ -101,7 +97,7 @@ BEGIN
     END IF;
     SELECT a.seen, (a.seen ->> 'horizon')::xid8, jsonb_build_object(
         'cluster', (pg_control_system()).system_identifier::text,
-        'tables', ARRAY(SELECT @schema@.attached_parts(a.relation)))
+        'tables', ARRAY(SELECT @schema@.tables_read(a.relation)))
     INTO seen, last, place FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     -- One of 2^31 transactions ago would be taken for a later one.
     IF seen @> place AND seen -> 'tables' = place -> 'tables'

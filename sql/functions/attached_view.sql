@@ -117,14 +117,11 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    s       record;
-    other   text;
-    lacking text;
+    s     record;
+    other text;
 BEGIN
-    SELECT a.*, c.relrowsecurity, r.oid AS rule,
-           a.definition ->> 'metadata' ~ '^[[:space:]]*[{]' AS has_columns INTO s
-    FROM @schema@.attached_sources AS a JOIN pg_class AS c ON c.oid = a.relation
-    JOIN pg_rewrite AS r ON r.ev_class = a.view WHERE a.id = attachment;
+    SELECT a.*, r.oid AS rule INTO s
+    FROM @schema@.attached_sources AS a JOIN pg_rewrite AS r ON r.ev_class = a.view WHERE a.id = attachment;
     SELECT string_agg(DISTINCT d.refobjid::regclass::text, ', ') INTO other
     FROM pg_depend AS d
     WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = s.rule
@@ -136,23 +133,9 @@ BEGIN
             HINT = format('depends_on => ''{%s}'' has each change there lead to a sync, and '
                           'capture => ''scan'' needs none.', other);
     END IF;
-    -- Items are read by whoever may read items; the policies of the table are not theirs.
-    IF NOT s.relrowsecurity THEN
-        RETURN;
-    END IF;
-    SELECT string_agg(DISTINCT quote_ident(a.attname), ',') INTO lacking
-    FROM pg_policy AS p
-    JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
-        AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation AND d.refobjsubid > 0
-    JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = d.refobjsubid
-    WHERE p.polrelid = s.relation AND NOT coalesce(s.has_columns AND a.attname = ANY (
-        CASE WHEN s.has_columns THEN (s.definition ->> 'metadata')::text[] END), false);
-    IF lacking IS NOT NULL OR s.has_columns IS NOT TRUE THEN
-        RAISE EXCEPTION '% has row-level security, which its items would not have', s.relation
-            USING ERRCODE = 'feature_not_supported',
-            HINT = format('Give them what its policies ask for, metadata => ''{%s}'', and '
-                          'multimodal_items and source_items policies over that.', lacking);
-    END IF;
+    FOR s IN SELECT * FROM @schema@.attached_row_security(attachment) LOOP
+        RAISE EXCEPTION '%', s.problem USING ERRCODE = 'feature_not_supported', HINT = s.cure;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.check_attached_view(integer) IS
     'Raises, or warns, where the items of an attached source would show more than they should, or '
@@ -173,7 +156,9 @@ BEGIN
     called := format('%I.%I', s.nspname, s.name || '_items');
     IF octet_length(s.name) > 57 OR to_regclass(called) IS NOT NULL THEN
         RAISE EXCEPTION '% cannot be the name of a view of its items', called USING
-            ERRCODE = 'duplicate_table', HINT = 'Give the source another name, of 57 bytes at most.';
+            ERRCODE = 'duplicate_table', HINT = CASE WHEN octet_length(s.name) > 57
+                THEN 'Give the source another name, of 57 bytes at most.'
+                ELSE 'There is one; give the source another name, or drop that one.' END;
     END IF;
     -- Only where the source is this one is the key of the key's type.
     SELECT string_agg(format('CASE WHEN s.source = ANY (%L) THEN %s END AS %I', s.sources,

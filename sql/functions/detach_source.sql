@@ -7,11 +7,10 @@ DECLARE
     released bigint;
 BEGIN
     IF keep_items THEN
-        UPDATE @schema@.source_items AS i SET row_key = NULL
-        WHERE i.source = ANY (sources) AND i.row_key IS NOT NULL;
-    ELSE
-        DELETE FROM @schema@.source_items AS i WHERE i.source = ANY (sources);
+        -- With the keys of their rows, by which they are taken up again when it is attached again.
+        RETURN (SELECT count(*) FROM @schema@.source_items AS i WHERE i.source = ANY (sources));
     END IF;
+    DELETE FROM @schema@.source_items AS i WHERE i.source = ANY (sources);
     GET DIAGNOSTICS released = ROW_COUNT;
     RETURN released;
 END $$;
@@ -41,6 +40,8 @@ DECLARE
     s          record;
     made       record;
     gone       bigint;
+    functions  oid[];
+    of_another record;
 BEGIN
     SELECT a.*, c.relkind, pg_get_userbyid(c.relowner) AS owner INTO s
     FROM @schema@.attached_sources AS a LEFT JOIN pg_class AS c ON c.oid = a.relation
@@ -52,18 +53,28 @@ BEGIN
                 HINT = 'Its triggers are on a table of that role.';
         END IF;
     END IF;
+    SELECT * INTO of_another FROM @schema@.attached_owner_problem(attachment);
+    functions := ARRAY(
+        SELECT f FROM @schema@.functions_made_for(attachment) AS f
+        UNION
+        -- Of an owner that the table had before: what is on the table is its owner's to drop.
+        SELECT t.tgfoid FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = t.tgfoid
+        WHERE p.proname = format('pipeline_source_%s_changed', attachment)
+          AND position('@schema@.' IN p.prosrc) > 0
+          AND (t.tgrelid = s.relation OR t.tgrelid IN (
+              SELECT r.relid FROM pg_partition_tree(s.relation) AS r)));
     -- Before anything else is locked, for which whoever holds the table up might wait.
     PERFORM @schema@.lock_together(locked.relations, 'ACCESS EXCLUSIVE')
     FROM (
         SELECT array_agg(DISTINCT t.tgrelid::regclass ORDER BY t.tgrelid::regclass) AS relations
         FROM pg_trigger AS t
-        WHERE t.tgfoid IN (SELECT f FROM @schema@.functions_made_for(attachment) AS f)
+        WHERE t.tgfoid = ANY (functions)
     ) AS locked WHERE locked.relations IS NOT NULL;
     FOR made IN
         SELECT format('TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS object
         FROM pg_trigger AS t
         WHERE t.tgname ~ format('^pipeline_source_%s_[a-z]+$', attachment) AND t.tgparentid = 0
-          AND t.tgfoid IN (SELECT f FROM @schema@.functions_made_for(attachment) AS f)
+          AND t.tgfoid = ANY (functions)
     LOOP
         EXECUTE 'DROP ' || made.object;
     END LOOP;
@@ -84,6 +95,10 @@ BEGIN
     PERFORM @schema@.drop_attached_publication(attachment);
     gone := @schema@.release_source_items(s.sources, keep_items);
     DELETE FROM @schema@.attached_sources AS a WHERE a.id = attachment;
+    IF of_another IS NOT NULL THEN
+        RAISE WARNING 'what was made to follow % is still there, and belongs to %', name,
+            of_another.old_owner USING HINT = of_another.statements;
+    END IF;
     RETURN gone;
 END $$;
 COMMENT ON FUNCTION @schema@.detach_source(text, boolean) IS

@@ -137,6 +137,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     DELETE FROM @schema@.attached_source_problems AS p
     WHERE p.attachment_id = attachment AND p.id = ANY (problems);
+    SELECT @schema@.note_attached_parts(attachment);
     UPDATE @schema@.attached_sources AS s SET synced_at = now(), seen = note_synced.seen
     WHERE s.id = attachment
 $$;

@@ -75,22 +75,26 @@ def test_sync_by_keys_takes_them_however_they_are_written(shop: Connection) -> N
 
 
 def test_a_fault_of_ours_does_not_fail_their_write(shop: Connection) -> None:
-    attach(shop, contents={"title": {"modality": "text", "content": "(100 / views)::text"}})
+    shop.execute("CREATE FUNCTION shop.told(text) RETURNS text STABLE AS 'SELECT $1' LANGUAGE sql")
+    attach(shop, contents={"title": {"modality": "text", "content": "shop.told(title)"}})
     sync(shop)
+    shop.execute(
+        "CREATE OR REPLACE FUNCTION shop.told(text) RETURNS text LANGUAGE plpgsql AS "
+        "'BEGIN RETURN nothing.told($1); END'"
+    )
     said: list[str] = []
     shop.add_notice_handler(lambda n: said.append(f"{n.severity} {n.message_primary}"))
-    shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 5), (2, 0)")
-    assert said == ["WARNING the items of products do not follow: division by zero"]
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a'), (2, 'b')")
+    missing = 'schema "nothing" does not exist'
+    assert said == [f"WARNING the items of products do not follow: {missing}"]
     assert source_items(shop) == []
-    assert problem(shop) == "division by zero"
-    with pytest.raises(psycopg.DataError, match="division by zero"):
+    assert problem(shop) == missing
+    with pytest.raises(psycopg.Error, match=missing):
         sync(shop)
-    shop.execute("UPDATE shop.products SET views = 4 WHERE id = 2")
-    assert sync(shop) == (1, 0, 0)
-    assert source_items(shop) == [
-        ("products.title", "1", "text", "20"),
-        ("products.title", "2", "text", "25"),
-    ]
+    shop.execute(
+        "CREATE OR REPLACE FUNCTION shop.told(text) RETURNS text LANGUAGE sql AS 'SELECT $1'"
+    )
+    assert sync(shop) == (2, 0, 0)
     assert problem(shop) is None
 
 
@@ -177,12 +181,12 @@ def test_detaching_leaves_nothing_behind(
         shop.execute("DELETE FROM source_items")
 
 
-def test_its_own_items_are_taken_up_again_where_they_were_kept(shop: Connection) -> None:
-    attach(shop)
-    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
-    shop.execute("SELECT detach_source('products', keep_items => true)")
+def test_items_of_others_are_not_taken(shop: Connection) -> None:
+    shop.execute("INSERT INTO source_items (source, source_key, modality, content_ref) "
+                 "VALUES ('products.title', '1', 'text', 'a bike')")  # fmt: skip
     with pytest.raises(psycopg.Error, match="somebody else's"):
         attach(shop)
+    shop.execute("DELETE FROM source_items")
 
 
 @pytest.mark.parametrize(
@@ -615,7 +619,7 @@ def test_the_same_fault_after_a_sync_is_noted_again(shop: Connection) -> None:
         shop.execute("DELETE FROM shop.products")
         sync(shop)
         shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 0)")
-    assert problem(shop) == "division by zero"
+    assert "division by zero" in str(problem(shop))
 
 
 def test_our_own_tables_are_not_attached(connection: Connection) -> None:

@@ -56,6 +56,23 @@ def count(connection: Connection, source: str = "products.%") -> int:
     return int((row.fetchone() or (0,))[0])
 
 
+def test_a_row_that_cannot_be_read_is_named(run: Run, products: Connection) -> None:
+    products.execute("UPDATE products SET title = 'x' WHERE id = 2")
+    done = run("attach", "public.products", "--text", "number=substr(title, 7)::int::text")
+    assert done.returncode == 1
+    assert done.stdout == "products: 3 added, 0 changed, 0 removed\n"
+    named = 'row 2 of products cannot be read: number: invalid input syntax for type integer: ""'
+    assert f"pipeline: {named}" in done.stderr
+    assert "change the row, " in done.stderr
+    done = run("sync", "products", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["attached"][0]["problems"] == [named]
+    assert "a row cannot be read: 2" in run("doctor").stdout
+    products.execute("UPDATE products SET title = 'title 2' WHERE id = 2")
+    assert run("sync").returncode == 0
+    assert count(products) == 4
+
+
 def test_a_table_is_attached_followed_and_detached(run: Run, products: Connection) -> None:
     before = everything(products)
     done = run("attach", *OF_PRODUCTS)
@@ -142,7 +159,7 @@ def test_names_are_the_logins_own(run: Run, products: Connection, url: str) -> N
         CREATE SCHEMA app;
         CREATE TABLE app.goods (id int PRIMARY KEY, word text);
         INSERT INTO app.goods VALUES (1, 'one');
-        CREATE FUNCTION app.said(text) RETURNS text LANGUAGE sql RETURN upper($1)
+        CREATE FUNCTION app.said(text) RETURNS text STABLE LANGUAGE sql RETURN upper($1)
         """
     )
     done = run("attach", "goods", "--text", "said(word)", PGOPTIONS="-c search_path=app")

@@ -10,7 +10,7 @@ from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.sources.logical import Followed, follow
 from tests.helpers.attached import attach, problem, source_items
-from tests.helpers.databases import database_url
+from tests.helpers.databases import database_url, role
 from tests.helpers.other_server import own_server
 
 TITLE = {"title": {"modality": "text", "content": "title"}}
@@ -85,19 +85,33 @@ def test_a_key_of_several_columns_and_renames(connection: Connection) -> None:
 
 def test_what_fails_is_said_again_by_the_slot(connection: Connection) -> None:
     connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
-    attach(
-        connection,
-        "products",
-        {"title": {"modality": "text", "content": "(100 / length(title))::text"}},
-        capture="logical",
+    function = (
+        "CREATE OR REPLACE FUNCTION public.told(text) RETURNS text STABLE LANGUAGE plpgsql AS "
+        "'BEGIN RETURN {}($1); END'"
     )
+    connection.execute(function.format("upper").encode())
+    of_title = {"title": {"modality": "text", "content": "public.told(title)"}}
+    attach(connection, "products", of_title, capture="logical")
+    follow(connection, "products")
+    connection.execute("INSERT INTO products VALUES (1, 'x'), (2, 'y')")
+    connection.execute(function.format("nothing.upper").encode())
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match='schema "nothing" does not exist'):
+            follow(connection, "products")
+    connection.execute(function.format("upper").encode())
+    assert follow(connection, "products") == Followed(added=2, keys=2)
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_from_it(connection: Connection) -> None:
+    connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
+    of_title = {"title": {"modality": "text", "content": "(100 / length(title))::text"}}
+    attach(connection, "products", of_title, capture="logical")
     follow(connection, "products")
     connection.execute("INSERT INTO products VALUES (1, 'x'), (2, '')")
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="division by zero"):
-            follow(connection, "products")
+    assert follow(connection, "products") == Followed(added=1, keys=2)
+    assert str(problem(connection)).startswith("a row cannot be read: 2 (title: division by zero")
     connection.execute("UPDATE products SET title = 'xx' WHERE id = 2")
-    assert follow(connection, "products") == Followed(added=2, keys=2)
+    assert follow(connection, "products") == Followed(added=1, keys=1)
 
 
 def test_partitions_are_followed_too(connection: Connection) -> None:
@@ -176,3 +190,17 @@ def test_the_server_must_write_its_log_for_it(url: str) -> None:
         connection.execute("CREATE TABLE products (id integer PRIMARY KEY, title text)")
         with pytest.raises(psycopg.Error, match="has wal_level replica, and must have logical"):
             attach(connection, "products", TITLE, capture="logical")
+
+
+def test_an_owner_who_may_not_read_slots_is_refused(connection: Connection) -> None:
+    """Who could not drop the slot could not detach."""
+    with role(connection, "keeper"):
+        connection.execute("GRANT pipeline_ingest TO keeper")
+        connection.execute("CREATE SCHEMA kept AUTHORIZATION keeper")
+        connection.execute("SET ROLE keeper")
+        connection.execute("CREATE TABLE kept.products (id integer PRIMARY KEY, title text)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not read") as raised:
+            attach(connection, "kept.products", TITLE, capture="logical")
+        assert "ALTER ROLE keeper REPLICATION" in str(raised.value)
+        connection.execute("RESET ROLE")
+        connection.execute("DROP SCHEMA kept CASCADE")

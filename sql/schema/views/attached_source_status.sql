@@ -33,7 +33,8 @@ CROSS JOIN LATERAL (
     SELECT coalesce(CASE WHEN a.relation IS NOT NULL AND c.oid IS NULL THEN 'its table is gone' END,
         (SELECT p.problem FROM @schema@.attached_source_problems AS p
          WHERE p.attachment_id = a.id ORDER BY p.id DESC LIMIT 1),
-        @schema@.attached_triggers_problem(a.id)) AS problem
+        @schema@.attached_triggers_problem(a.id),
+        (SELECT s.problem FROM @schema@.attached_standing(a.id) AS s LIMIT 1)) AS problem
     FROM (SELECT) AS one LEFT JOIN pg_class AS c ON c.oid = a.relation
 ) AS p;
 COMMENT ON VIEW @schema@.attached_source_status IS

@@ -1,0 +1,223 @@
+"""What becomes of a table after it was attached, of which no trigger tells, is said."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from pipeline.doctor.attached import attached
+from pipeline.postgres.connections import Connection
+from pipeline.sources.attached_sync import differing_rows
+from pipeline.sources.attached_sync import sync as sync_by_batch
+from tests.helpers.attached import CONTENTS, attach, problem, shopkeeper, source_items, sync
+from tests.helpers.databases import as_login
+
+TITLE = {"title": CONTENTS["title"]}
+NAME = {"title": {"modality": "text", "content": "title"}}
+
+
+@pytest.fixture
+def shop(connection: Connection, url: str) -> Iterator[Connection]:
+    with shopkeeper(connection, url) as own:
+        yield own
+
+
+def findings(connection: Connection) -> list[tuple[str, str]]:
+    return [(check.found, check.fix) for check in attached(connection) if not check.ok]
+
+
+def test_row_security_that_came_later_is_said(shop: Connection) -> None:
+    shop.execute("ALTER TABLE shop.products ADD COLUMN tenant integer")
+    attach(shop, metadata="{price}")
+    sync(shop)
+    assert (problem(shop), findings(shop)) == (None, [])
+    shop.execute("ALTER TABLE shop.products ENABLE ROW LEVEL SECURITY")
+    shop.execute("CREATE POLICY own ON shop.products USING (tenant = 1)")
+    said = "shop.products has row-level security, which its items do not have"
+    assert problem(shop) == said
+    assert [(told, "metadata => '{tenant}'" in fix) for told, fix in findings(shop)] == [
+        (said, True)
+    ]
+    assert sync_by_batch(shop, "products").problems == (said,)
+    assert problem(shop) == said
+    shop.execute("SELECT detach_source('products')")
+    attach(shop, metadata="{tenant}")
+    sync(shop)
+    assert (problem(shop), findings(shop)) == (None, [])
+
+
+@pytest.mark.parametrize("policy", ["shop.is_ours(products)", "products.* IS NOT NULL"])
+def test_a_policy_of_the_row_as_a_whole_is_refused(shop: Connection, policy: str) -> None:
+    shop.execute("CREATE FUNCTION shop.is_ours(shop.products) RETURNS boolean STABLE LANGUAGE sql "
+                 "RETURN $1.price = 1")  # fmt: skip
+    shop.execute("ALTER TABLE shop.products ENABLE ROW LEVEL SECURITY")
+    shop.execute(f"CREATE POLICY own ON shop.products USING ({policy})".encode())
+    with pytest.raises(psycopg.NotSupportedError, match="row-level security") as raised:
+        attach(shop, metadata="{id}")
+    assert "policy own takes the row as a whole" in str(raised.value)
+
+
+@pytest.mark.parametrize("metadata", [None, "{id}", "{tenant}"])
+def test_row_security_beneath_a_view(shop: Connection, metadata: str | None) -> None:
+    shop.execute("ALTER TABLE shop.products ADD COLUMN tenant integer")
+    shop.execute("CREATE VIEW shop.inner AS SELECT * FROM shop.products")
+    shop.execute("CREATE VIEW shop.outer AS SELECT * FROM shop.inner")
+    shop.execute("CREATE MATERIALIZED VIEW shop.copy AS SELECT * FROM shop.products")
+    shop.execute("ALTER TABLE shop.products ENABLE ROW LEVEL SECURITY")
+    shop.execute("CREATE POLICY own ON shop.products USING (tenant = 1)")
+    attach(shop, "shop.copy", NAME, key=["id"])
+    if metadata == "{tenant}":
+        assert attach(shop, "shop.outer", NAME, key=["id"], metadata=metadata) == "outer"
+        return
+    with pytest.raises(psycopg.NotSupportedError, match=r"shop\.products has row-level security"):
+        attach(shop, "shop.outer", NAME, key=["id"], metadata=metadata)
+
+
+def test_a_table_of_another_owner(shop: Connection, connection: Connection, url: str) -> None:
+    attach(shop)
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a'), (2, 'b')")
+    sync(shop)
+    before = connection.execute("SELECT id FROM source_items ORDER BY 1").fetchall()
+    with as_login(connection, url, "newowner", "LOGIN IN ROLE pipeline_ingest") as new:
+        connection.execute("GRANT USAGE, CREATE ON SCHEMA shop TO newowner")
+        connection.execute("ALTER TABLE shop.products OWNER TO newowner")
+        new.execute("INSERT INTO shop.products (id, title) VALUES (3, 'c')")
+        connection.execute("DELETE FROM attached_source_problems")
+        said = "shop.products belongs to newowner now, and what was made to follow it to shopkeeper"
+        assert problem(connection) == said
+        ((told, fix),) = findings(connection)
+        assert told == said
+        as_old, _, rest = fix.partition(": ")
+        statements, as_new = rest.split("; then as newowner: ")
+        assert as_old == "As shopkeeper or a superuser"
+        assert as_new == "pipeline detach products --keep-items, and attach it again"
+        connection.execute(statements.encode())
+        new.execute("SELECT detach_source('products', keep_items => true)")
+        attach(new)
+        assert sync(new) == (1, 0, 0)
+        assert connection.execute(
+            "SELECT id FROM source_items ORDER BY 1 LIMIT 2").fetchall() == before  # fmt: skip
+        new.execute("DELETE FROM shop.products WHERE id < 3")
+        assert [row[1] for row in source_items(new)] == ["3"]
+        assert (problem(new), findings(connection)) == (None, [])
+        new.execute("SELECT detach_source('products')")
+        connection.execute("ALTER TABLE shop.products OWNER TO shopkeeper")
+
+
+def test_a_new_owner_who_detaches_is_told_what_is_left(
+    shop: Connection, connection: Connection, url: str
+) -> None:
+    attach(shop)
+    with as_login(connection, url, "newowner", "LOGIN IN ROLE pipeline_ingest") as new:
+        connection.execute("GRANT USAGE, CREATE ON SCHEMA shop TO newowner")
+        connection.execute("ALTER TABLE shop.products OWNER TO newowner")
+        said: list[tuple[str, str]] = []
+        new.add_notice_handler(
+            lambda n: said.append((n.message_primary or "", n.message_hint or ""))
+        )
+        new.execute("SELECT detach_source('products')")
+        ((told, statements),) = said
+        assert "belongs to shopkeeper" in told
+        new.execute("INSERT INTO shop.products (id, title) VALUES (3, 'c')")
+        assert len(said) == 1
+        shop.execute(statements.encode())
+        connection.execute("ALTER TABLE shop.products OWNER TO shopkeeper")
+    left = "SELECT relname FROM pg_class WHERE relname ~ '^pipeline_source_[0-9]|products_items'"
+    assert connection.execute(left).fetchall() == []
+    left = "SELECT proname FROM pg_proc WHERE proname ~ '^pipeline_source_[0-9]'"
+    assert connection.execute(left).fetchall() == []
+
+
+def test_kept_items_are_taken_up_again(shop: Connection) -> None:
+    attach(shop)
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a'), (2, 'b'), (3, 'c')")
+    before = shop.execute("SELECT id FROM source_items ORDER BY 1").fetchall()
+    assert shop.execute("SELECT detach_source('products', true)").fetchone() == (3,)
+    shop.execute("DELETE FROM shop.products WHERE id = 3")
+    attach(shop)
+    assert sync(shop) == (0, 0, 1)
+    assert shop.execute("SELECT id FROM source_items ORDER BY 1").fetchall() == before[:2]
+    shop.execute("UPDATE shop.products SET title = 'x' WHERE id = 2")
+    assert source_items(shop)[1][3] == "x"
+
+
+@pytest.mark.parametrize("how", ["DROP TABLE shop.y", "ALTER TABLE shop.products DETACH PARTITION "
+                                 "shop.y; DROP TABLE shop.y"])  # fmt: skip
+def test_a_partition_that_is_dropped_is_said(connection: Connection, url: str, how: str) -> None:
+    table = """
+        CREATE TABLE shop.products (a text, b int, title text, PRIMARY KEY (a, b))
+            PARTITION BY LIST (a);
+        CREATE TABLE shop.x PARTITION OF shop.products FOR VALUES IN ('x');
+        CREATE TABLE shop.y PARTITION OF shop.products FOR VALUES IN ('y')
+    """
+    with shopkeeper(connection, url, table) as shop:
+        shop.execute("INSERT INTO shop.products VALUES ('x', 1, 'a'), ('y', 1, 'b')")
+        attach(shop, contents=NAME)
+        sync(shop)
+        assert (problem(shop), findings(shop)) == (None, [])
+        shop.execute(how.encode())
+        said = "shop.y is not a part of it any more"
+        for _ in range(2):
+            assert (problem(shop), findings(shop)) == (said, [(said, "pipeline sync products")])
+            assert differing_rows(shop, "products") == 1  # which does not take the sign away
+        assert sync(shop) == (0, 0, 1)
+        assert (problem(shop), findings(shop)) == (None, [])
+
+
+def test_a_dry_run_leaves_the_sign_of_a_new_partition(connection: Connection, url: str) -> None:
+    table = """
+        CREATE TABLE shop.products (a text PRIMARY KEY, title text) PARTITION BY LIST (a);
+        CREATE TABLE shop.y (a text PRIMARY KEY, title text)
+    """
+    with shopkeeper(connection, url, table) as shop:
+        attach(shop, contents=NAME)
+        sync(shop)
+        shop.execute("INSERT INTO shop.y VALUES ('y', 'a')")
+        shop.execute("ALTER TABLE shop.products ATTACH PARTITION shop.y FOR VALUES IN ('y')")
+        said = problem(shop)
+        assert "no trigger sees what is written into shop.y" in str(said)
+        assert differing_rows(shop, "products") == 1
+        assert problem(shop) == said
+        assert sync(shop) == (1, 0, 0)
+
+
+def test_a_child_by_inheritance_that_came_later(shop: Connection) -> None:
+    attach(shop)
+    sync(shop)
+    shop.execute("CREATE TABLE shop.child () INHERITS (shop.products)")
+    said = "shop.child inherits from it, and no trigger sees what is written there"
+    assert problem(shop) == said
+    assert [told for told, _ in findings(shop)] == [said]
+    assert sync_by_batch(shop, "products").problems == (said,)
+
+
+def test_rows_of_a_view_without_a_key_of_their_own_are_counted(shop: Connection) -> None:
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a'), (2, 'a'), (3, 'b')")
+    shop.execute("CREATE VIEW shop.titles AS SELECT title AS key, title FROM shop.products "
+                 "UNION ALL SELECT NULL, 'c'")  # fmt: skip
+    attach(shop, "shop.titles", NAME, key=["key"])
+    done = sync_by_batch(shop, "titles")
+    assert done.added == 2
+    said = ("2 rows of titles have the key of another row as well, and only one of each is "
+            "followed; 1 rows of titles have no key, and are not followed")  # fmt: skip
+    assert done.problems == (said,)
+    assert problem(shop, "titles") == said
+    shop.execute("CREATE OR REPLACE VIEW shop.titles AS SELECT id::text AS key, title "
+                 "FROM shop.products")  # fmt: skip
+    assert sync_by_batch(shop, "titles").problems == ()
+    assert problem(shop, "titles") is None
+
+
+@pytest.mark.parametrize("columns", ["kind", "kind, id"])
+def test_a_label_of_a_key_that_is_renamed(shop: Connection, columns: str) -> None:
+    shop.execute("CREATE TYPE shop.kind AS ENUM ('old', 'other')")
+    shop.execute(f"CREATE TABLE shop.kinds (kind shop.kind, id int DEFAULT 1, title text, "
+                 f"PRIMARY KEY ({columns}))".encode())  # fmt: skip
+    attach(shop, "shop.kinds", NAME)
+    shop.execute("INSERT INTO shop.kinds VALUES ('old', 1, 'a'), ('other', 1, 'b')")
+    sync(shop, "kinds")
+    shop.execute("ALTER TYPE shop.kind RENAME VALUE 'old' TO 'new'")
+    assert sync(shop, "kinds") == (1, 0, 1)
+    assert sync(shop, "kinds") == (0, 0, 0)
+    assert sorted(row[3] for row in source_items(shop)) == ["a", "b"]
+    assert problem(shop, "kinds") is None
