@@ -9,7 +9,7 @@ AS $$
     -- Those of PostgreSQL's own are in no table of dependencies, but in the view as it is stored.
     SELECT DISTINCT m[1]::oid::regprocedure
     FROM pg_rewrite AS r
-    CROSS JOIN regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid) ([0-9]+)', 'g') AS m
+    CROSS JOIN regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') AS m
     JOIN pg_proc AS p ON p.oid = m[1]::oid
     WHERE r.ev_class = view
 $$;
