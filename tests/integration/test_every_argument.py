@@ -75,7 +75,7 @@ NOT_TRIED = {
     "file_embedding",
     "forget_file",
     "configure_text_search",  # see test_full_text_languages.py
-    "attach_source",  # of attached tables: see test_attach.py
+    "attach_source",  # of attached tables: see test_attach_*.py
     "backfill_source",
     "detach_source",
     "search_rows",

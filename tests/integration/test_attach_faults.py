@@ -1,0 +1,88 @@
+"""A fault of ours fails no write of theirs."""
+
+import psycopg
+import pytest
+
+from pipeline.postgres.connections import Connection
+from tests.helpers.attached import attach, problem, source_items, sync
+
+
+def test_a_fault_of_ours_does_not_fail_their_write(shop: Connection) -> None:
+    attach(shop, contents={"title": {"modality": "text", "content": "(100 / views)::text"}})
+    sync(shop)
+    said: list[str] = []
+    shop.add_notice_handler(lambda n: said.append(f"{n.severity} {n.message_primary}"))
+    shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 5), (2, 0)")
+    assert said == ["WARNING the items of products do not follow: division by zero"]
+    assert source_items(shop) == []
+    assert problem(shop) == "division by zero"
+    with pytest.raises(psycopg.DataError, match="division by zero"):
+        sync(shop)
+    shop.execute("UPDATE shop.products SET views = 4 WHERE id = 2")
+    assert sync(shop) == (1, 0, 0)
+    assert source_items(shop) == [
+        ("products.title", "1", "text", "20"),
+        ("products.title", "2", "text", "25"),
+    ]
+    assert problem(shop) is None
+
+
+def test_who_wants_to_know_has_the_statement_fail(shop: Connection) -> None:
+    attach(
+        shop,
+        contents={"title": {"modality": "text", "content": "(100 / views)::text"}},
+        on_error="raise",
+    )
+    with pytest.raises(psycopg.DataError, match="division by zero"):
+        shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 0)")
+    assert shop.execute("SELECT count(*) FROM shop.products").fetchone() == (0,)
+
+
+def test_the_same_fault_after_a_sync_is_noted_again(shop: Connection) -> None:
+    attach(shop, contents={"title": {"modality": "text", "content": "(100 / views)::text"}})
+    with shop.transaction():
+        shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 0)")
+        shop.execute("DELETE FROM shop.products")
+        sync(shop)
+        shop.execute("INSERT INTO shop.products (id, views) VALUES (1, 0)")
+    assert problem(shop) == "division by zero"
+
+
+def test_a_write_does_not_fail_where_its_owner_lost_the_right(
+    shop: Connection, connection: Connection
+) -> None:
+    attach(shop)
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    for lost, given in (
+        ("REVOKE pipeline_ingest FROM shopkeeper", "GRANT pipeline_ingest TO shopkeeper"),
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pipeline_ingest",
+         "GRANT USAGE ON SCHEMA public TO PUBLIC, pipeline_ingest"),
+    ):  # fmt: skip
+        connection.execute(lost.encode())
+        for statement in (
+            "INSERT INTO shop.products (id, title) VALUES (2, 'a boat')",
+            "UPDATE shop.products SET title = title || '!'",
+            "DELETE FROM shop.products WHERE id = 2",
+            "TRUNCATE shop.products",
+            "INSERT INTO shop.products (id, title) VALUES (1, 'a bike')",
+        ):
+            shop.execute(statement.encode())
+        connection.execute(given.encode())
+        sync(shop)
+        assert source_items(shop) == [("products.title", "1", "text", "a bike")]
+
+
+def test_a_write_of_what_it_depends_on_does_not_fail_either(
+    shop: Connection, connection: Connection
+) -> None:
+    shop.execute("CREATE TABLE shop.tags (tag text)")
+    attach(shop, depends_on=["shop.tags"])
+    for lost, given in (
+        ("REVOKE pipeline_ingest FROM shopkeeper", "GRANT pipeline_ingest TO shopkeeper"),
+        ("REVOKE USAGE ON SCHEMA public FROM PUBLIC, pipeline_ingest",
+         "GRANT USAGE ON SCHEMA public TO PUBLIC, pipeline_ingest"),
+    ):  # fmt: skip
+        connection.execute(lost.encode())
+        for statement in ("INSERT INTO shop.tags VALUES ('a')", "TRUNCATE shop.tags"):
+            shop.execute(statement.encode())
+        connection.execute(given.encode())
