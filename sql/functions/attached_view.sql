@@ -13,6 +13,13 @@ AS $$ SELECT u FROM pg_catalog.jsonb_array_elements_text(
          THEN elements END) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(jsonb) IS 'The elements of a JSON array, as texts.';
 
+CREATE OR REPLACE FUNCTION @schema@.elements_of(elements json) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT u FROM pg_catalog.json_array_elements_text(
+    CASE WHEN pg_catalog.json_typeof(elements) OPERATOR(pg_catalog.=) 'array'
+         THEN elements END) AS u $$;
+COMMENT ON FUNCTION @schema@.elements_of(json) IS 'The elements of a JSON array, as texts.';
+
 CREATE OR REPLACE FUNCTION @schema@.attached_select(
     attachment integer, OUT expressions text, OUT branches text)
 LANGUAGE sql STABLE
@@ -98,10 +105,12 @@ BEGIN
     EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception
                 OR feature_not_supported THEN
         GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, state = RETURNED_SQLSTATE;
-        RAISE EXCEPTION '% cannot be attached so: %', s.named, message USING
+        RAISE EXCEPTION '% cannot be attached so: %', s.named,
+            concat_ws(': ', @schema@.unfit_expression(attachment, expressions_path),
+                @schema@.why_unfit(state, message)) USING
             ERRCODE = state, DETAIL = statement,
             HINT = 'An expression may be what a SELECT from the table alone may have as a column; '
-                   'one with "each" is an array.';
+                   'one with "each" is an array, or a JSON array.';
     END;
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     EXECUTE format('COMMENT ON VIEW %s IS %L', called, format(
@@ -171,16 +180,16 @@ BEGIN
     FROM @schema@.attached_sources AS a JOIN pg_class AS c ON c.oid = a.relation
     JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE a.id = attachment;
     called := format('%I.%I', s.nspname, s.name || '_items');
-    IF octet_length(s.name) > 57 OR to_regclass(called) IS NOT NULL THEN
-        RAISE EXCEPTION '% cannot be the name of a view of its items', called USING
-            ERRCODE = 'duplicate_table', HINT = 'Give the source another name, of 57 bytes at most.';
+    IF to_regclass(called) IS NOT NULL THEN
+        RAISE EXCEPTION '% is there already, as the view of its items would be called', called USING
+            ERRCODE = 'duplicate_table',
+            HINT = 'Give the source another name, or rename what is called so.';
     END IF;
     -- Only where the source is this one is the key of the key's type.
     SELECT string_agg(format('CASE WHEN s.source = ANY (%L) THEN %s END AS %I', s.sources,
                replace(k.of_text, 'a.row_key', 's.row_key'),
-               CASE WHEN d.name = ANY ('{row_key,content,part,modality,content_ref,metadata,'
-                   'embedding,item_id,source_id}') THEN 'row_' || d.name ELSE d.name END), ', '
-               ORDER BY k.n)
+               @schema@.items_view_key(d.name, ARRAY(SELECT jsonb_array_elements_text(
+                   s.definition -> 'key')))), ', ' ORDER BY k.n)
     INTO columns
     FROM @schema@.attached_key(attachment) AS k
     JOIN jsonb_array_elements_text(s.definition -> 'key') WITH ORDINALITY AS d (name, n)
