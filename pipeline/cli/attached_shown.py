@@ -63,8 +63,13 @@ def show_preview(seen: "Preview", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(seen))
         return
-    print(f"{seen.name}: key {', '.join(seen.key)}, capture {seen.capture}")
-    print(f"\nwhat source items hold:\n\n{seen.view}\n\nits items: {seen.items_view}\n")
+    say(f"{seen.name}: key {', '.join(seen.key)}, capture {seen.capture}")
+    print("\nwhat source items hold:\n")
+    for line in seen.view.split("\n"):
+        say(line)
+    print()
+    say(f"its items: {seen.items_view}")
+    print()
     for trigger in seen.triggers:
         say(f"{trigger};")
     print(f"\n{seen.rows} rows give {sum(seen.source_items.values())} source items:")

@@ -52,7 +52,10 @@ BEGIN
     FOR part IN
         SELECT e.* FROM @schema@.attached_sources AS s
         CROSS JOIN LATERAL (
-            SELECT pg_catalog.concat('the content ', c.key) AS called, c.value ->> 'content' AS said
+            SELECT pg_catalog.concat('the content ', c.key) AS called,
+                pg_catalog.format(CASE WHEN (c.value -> 'each')::boolean
+                    THEN '(SELECT count(*) FROM @schema@.elements_of(%s))' ELSE '%s' END,
+                    c.value ->> 'content') AS said
             FROM pg_catalog.jsonb_each(s.definition -> 'contents') AS c
             UNION ALL SELECT 'its metadata', @schema@.attached_metadata(attachment)
             UNION ALL SELECT 'its filter', s.definition ->> 'filter'

@@ -159,8 +159,9 @@ BEGIN
     IF lacking IS NOT NULL OR s.has_columns IS NOT TRUE THEN
         RAISE EXCEPTION '% has row-level security, which its items would not have', s.relation
             USING ERRCODE = 'feature_not_supported',
-            HINT = format('Give them what its policies ask for, metadata => ''{%s}'', and '
-                          'multimodal_items and source_items policies over that.', lacking);
+            HINT = format('Give them what its policies ask for, %s, and multimodal_items and '
+                          'source_items policies over that.', coalesce(
+                              'metadata => ''{' || lacking || '}''', 'as columns of its metadata'));
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.check_attached_view(integer) IS

@@ -1,4 +1,4 @@
-"""Every refusal says what is wrong, with which part, and what to do; none is the catalogue's own."""
+"""Every refusal says what is wrong, with which part, and what to do, in words of ours."""
 
 import threading
 from typing import Any
@@ -83,7 +83,7 @@ def test_each_of_what_has_no_elements(shop: Connection, column: str) -> None:
         assert attach(shop, "shop.t", each) == "t"
         return
     message = said_of(shop, "shop.t", contents=each)
-    assert "of type text has no elements" in message
+    assert "the content title: what is of type text has no elements" in message
     assert "elements_of" not in message
 
 
