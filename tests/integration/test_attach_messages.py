@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from pipeline.postgres.connections import Connection, connect
-from tests.helpers.attached import attach, source_items, sync
+from tests.helpers.attached import attach, problem, source_items, sync
 from tests.helpers.databases import login_url
 from tests.helpers.processes import wait_until
 
@@ -138,3 +138,105 @@ def test_two_at_once_by_one_name(shop: Connection, connection: Connection, url: 
         wait_until(lambda: connection.execute(waits).fetchone() != (0,), "the other waits")
     thread.join()
     assert said == ["products is attached already; Give another name, or detach that one first."]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("", "its metadata is empty; Leave it out"),
+        (" ", "its metadata is empty; Leave it out"),
+        ("{", "its metadata is '{', which names no columns"),
+        ("{NULL}", "its metadata is '{NULL}', which names no columns"),
+        ("{{a,b}}", "its metadata is '{{a,b}}', which names no columns"),
+        ("title", "its metadata is of type text, and must be jsonb"),
+        ("price", "its metadata is of type numeric, and must be jsonb"),
+        ("extra", "its metadata is of type text[], and must be jsonb"),
+        ("to_jsonb(title)", "is a string, and must be an object"),
+        ("to_json(extra)", "is an array, and must be an object"),
+        ("'[1]'::jsonb", "is an array, and must be an object"),
+        ("to_jsonb(1)", "is a number, and must be an object"),
+    ],
+)
+def test_metadata_that_cannot_be(shop: Connection, metadata: str, said: str) -> None:
+    shop.execute(
+        "INSERT INTO shop.products (id, title, price, extra) VALUES (7, 'a bike', 5, '{a}')"
+    )
+    message = said_of(shop, metadata=metadata)
+    assert said in message
+    assert "metadata => '{" in message or "Leave it out" in message
+    if "object" in said:
+        assert "metadata of the row 7 of products" in message
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, "{}", "{price}", "NULL::jsonb", "'null'::jsonb", "row_to_json(products)",
+     "jsonb_build_object('a', 1)", "CASE WHEN price > 0 THEN to_jsonb(products) END"],
+)  # fmt: skip
+def test_metadata_that_can_be(shop: Connection, metadata: str | None) -> None:
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    attach(shop, contents=TITLE, metadata=metadata)
+    shop.execute("UPDATE shop.products SET views = 1")
+    assert sync(shop) in {(1, 0, 0), (0, 0, 0)}
+    assert problem(shop) is None
+    found = shop.execute("SELECT jsonb_typeof(metadata) FROM source_items").fetchall()
+    assert found == [("object",)]
+
+
+def test_a_row_whose_metadata_is_none_is_named(shop: Connection) -> None:
+    attach(shop, contents=TITLE, metadata="CASE WHEN price > 0 THEN to_jsonb(products) "
+                                          "ELSE to_jsonb(extra) END")  # fmt: skip
+    sync(shop)
+    said: list[str] = []
+    shop.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+    shop.execute("INSERT INTO shop.products (id, title, extra) VALUES (7, 'a bike', '{a}')")
+    what = "the metadata of the row 7 of products is an array, and must be an object"
+    assert said == [f"the items of products do not follow: {what}"]
+    assert problem(shop) == what
+    with pytest.raises(psycopg.DataError, match=what):
+        sync(shop)
+    assert source_items(shop) == []
+    shop.execute("UPDATE shop.products SET price = 1")
+    assert sync(shop) in {(1, 0, 0), (0, 0, 0)}
+    assert [row[1] for row in source_items(shop)] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("depends_on", "said"),
+    [
+        ("shop.v", "cannot depend on shop.v, which does not say what changes in it"),
+        ("shop.kept", "cannot depend on shop.kept, which does not say what changes in it"),
+        ("shop.numbers", "cannot depend on shop.numbers, which does not say what changes in it"),
+        ("pg_class", "cannot depend on pg_class, which does not say what changes in it"),
+        ("other", "shopkeeper may not make a trigger on other; GRANT"),
+    ],
+)
+def test_what_it_cannot_depend_on(
+    shop: Connection, connection: Connection, depends_on: str, said: str
+) -> None:
+    shop.execute(
+        "CREATE VIEW shop.v AS SELECT 1 AS a; CREATE MATERIALIZED VIEW shop.kept AS SELECT 1 AS a; "
+        "CREATE SEQUENCE shop.numbers"
+    )
+    connection.execute("CREATE TABLE other (a int); GRANT SELECT ON other TO shopkeeper")
+    message = said_of(shop, depends_on=[depends_on])
+    assert said in message
+    if "GRANT" in said:
+        connection.execute(message.partition("; ")[2].encode())
+        attach(shop, depends_on=[depends_on])
+        shop.execute("SELECT detach_source('products')")
+    assert attach(shop, contents=TITLE, depends_on=[depends_on], capture="scan") == "products"
+
+
+def test_what_it_depends_on_twice(shop: Connection) -> None:
+    shop.execute("CREATE TABLE shop.tags (a int)")
+    attach(shop, contents=TITLE, depends_on=["shop.tags", "shop.tags"])
+    sync(shop)
+    shop.execute("INSERT INTO shop.tags VALUES (1)")
+    assert problem(shop) == "tags changed"
+
+
+def test_a_filter_that_is_none(shop: Connection) -> None:
+    for empty in ("", " "):
+        assert "its filter is empty; Leave it out" in said_of(shop, filter=empty)
+    assert "its filter: argument of WHERE must be type boolean" in said_of(shop, filter="title")
