@@ -38,11 +38,12 @@ DECLARE
     key_columns text[];
     how         text;
 BEGIN
-    depends_on := array_remove(coalesce(depends_on, '{}'), NULL);
+    depends_on := ARRAY(SELECT DISTINCT o FROM unnest(depends_on) AS o WHERE o IS NOT NULL);
     PERFORM @schema@.check_may_attach(relation);
     name := coalesce(name, (SELECT c.relname FROM pg_class AS c WHERE c.oid = relation));
     PERFORM @schema@.check_attached_name(name, relation);
     PERFORM @schema@.check_attached_contents(name, contents);
+    PERFORM @schema@.check_attached_texts(metadata, filter);
     SELECT array_agg(format('%s.%s', name, c.content) ORDER BY c.content) INTO sources
     FROM jsonb_object_keys(contents) AS c (content);
     PERFORM @schema@.check_sources_are_free(name, sources);
@@ -53,6 +54,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF how <> 'scan' THEN
+        PERFORM @schema@.check_may_depend(depends_on);
         -- All at once or none, so that whoever writes one of them waits for none of the others.
         PERFORM @schema@.lock_together(
             relation || depends_on, 'SHARE ROW EXCLUSIVE');
@@ -70,6 +72,7 @@ BEGIN
     END IF;
     PERFORM @schema@.make_attached_view(attachment, expressions_path);
     PERFORM @schema@.check_attached_view(attachment);
+    PERFORM @schema@.check_attached_metadata(attachment, expressions_path);
     PERFORM @schema@.make_trigger_function(attachment, '');
     PERFORM @schema@.make_attached_triggers(attachment);
     PERFORM @schema@.renew_quick_statements(attachment);

@@ -57,8 +57,13 @@ BEGIN
                     THEN '(SELECT count(*) FROM @schema@.elements_of(%s))' ELSE '%s' END,
                     c.value ->> 'content') AS said
             FROM pg_catalog.jsonb_each(s.definition -> 'contents') AS c
-            UNION ALL SELECT 'its metadata', @schema@.attached_metadata(attachment)
-            UNION ALL SELECT 'its filter', s.definition ->> 'filter'
+            UNION ALL SELECT 'its metadata', pg_catalog.format(
+                CASE WHEN s.definition ->> 'metadata' OPERATOR(pg_catalog.~) '^[[:space:]]*[{]'
+                    THEN '%s' ELSE '@schema@.metadata_object('''', '''', CASE WHEN true THEN (%s) END)'
+                    END, @schema@.attached_metadata(attachment))
+            WHERE s.definition ->> 'metadata' IS NOT NULL
+            UNION ALL SELECT 'its filter', pg_catalog.format('CASE WHEN (%s) THEN 1 END',
+                s.definition ->> 'filter') WHERE s.definition ->> 'filter' IS NOT NULL
         ) AS e WHERE s.id = attachment AND e.said IS NOT NULL
     LOOP
         BEGIN
@@ -88,6 +93,9 @@ RETURN CASE
     WHEN state = '42883' AND message ~ '\melements_of[(]' THEN format(
         'what is of type %s has no elements, which "each" asks for',
         substring(message FROM 'elements_of[(](.*?)[)]'))
+    WHEN state = '42883' AND message ~ '\mmetadata_object[(]' THEN format(
+        'of type %s, and must be jsonb: metadata => ''{price,tenant_id}'' takes columns',
+        substring(message FROM 'metadata_object[(][^,]*, [^,]*, (.*?)[)]'))
     ELSE message END;
 COMMENT ON FUNCTION @schema@.why_unfit(text, text) IS
     'Why an expression cannot be attached: what PostgreSQL says of our statement, as it is meant.';

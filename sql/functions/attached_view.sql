@@ -82,17 +82,21 @@ BEGIN
     statement := format(
         'CREATE VIEW %s AS SELECT %s, r.row_key, c.source, '
         'pg_catalog.concat(r.row_key, c.suffix) AS source_key, c.modality, '
-        'c.content AS content_ref, coalesce(r.metadata, ''{}''::pg_catalog.jsonb) AS metadata '
-        'FROM (SELECT %s, %s AS row_key, %s, CASE WHEN true THEN (%s) END::pg_catalog.jsonb '
-        'AS metadata FROM %s%s) AS r CROSS JOIN LATERAL (%s) AS c (source, modality, suffix, '
+        'c.content AS content_ref, %s AS metadata '
+        'FROM (SELECT %s, %s AS row_key, %s, CASE WHEN true THEN (%s) END AS metadata '
+        'FROM %s%s) AS r CROSS JOIN LATERAL (%s) AS c (source, modality, suffix, '
         'content) WHERE c.content OPERATOR(pg_catalog.<>) ''''',
         called,
         (SELECT string_agg('r.key_' || n, ', ' ORDER BY n)
          FROM generate_subscripts(s.keys, 1) AS n),
+        -- An object by itself where it is made of columns.
+        CASE WHEN coalesce(s.definition ->> 'metadata', '{') ~ '^[[:space:]]*[{]'
+            THEN 'coalesce(r.metadata, ''{}''::pg_catalog.jsonb)'
+            ELSE format('@schema@.metadata_object(%L, r.row_key, r.metadata)', s.name) END,
         (SELECT string_agg(format('%s AS key_%s', s.keys[n], n), ', ' ORDER BY n)
          FROM generate_subscripts(s.keys, 1) AS n),
         @schema@.attached_row_key(s.keys), contents.expressions,
-        coalesce(@schema@.attached_metadata(attachment), 'NULL'), s.named,
+        coalesce(@schema@.attached_metadata(attachment), 'NULL::pg_catalog.jsonb'), s.named,
         ' WHERE (' || (s.definition ->> 'filter') || ')', contents.branches);
     BEGIN
         PERFORM set_config('search_path', expressions_path, true);

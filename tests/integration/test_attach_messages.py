@@ -148,9 +148,9 @@ def test_two_at_once_by_one_name(shop: Connection, connection: Connection, url: 
         ("{", "its metadata is '{', which names no columns"),
         ("{NULL}", "its metadata is '{NULL}', which names no columns"),
         ("{{a,b}}", "its metadata is '{{a,b}}', which names no columns"),
-        ("title", "its metadata is of type text, and must be jsonb"),
-        ("price", "its metadata is of type numeric, and must be jsonb"),
-        ("extra", "its metadata is of type text[], and must be jsonb"),
+        ("title", "its metadata: of type text, and must be jsonb"),
+        ("price", "its metadata: of type numeric, and must be jsonb"),
+        ("extra", "its metadata: of type text[], and must be jsonb"),
         ("to_jsonb(title)", "is a string, and must be an object"),
         ("to_json(extra)", "is an array, and must be an object"),
         ("'[1]'::jsonb", "is an array, and must be an object"),
@@ -208,7 +208,7 @@ def test_a_row_whose_metadata_is_none_is_named(shop: Connection) -> None:
         ("shop.kept", "cannot depend on shop.kept, which does not say what changes in it"),
         ("shop.numbers", "cannot depend on shop.numbers, which does not say what changes in it"),
         ("pg_class", "cannot depend on pg_class, which does not say what changes in it"),
-        ("other", "shopkeeper may not make a trigger on other; GRANT"),
+        ("other", "only postgres may make it depend on public.other, and you are shopkeeper"),
     ],
 )
 def test_what_it_cannot_depend_on(
@@ -218,13 +218,10 @@ def test_what_it_cannot_depend_on(
         "CREATE VIEW shop.v AS SELECT 1 AS a; CREATE MATERIALIZED VIEW shop.kept AS SELECT 1 AS a; "
         "CREATE SEQUENCE shop.numbers"
     )
-    connection.execute("CREATE TABLE other (a int); GRANT SELECT ON other TO shopkeeper")
+    connection.execute("CREATE TABLE other (a int); GRANT ALL ON other TO shopkeeper")
     message = said_of(shop, depends_on=[depends_on])
     assert said in message
-    if "GRANT" in said:
-        connection.execute(message.partition("; ")[2].encode())
-        attach(shop, depends_on=[depends_on])
-        shop.execute("SELECT detach_source('products')")
+    assert "capture => 'scan'" in message
     assert attach(shop, contents=TITLE, depends_on=[depends_on], capture="scan") == "products"
 
 
