@@ -28,7 +28,6 @@ NEVER_IMPORTED = {
 UNDECLARED = {
     "alembic_utils": "a plug-in that applications may have; without it a test is skipped",
     "clip_benchmark": "the Makefile installs it without its dependencies",
-    "greenlet": "for asyncio in SQLAlchemy, which applications bring; without it a test is skipped",
     "misbehave": "a module that a test writes",
     "resvg_py": "installed by hand by who draws the samples anew, see docs/demo-model.md",
 }
