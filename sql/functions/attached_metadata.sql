@@ -82,7 +82,8 @@ BEGIN
     IF s IS NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_catalog.set_config('search_path', expressions_path, true);
+    EXECUTE pg_catalog.concat('SET LOCAL search_path TO ',
+        coalesce(nullif(pg_catalog.btrim(expressions_path), ''), ''''''));
     BEGIN
         -- One row, whichever comes first: who writes into the table waits meanwhile.
         EXECUTE pg_catalog.format('SELECT %s, pg_catalog.to_jsonb(CASE WHEN true THEN (%s) END), '

@@ -48,7 +48,8 @@ AS $$
 DECLARE
     part record;
 BEGIN
-    PERFORM set_config('search_path', expressions_path, true);
+    EXECUTE pg_catalog.concat('SET LOCAL search_path TO ',
+        coalesce(nullif(pg_catalog.btrim(expressions_path), ''), ''''''));
     FOR part IN
         SELECT e.* FROM @schema@.attached_sources AS s
         CROSS JOIN LATERAL (

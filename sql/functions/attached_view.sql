@@ -99,7 +99,8 @@ BEGIN
         coalesce(@schema@.attached_metadata(attachment), 'NULL::pg_catalog.jsonb'), s.named,
         ' WHERE (' || (s.definition ->> 'filter') || ')', contents.branches);
     BEGIN
-        PERFORM set_config('search_path', expressions_path, true);
+        EXECUTE pg_catalog.concat('SET LOCAL search_path TO ',
+            coalesce(nullif(pg_catalog.btrim(expressions_path), ''), ''''''));
         -- A condition may not have aggregates and windows, nor may what is asked for row by row.
         EXECUTE format('EXPLAIN SELECT FROM %s WHERE false AND ((%s) IS NULL OR (%s) IS NULL)',
             s.named, (SELECT string_agg(c.value ->> 'content', ') IS NULL OR (')
@@ -116,7 +117,7 @@ BEGIN
             HINT = 'An expression may be what a SELECT from the table alone may have as a column; '
                    'one with "each" is an array, or a JSON array.';
     END;
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+    SET LOCAL search_path TO pg_catalog, pg_temp;
     EXECUTE format('COMMENT ON VIEW %s IS %L', called, format(
         'What is searched of %s: the pipeline''s attached source %s.', s.named, s.name));
     PERFORM @schema@.take_from_others('VIEW', called);

@@ -3,8 +3,10 @@
 import psycopg
 import pytest
 
-from pipeline.postgres.connections import Connection
+from pipeline.errors import DatabaseError
+from pipeline.postgres.connections import Connection, connect
 from tests.helpers.attached import attach, problem, source_items, sync
+from tests.helpers.databases import login_url, role
 
 
 def test_a_fault_of_ours_does_not_fail_their_write(shop: Connection) -> None:
@@ -86,3 +88,26 @@ def test_a_write_of_what_it_depends_on_does_not_fail_either(
         for statement in ("INSERT INTO shop.tags VALUES ('a')", "TRUNCATE shop.tags"):
             shop.execute(statement.encode())
         connection.execute(given.encode())
+
+
+def test_logins_that_may_not_change_settings(
+    shop: Connection, connection: Connection, url: str
+) -> None:
+    """Some take set_config() from everybody: applications write all the same, and are followed."""
+    function = "FUNCTION pg_catalog.set_config(text, text, boolean)"
+    connection.execute(f"REVOKE EXECUTE ON {function} FROM PUBLIC".encode())
+    with pytest.raises(DatabaseError, match="permission denied for function set_config") as raised:
+        connect(login_url(url, "shopkeeper"))
+    assert f"GRANT EXECUTE ON {function} TO the role" in str(raised.value)
+    attach(shop)
+    with role(connection, "clerk", "LOGIN"):
+        connection.execute("GRANT USAGE ON SCHEMA shop TO clerk")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON shop.products TO clerk")
+        with psycopg.connect(login_url(url, "clerk"), autocommit=True) as clerk:
+            clerk.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike'), (2, 'x')")
+            clerk.execute("UPDATE shop.products SET title = 'a boat' WHERE id = 1")
+            clerk.execute("UPDATE shop.products SET views = 7")
+            clerk.execute("DELETE FROM shop.products WHERE id = 2")
+        assert source_items(shop) == [("products.title", "1", "text", "a boat")]
+        assert sync(shop) == (0, 0, 0)
+        connection.execute("DROP OWNED BY clerk")
