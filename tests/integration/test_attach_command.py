@@ -196,7 +196,6 @@ def test_a_watch_follows_what_no_trigger_sees(
         (("attach", "products", "--text", "title", "--exclude", "x"), "--exclude"),
         (("attach", "s3://bucket/photos", "--text", "title"), "--text"),
         (("attach", "/photos", "--filter", "x"), "--filter"),
-        (("attach", "/photos", "--dry-run"), "--dry-run"),
         (("attach", "s3://bucket/photos", "--every", "soon"), "soon"),
         (("attach", "products", "--each", "a:smell=b"), "smell"),
         (("attach", "products", "--metadata", "a,", "--text", "b"), "--metadata"),
