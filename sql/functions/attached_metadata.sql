@@ -28,33 +28,39 @@ END $$;
 COMMENT ON FUNCTION @schema@.check_attached_texts(text, text) IS
     'Raises where the metadata or the filter of a source to attach says nothing.';
 
-CREATE OR REPLACE FUNCTION @schema@.metadata_object(source text, row_key text, metadata jsonb)
+CREATE OR REPLACE FUNCTION @schema@.refuse_metadata(source text, row_key text, metadata jsonb)
 RETURNS jsonb
--- No setting of its own, which would take longer than the rest: all is named in full. For types other
--- than jsonb and json there is none, which why_unfit() explains.
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    kind text := pg_catalog.jsonb_typeof(metadata);
+    kind text := jsonb_typeof(metadata);
 BEGIN
-    IF kind OPERATOR(pg_catalog.=) 'object' THEN
-        RETURN metadata;
-    ELSIF metadata IS NULL OR kind OPERATOR(pg_catalog.=) 'null' THEN
-        RETURN '{}'::pg_catalog.jsonb;
-    END IF;
     RAISE EXCEPTION 'the metadata of the row % of % is % %, and must be an object', row_key, source,
         CASE kind WHEN 'array' THEN 'an' ELSE 'a' END, kind USING
         ERRCODE = 'invalid_parameter_value',
         HINT = 'metadata => ''{price,tenant_id}'' takes columns; an expression gives an object, as '
                'jsonb_build_object() does.';
 END $$;
+COMMENT ON FUNCTION @schema@.refuse_metadata(text, text, jsonb) IS
+    'Raises, with the key of the row of an attached source whose metadata is no object.';
+
+CREATE OR REPLACE FUNCTION @schema@.metadata_object(source text, row_key text, metadata jsonb)
+RETURNS jsonb
+-- Becomes a part of the query. For types other than jsonb and json there is none, which why_unfit()
+-- explains.
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE coalesce(jsonb_typeof(metadata), 'null')
+    WHEN 'object' THEN metadata
+    WHEN 'null' THEN '{}'::jsonb
+    ELSE @schema@.refuse_metadata(source, row_key, metadata) END;
 COMMENT ON FUNCTION @schema@.metadata_object(text, text, jsonb) IS
     'The metadata of a row of an attached source; raises, with its key, where it is no object.';
 
 CREATE OR REPLACE FUNCTION @schema@.metadata_object(source text, row_key text, metadata json)
 RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-AS $$ SELECT @schema@.metadata_object(source, row_key, metadata::pg_catalog.jsonb) $$;
+RETURN @schema@.metadata_object(source, row_key, metadata::jsonb);
 COMMENT ON FUNCTION @schema@.metadata_object(text, text, json) IS
     'The metadata of a row of an attached source; raises, with its key, where it is no object.';
 

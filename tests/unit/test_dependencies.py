@@ -56,7 +56,7 @@ def third_party(folder: str) -> Iterator[tuple[str, str, set[str]]]:
         file = path.relative_to(ROOT).as_posix()
         for name in set(imports(ast.parse(path.read_text(encoding="utf-8")))):
             if name not in sys.stdlib_module_names and name not in ours:
-                yield file, name, PROVIDED_BY.get(name, set())
+                yield file, name, PROVIDED_BY.get(name, {name})
 
 
 def extras_for(file: str) -> set[str]:
