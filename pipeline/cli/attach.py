@@ -106,9 +106,9 @@ def attach(
     then = Then(sync=not no_sync, released=allow_mass_delete, as_json=as_json)
     contents = contents_of(given)
     if _is_location(target, has_contents=bool(contents)):
-        _refuse(target, given, {**of_a_table, "dry_run": dry_run})
+        _refuse(target, given, of_a_table)
         seconds = None if every is None else seconds_of("--every", every)
-        attach_location(target, name, seconds, tuple(exclude or ()), then)
+        attach_location(target, name, seconds, tuple(exclude or ()), then, dry_run=dry_run)
         return
     if every is not None or exclude:
         option = "--every" if every is not None else "--exclude"

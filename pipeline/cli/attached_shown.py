@@ -8,6 +8,7 @@ from pipeline.cli.output import note, print_json, print_table, say, shortened
 
 if TYPE_CHECKING:
     from pipeline.sources.attached_preview import Preview
+    from pipeline.sources.locations import LocationPreview
 
 _COLUMNS = (
     "name",
@@ -63,8 +64,13 @@ def show_preview(seen: "Preview", *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(seen))
         return
-    print(f"{seen.name}: key {', '.join(seen.key)}, capture {seen.capture}")
-    print(f"\nwhat source items hold:\n\n{seen.view}\n\nits items: {seen.items_view}\n")
+    say(f"{seen.name}: key {', '.join(seen.key)}, capture {seen.capture}")
+    print("\nwhat source items hold:\n")
+    for line in seen.view.split("\n"):
+        say(line)
+    print()
+    say(f"its items: {seen.items_view}")
+    print()
     for trigger in seen.triggers:
         say(f"{trigger};")
     print(f"\n{seen.rows} rows give {sum(seen.source_items.values())} source items:")
@@ -73,4 +79,24 @@ def show_preview(seen: "Preview", *, as_json: bool) -> None:
     for one in seen.examples:
         shown = shortened(redact(one.content_ref), 80)
         say(f"{one.source} {one.source_key}: {shown} {json.dumps(one.metadata, default=str)}")
+    note("nothing was attached; without --dry-run it is")
+
+
+def show_location_preview(seen: "LocationPreview", *, as_json: bool) -> None:
+    """How many files or objects there are of each modality, and some of them."""
+    from pipeline.references import redact
+
+    if as_json:
+        print_json(asdict(seen))
+        return
+    say(f"{seen.name}: {redact(seen.location)}")
+    print(f"\n{sum(seen.source_items.values())} source items:")
+    print_table(None, ("modality", "source items"), sorted(seen.source_items.items()),
+                right=("source items",))  # fmt: skip
+    for example in seen.examples:
+        say(example)
+    if seen.skipped:
+        note(f"{seen.skipped} files were left out: hidden, excluded, or of no known modality")
+    for problem in seen.problems:
+        note(f"pipeline: {problem}")
     note("nothing was attached; without --dry-run it is")

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.cli.attached_shown import show_preview
+from pipeline.cli.attached_shown import show_location_preview, show_preview
 from pipeline.cli.following import follow, print_followed
-from pipeline.cli.output import note, print_json
+from pipeline.cli.output import EX_TEMPFAIL, note, print_json
 from pipeline.cli.removing import brake_of
+from pipeline.cli.sql_words import as_options, told_as_options
 
 if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
@@ -43,7 +44,7 @@ def attach_table(attachment: "Attachment", then: Then, *, dry_run: bool) -> None
     settings = Settings.load()
     database = Database.of(settings)
     with database.open(needs=ATTACH) as connection:
-        with _of_the_login(database) as own:
+        with _of_the_login(database) as own, told_as_options():
             if dry_run:
                 seen = preview(own, attachment, schema=database.schema)
                 show_preview(seen, as_json=then.as_json)
@@ -54,7 +55,13 @@ def attach_table(attachment: "Attachment", then: Then, *, dry_run: bool) -> None
 
 
 def attach_location(
-    url: str, name: str | None, every_seconds: float | None, exclude: tuple[str, ...], then: Then
+    url: str,
+    name: str | None,
+    every_seconds: float | None,
+    exclude: tuple[str, ...],
+    then: Then,
+    *,
+    dry_run: bool,
 ) -> None:
     """A folder, or a prefix of a bucket."""
     from pipeline.postgres.database import Database
@@ -66,6 +73,12 @@ def attach_location(
     settings = Settings.load()
     with Database.of(settings).open(needs=ATTACH) as connection:
         location = locations.Location(url, name, every_seconds, exclude=exclude)
+        if dry_run:
+            seen = locations.preview_location(connection, location, settings)
+            show_location_preview(seen, as_json=then.as_json)
+            if not seen.is_complete:
+                raise typer.Exit(EX_TEMPFAIL)
+            return
         named = locations.attach_location(connection, location, settings)
         note(f"attached: {redact(url)} as {named}")
         _bring(connection, settings, named, then)
@@ -98,7 +111,7 @@ def _of_the_login(database: "Database") -> "Connection":
     connection = connect(database.url, schema=None, role="pipeline attach", keeps_path=True)
     connection.add_notice_handler(
         lambda notice: (
-            note(f"pipeline: {notice.message_primary}; {notice.message_hint or ''}")
+            note(f"pipeline: {notice.message_primary}; {as_options(notice.message_hint or '')}")
             if notice.severity_nonlocalized == "WARNING"
             else None
         )

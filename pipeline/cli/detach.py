@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import note, print_json
+from pipeline.cli.sql_words import told_as_options
 
 if TYPE_CHECKING:
     from pipeline.sources.attached import AttachedSource
@@ -31,7 +32,7 @@ def detach(
     from pipeline.sources.attachments import detach as detach_source
 
     database = Database.of(Settings.load())
-    with database.open(needs=ATTACH) as connection:
+    with database.open(needs=ATTACH) as connection, told_as_options():
         (source,) = attached_sources(connection, name)
         if not (keep_items or yes) and source.source_items:
             _confirm(source)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import EX_TEMPFAIL, note, progress_bar, say
 from pipeline.cli.removing import as_dicts, tell_refused
+from pipeline.cli.sql_words import told_as_options
 
 if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
@@ -71,7 +72,7 @@ def follow(
     """
     from pipeline.sources.attached_sync import LOGICAL, AttachedReport, estimated_rows, sync
 
-    with progress_bar() as bar:
+    with progress_bar() as bar, told_as_options():
         task = bar.add_task(f"syncing {source.name}", total=None, rate="")
 
         def progress(count: int) -> None:
@@ -144,7 +145,9 @@ def differing(connection: "Connection", source: "AttachedSource") -> Followed | 
     if source.is_location:
         note(f"{source.name} is listed by a sync alone, not by a dry run")
         return None
-    return Followed(source.name, 0, 0, 0, differing=differing_rows(connection, source.name))
+    with told_as_options():
+        rows = differing_rows(connection, source.name)
+    return Followed(source.name, 0, 0, 0, differing=rows)
 
 
 def print_followed(done: Sequence[Followed], *, flush: bool = False) -> None:

@@ -100,6 +100,11 @@ def explain_connection_failure(url: str, exc: Exception) -> str:
         for word in ("refused", "timeout", "timed out", "resolve", "unreachable", "not known")
     ):
         return f"no PostgreSQL answers at {where}; check host and port, or start the server"
+    if "for function set_config" in lowered:
+        grant = "GRANT EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean)"
+        return (
+            f"{where}: {reason[:300]}; {grant} TO the role, since every connection of ours uses it"
+        )
     return f"cannot connect to {where}: {reason[:300]}"
 
 

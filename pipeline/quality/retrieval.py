@@ -150,7 +150,8 @@ def metadata_keys(connection: Connection, space: Space, limit: int = 10) -> list
     )
     rows = connection.execute(
         sql.SQL(
-            "SELECT DISTINCT key FROM ({}) AS i, jsonb_object_keys(i.metadata) AS key "
+            "SELECT DISTINCT key FROM ({}) AS i, jsonb_object_keys(CASE "
+            "WHEN jsonb_typeof(i.metadata) = 'object' THEN i.metadata END) AS key "
             "WHERE key <> %s ORDER BY key LIMIT %s"
         ).format(tables),
         (NOTES, limit),

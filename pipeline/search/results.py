@@ -24,7 +24,7 @@ class MultimodalDocument:
         modality: such as text or image.
         content_ref: the text, or the path or URI of an image.
         embedding: unit vector (dimensions,), float32; None where it was not asked for.
-        metadata: the source item's metadata.
+        metadata: the source item's metadata; empty where that is no JSON object.
     """
 
     id: int

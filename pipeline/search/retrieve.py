@@ -105,7 +105,7 @@ def _neighbour(
     part: int,
     modality: str,
     content_ref: str,
-    metadata: dict[str, Any],
+    metadata: object,
     similarity: float,
     score: float,
     embedding: list[float] | None,
@@ -116,7 +116,8 @@ def _neighbour(
         content_ref=content_ref,
         # Of a halfvec's components: its length is 1 to three digits only.
         embedding=None if embedding is None else unit_rows([embedding])[0],
-        metadata=metadata,
+        # Whoever writes rows by SQL may have put anything there; callers look keys up in it.
+        metadata=metadata if isinstance(metadata, dict) else {},
     )
     return Neighbour(rank, document, source_id, part, similarity, score)
 

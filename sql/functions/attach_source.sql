@@ -38,9 +38,12 @@ DECLARE
     key_columns text[];
     how         text;
 BEGIN
+    depends_on := ARRAY(SELECT DISTINCT o FROM unnest(depends_on) AS o WHERE o IS NOT NULL);
     PERFORM @schema@.check_may_attach(relation);
     name := coalesce(name, (SELECT c.relname FROM pg_class AS c WHERE c.oid = relation));
+    PERFORM @schema@.check_attached_name(name, relation);
     PERFORM @schema@.check_attached_contents(name, contents);
+    PERFORM @schema@.check_attached_texts(metadata, filter);
     SELECT array_agg(format('%s.%s', name, c.content) ORDER BY c.content) INTO sources
     FROM jsonb_object_keys(contents) AS c (content);
     PERFORM @schema@.check_sources_are_free(name, sources);
@@ -50,20 +53,27 @@ BEGIN
         RAISE EXCEPTION 'on_error is %, and must be warn or raise', quote_nullable(on_error)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM @schema@.check_may_depend(depends_on);
     INSERT INTO @schema@.attached_sources AS a
         (name, relation, capture, on_error, sources, definition)
     VALUES (name, relation, how, on_error, sources, jsonb_build_object(
         'contents', contents, 'metadata', metadata, 'key', key_columns, 'filter', filter,
         'depends_on', depends_on::text[]))
+    ON CONFLICT ON CONSTRAINT attached_sources_name_unique DO NOTHING
     RETURNING id INTO attachment;
+    IF attachment IS NULL THEN  -- by somebody who did it meanwhile
+        RAISE EXCEPTION '% is attached already', name USING ERRCODE = 'duplicate_object',
+            HINT = 'Give another name, or detach that one first.';
+    END IF;
     PERFORM @schema@.make_attached_view(attachment, expressions_path);
     PERFORM @schema@.check_attached_view(attachment);
+    PERFORM @schema@.check_attached_metadata(attachment, expressions_path);
     PERFORM @schema@.check_attached_volatility(attachment);
     PERFORM @schema@.check_attached_expressions(attachment);
     IF how <> 'scan' THEN
         -- All at once or none, so that whoever writes one of them waits for none of the others.
         PERFORM @schema@.lock_together(
-            relation || coalesce(depends_on, '{}'), 'SHARE ROW EXCLUSIVE');
+            relation || depends_on, 'SHARE ROW EXCLUSIVE');
     END IF;
     PERFORM @schema@.make_trigger_function(attachment, '');
     PERFORM @schema@.make_attached_triggers(attachment);

@@ -179,7 +179,12 @@ BEGIN
             RETURN key;  -- nothing could prove it; a sync sees it
         END IF;
         RAISE EXCEPTION '% is no table, so nothing says what its key is', relation USING
-            ERRCODE = 'invalid_parameter_value', HINT = 'Give it: key => ''{id}''.';
+            ERRCODE = 'invalid_parameter_value', HINT = (
+                SELECT format('Give the columns that tell its rows apart, such as key => ''{%s}''. '
+                    'It has %s.', (array_agg(quote_ident(a.attname) ORDER BY a.attnum))[1],
+                    string_agg(a.attname, ', ' ORDER BY a.attnum))
+                FROM pg_attribute AS a
+                WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
     END IF;
     RAISE EXCEPTION '% has no %', relation, CASE WHEN key IS NULL THEN 'key'
         ELSE format('unique index of columns NOT NULL over %s', array_to_string(key, ', ')) END

@@ -41,6 +41,9 @@ DECLARE
     function text := @schema@.attached_object(attachment, '_changed()');
     differs  text := @schema@.attached_difference(attachment);
     setting  text := format('pipeline.source_%s_changed', attachment);
+    -- Whoever writes calls it, so where logins may not, a statement is looked through instead.
+    may_note boolean := has_function_privilege(
+        'public', 'pg_catalog.set_config(text, text, boolean)', 'EXECUTE');
     leaf     regclass;
 BEGIN
     SELECT a.*, c.relkind, (SELECT string_agg(quote_ident(k), ', ')
@@ -62,7 +65,7 @@ BEGIN
                        'EXECUTE FUNCTION %s', called, s.relation, differs, function);
         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s_written, '
                        'ENABLE ALWAYS TRIGGER %2$s_update', s.relation, called);
-    ELSIF s.relkind = 'r' THEN
+    ELSIF s.relkind = 'r' AND may_note THEN
         -- Never fires either: it notes that a statement changed something of ours, while the rows
         -- are written, so that the trigger of other statements is not even called.
         EXECUTE format(
@@ -75,7 +78,8 @@ BEGIN
         UNION SELECT p.relid FROM pg_partition_tree(s.relation) AS p
     LOOP
         PERFORM @schema@.make_statement_triggers(
-            attachment, leaf, s.capture = 'statement', CASE WHEN s.relkind = 'r' THEN format(
+            attachment, leaf, s.capture = 'statement',
+            CASE WHEN s.relkind = 'r' AND may_note THEN format(
                 'WHEN (pg_catalog.current_setting(%L, true) OPERATOR(pg_catalog.=) ''on'')',
                 setting) ELSE '' END);
         IF s.capture = 'row' THEN

@@ -13,6 +13,13 @@ AS $$ SELECT u FROM pg_catalog.jsonb_array_elements_text(
          THEN elements END) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(jsonb) IS 'The elements of a JSON array, as texts.';
 
+CREATE OR REPLACE FUNCTION @schema@.elements_of(elements json) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT u FROM pg_catalog.json_array_elements_text(
+    CASE WHEN pg_catalog.json_typeof(elements) OPERATOR(pg_catalog.=) 'array'
+         THEN elements END) AS u $$;
+COMMENT ON FUNCTION @schema@.elements_of(json) IS 'The elements of a JSON array, as texts.';
+
 CREATE OR REPLACE FUNCTION @schema@.attached_select(
     attachment integer, OUT expressions text, OUT branches text)
 LANGUAGE sql STABLE
@@ -75,20 +82,25 @@ BEGIN
     statement := format(
         'CREATE VIEW %s AS SELECT %s, r.row_key, c.source, '
         'pg_catalog.concat(r.row_key, c.suffix) AS source_key, c.modality, '
-        'c.content AS content_ref, coalesce(r.metadata, ''{}''::pg_catalog.jsonb) AS metadata '
-        'FROM (SELECT %s, %s AS row_key, %s, CASE WHEN true THEN (%s) END::pg_catalog.jsonb '
-        'AS metadata FROM %s%s) AS r CROSS JOIN LATERAL (%s) AS c (source, modality, suffix, '
+        'c.content AS content_ref, %s AS metadata '
+        'FROM (SELECT %s, %s AS row_key, %s, CASE WHEN true THEN (%s) END AS metadata '
+        'FROM %s%s) AS r CROSS JOIN LATERAL (%s) AS c (source, modality, suffix, '
         'content) WHERE c.content OPERATOR(pg_catalog.<>) ''''',
         called,
         (SELECT string_agg('r.key_' || n, ', ' ORDER BY n)
          FROM generate_subscripts(s.keys, 1) AS n),
+        -- An object by itself where it is made of columns.
+        CASE WHEN coalesce(s.definition ->> 'metadata', '{') ~ '^[[:space:]]*[{]'
+            THEN 'coalesce(r.metadata, ''{}''::pg_catalog.jsonb)'
+            ELSE format('@schema@.metadata_object(%L, r.row_key, r.metadata)', s.name) END,
         (SELECT string_agg(format('%s AS key_%s', s.keys[n], n), ', ' ORDER BY n)
          FROM generate_subscripts(s.keys, 1) AS n),
         @schema@.attached_row_key(s.keys), contents.expressions,
-        coalesce(@schema@.attached_metadata(attachment), 'NULL'), s.named,
+        coalesce(@schema@.attached_metadata(attachment), 'NULL::pg_catalog.jsonb'), s.named,
         ' WHERE (' || (s.definition ->> 'filter') || ')', contents.branches);
     BEGIN
-        PERFORM set_config('search_path', expressions_path, true);
+        EXECUTE pg_catalog.concat('SET LOCAL search_path TO ',
+            coalesce(nullif(pg_catalog.btrim(expressions_path), ''), ''''''));
         -- A condition may not have aggregates and windows, nor may what is asked for row by row.
         EXECUTE format('EXPLAIN SELECT FROM %s WHERE false AND ((%s) IS NULL OR (%s) IS NULL)',
             s.named, (SELECT string_agg(c.value ->> 'content', ') IS NULL OR (')
@@ -98,12 +110,14 @@ BEGIN
     EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception
                 OR feature_not_supported THEN
         GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, state = RETURNED_SQLSTATE;
-        RAISE EXCEPTION '% cannot be attached so: %', s.named, message USING
+        RAISE EXCEPTION '% cannot be attached so: %', s.named,
+            concat_ws(': ', @schema@.unfit_expression(attachment, expressions_path),
+                @schema@.why_unfit(state, message)) USING
             ERRCODE = state, DETAIL = statement,
             HINT = 'An expression may be what a SELECT from the table alone may have as a column; '
-                   'one with "each" is an array.';
+                   'one with "each" is an array, or a JSON array.';
     END;
-    PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
+    SET LOCAL search_path TO pg_catalog, pg_temp;
     EXECUTE format('COMMENT ON VIEW %s IS %L', called, format(
         'What is searched of %s: the pipeline''s attached source %s.', s.named, s.name));
     PERFORM @schema@.take_from_others('VIEW', called);
@@ -154,18 +168,16 @@ BEGIN
     FROM @schema@.attached_sources AS a JOIN pg_class AS c ON c.oid = a.relation
     JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE a.id = attachment;
     called := format('%I.%I', s.nspname, s.name || '_items');
-    IF octet_length(s.name) > 57 OR to_regclass(called) IS NOT NULL THEN
-        RAISE EXCEPTION '% cannot be the name of a view of its items', called USING
-            ERRCODE = 'duplicate_table', HINT = CASE WHEN octet_length(s.name) > 57
-                THEN 'Give the source another name, of 57 bytes at most.'
-                ELSE 'There is one; give the source another name, or drop that one.' END;
+    IF to_regclass(called) IS NOT NULL THEN
+        RAISE EXCEPTION '% is there already, as the view of its items would be called', called USING
+            ERRCODE = 'duplicate_table',
+            HINT = 'Give the source another name, or rename what is called so.';
     END IF;
     -- Only where the source is this one is the key of the key's type.
     SELECT string_agg(format('CASE WHEN s.source = ANY (%L) THEN %s END AS %I', s.sources,
                replace(k.of_text, 'a.row_key', 's.row_key'),
-               CASE WHEN d.name = ANY ('{row_key,content,part,modality,content_ref,metadata,'
-                   'embedding,item_id,source_id}') THEN 'row_' || d.name ELSE d.name END), ', '
-               ORDER BY k.n)
+               @schema@.items_view_key(d.name, ARRAY(SELECT jsonb_array_elements_text(
+                   s.definition -> 'key')))), ', ' ORDER BY k.n)
     INTO columns
     FROM @schema@.attached_key(attachment) AS k
     JOIN jsonb_array_elements_text(s.definition -> 'key') WITH ORDINALITY AS d (name, n)

@@ -38,6 +38,20 @@ CALLS: dict[str, list[dict[str, str]]] = {
         }
         for of in ({"query": "'one'"}, {"embedding": f"'{AXES}'"}, {"like_item": "1"})
     ],
+    "search_rows": [
+        {
+            **of,
+            "name": "'things'",
+            "content": "'{photo}'",
+            "modality": "'{image}'",
+            "k": "3",
+            "filter": "'{\"number\": 1}'",
+            "min_similarity": "-1",
+            "ranking": "'raw'",
+            "query_modality": "'text'",
+        }
+        for of in ({"query": "'one'"}, {"embedding": f"'{AXES}'"}, {"like_item": "1"})
+    ],
     "hybrid_search": [
         {
             "query": "'one'",
@@ -75,10 +89,9 @@ NOT_TRIED = {
     "file_embedding",
     "forget_file",
     "configure_text_search",  # see test_full_text_languages.py
-    "attach_source",  # of attached tables: see test_attach.py
+    "attach_source",  # of attached tables: see test_attach_*.py
     "backfill_source",
     "detach_source",
-    "search_rows",
     "sync_source",
     # Expressions of a WHERE, as PostgreSQL's own functions of full text are: NULL of NULL.
     "text_search_of",
@@ -112,6 +125,7 @@ ALSO = {
     "like_item": "item|exactly one of",
     "items": "item",
     "embedding": "embedding|exactly one of",
+    "name": "attached source",
 }
 # Answers without a row that are right: nothing is asked for, or nothing is like that.
 NO_ROWS_ARE_RIGHT = {
@@ -120,7 +134,8 @@ NO_ROWS_ARE_RIGHT = {
     ("classify_items", "items", "'{}'"),
     ("near_duplicates", "threshold", "3e38"),
     *{(name, "filter", "'{\"no\": {\"such\": 1}}'")
-      for name in ("search_items", "hybrid_search", "classify_items", "near_duplicates")},
+      for name in ("search_items", "search_rows", "hybrid_search", "classify_items",
+                   "near_duplicates")},
 }  # fmt: skip
 
 
@@ -134,6 +149,18 @@ def filled(connection: Connection, space: Space) -> Connection:
         "image",
         unit_rows(axes + 0.3 * np.roll(axes, 1, axis=1)),
         first_source_id=FIRST_IMAGE,
+    )
+    # Each of them one row's of what is attached as things.
+    connection.execute(
+        """
+        CREATE TABLE things (id int PRIMARY KEY, title text, photo text);
+        SELECT attach_source('things', '{"title": {"modality": "text", "content": "title"},
+            "photo": {"modality": "image", "content": "photo"}}');
+        INSERT INTO source_items (id, source, source_key, row_key, modality, content_ref)
+        OVERRIDING SYSTEM VALUE
+        SELECT source_id, CASE modality WHEN 'text' THEN 'things.title' ELSE 'things.photo' END,
+            source_id, source_id, modality, content_ref FROM multimodal_items
+        """
     )
     # The number 1 is in all, so that the filter leaves some.
     connection.execute("UPDATE multimodal_items SET metadata = '{\"number\": 1}'")

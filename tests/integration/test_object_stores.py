@@ -24,7 +24,7 @@ import pytest
 
 from pipeline.errors import ConfigurationError, PermanentRowError, RowError, TransientRowError
 from pipeline.loaders import Loader, LoadOptions
-from tests.helpers import http_server
+from tests.helpers import gcs_listing, http_server
 
 BODY = b"picture " * 100
 ODD_KEY = "dir/\u00fc #?%20+&=.jpg"
@@ -272,6 +272,8 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     real_close = emulator.Response.close
     monkeypatch.setattr(emulator.Response, "close", close)
+    listing = (gcs_listing.PATH, {"GET": gcs_listing.list_objects})
+    monkeypatch.setattr(emulator, "HANDLERS", (*emulator.HANDLERS, listing))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="pictures")

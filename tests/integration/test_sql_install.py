@@ -87,6 +87,7 @@ def test_every_routine_is_bound_to_its_names_but_procedures_that_commit(
         "backfill_source",
         "elements_of",
         "elements_of",
+        "elements_of",
         "embed_queries",
         "embed_query",
     ]

@@ -28,7 +28,6 @@ NEVER_IMPORTED = {
 UNDECLARED = {
     "alembic_utils": "a plug-in that applications may have; without it a test is skipped",
     "clip_benchmark": "the Makefile installs it without its dependencies",
-    "greenlet": "for asyncio in SQLAlchemy, which applications bring; without it a test is skipped",
     "misbehave": "a module that a test writes",
     "resvg_py": "installed by hand by who draws the samples anew, see docs/demo-model.md",
 }
@@ -57,7 +56,7 @@ def third_party(folder: str) -> Iterator[tuple[str, str, set[str]]]:
         file = path.relative_to(ROOT).as_posix()
         for name in set(imports(ast.parse(path.read_text(encoding="utf-8")))):
             if name not in sys.stdlib_module_names and name not in ours:
-                yield file, name, PROVIDED_BY.get(name, set())
+                yield file, name, PROVIDED_BY.get(name, {name})
 
 
 def extras_for(file: str) -> set[str]:

@@ -12,16 +12,19 @@ from pipeline.sources.locations.due import locations_due
 from pipeline.sources.locations.hints import sync_objects
 from pipeline.sources.locations.location import Location, LocationReport
 from pipeline.sources.locations.owned import given_to_their_locations
+from pipeline.sources.locations.preview import LocationPreview, preview_location
 from pipeline.sources.locations.sync import sync_location
 
 __all__ = [
     "Location",
+    "LocationPreview",
     "LocationReport",
     "attach_location",
     "attached_at",
     "define_anew",
     "given_to_their_locations",
     "locations_due",
+    "preview_location",
     "sync_location",
     "sync_objects",
 ]

@@ -31,25 +31,48 @@ def attach_location(connection: Connection, location: Location, settings: Settin
         ConfigurationError: it cannot be listed, overlaps with one that is attached, or its name is
             taken.
     """
-    where = checked_place(location.url, settings)
-    _check(location)
-    _check_overlap(where, attached_locations(connection))
+    where = checked(connection, location, settings)
     with connection.transaction():
-        name = location.name or _free_name(connection, where)
-        _check_name(connection, name, where)
-        (number,) = fetch_one(
-            connection.execute(
-                """
-                INSERT INTO attached_sources (name, location, capture, sources, definition)
-                VALUES (%s, %s, 'scan', ARRAY[%s], %s) RETURNING id
-                """,
-                (name, where, name, json.dumps(location.definition())),
-            )
-        )
-        attached = Attached(number, name, where, name, location.definition())
+        # One after the other: who attaches at the same moment may mean what overlaps with it.
+        connection.execute("LOCK TABLE attached_sources IN SHARE UPDATE EXCLUSIVE MODE")
+        _check_overlap(where, attached_locations(connection))
+        name = checked_name(connection, location, where)
+        row = connection.execute(
+            """
+            INSERT INTO attached_sources (name, location, capture, sources, definition)
+            VALUES (%s, %s, 'scan', ARRAY[%s], %s) ON CONFLICT (name) DO NOTHING RETURNING id
+            """,
+            (name, where, name, json.dumps(location.definition())),
+        ).fetchone()
+        if row is None:  # a table that was attached meanwhile
+            raise _is_taken(name, where)
+        attached = Attached(row[0], name, where, name, location.definition())
         if attached.folder is not None:
             register_roots(connection, [attached.folder])
         _take_over(connection, attached)
+    return name
+
+
+def checked(connection: Connection, location: Location, settings: Settings) -> str:
+    """Where it is, as :func:`checked_place` has it.
+
+    Raises:
+        ConfigurationError: it cannot be listed, or overlaps with one that is attached.
+    """
+    where = checked_place(location.url, settings)
+    _check(location)
+    _check_overlap(where, attached_locations(connection))
+    return where
+
+
+def checked_name(connection: Connection, location: Location, where: str) -> str:
+    """The name that it has or gets.
+
+    Raises:
+        ConfigurationError: it cannot be one, or is taken.
+    """
+    name = location.name or _free_name(connection, where)
+    _check_name(connection, name, where)
     return name
 
 
@@ -151,10 +174,14 @@ def _check_name(connection: Connection, name: str, where: str) -> None:
             "be printed"
         )
     if not _is_free(connection, name, where):
-        raise ConfigurationError(
-            f"there is a source {name!r} already, with items that do not lie in {where}; give it "
-            "another name"
-        )
+        raise _is_taken(name, where)
+
+
+def _is_taken(name: str, where: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is a source {name!r} already, with items that do not lie in {where}; give it "
+        "another name"
+    )
 
 
 def _is_free(connection: Connection, name: str, where: str) -> bool:

@@ -1,0 +1,30 @@
+-- Other tables that the expressions of an attached source read.
+
+CREATE OR REPLACE FUNCTION @schema@.check_may_depend(depends_on regclass[]) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other record;
+BEGIN
+    FOR other IN
+        SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+               AND c.relnamespace <> 'pg_catalog'::regnamespace AS says_changes,
+               pg_has_role(c.relowner, 'USAGE') AS is_ours, pg_get_userbyid(c.relowner) AS owner
+        FROM unnest(depends_on) AS o JOIN pg_class AS c ON c.oid = o ORDER BY 1
+    LOOP
+        IF NOT other.says_changes THEN
+            RAISE EXCEPTION 'it cannot depend on %, which does not say what changes in it',
+                other.relation USING ERRCODE = 'wrong_object_type',
+                HINT = 'Name the tables beneath; capture => ''scan'' depends on none.';
+        ELSIF NOT other.is_ours THEN
+            -- A trigger may be made by others as well, and be dropped by its table's owner alone.
+            RAISE EXCEPTION 'only % may make it depend on %, and you are %', other.owner,
+                other.relation, current_user USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Leave it out, and the nightly sync finds what changes there; '
+                       'capture => ''scan'' needs no triggers at all.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION @schema@.check_may_depend(regclass[]) IS
+    'Raises where the changes of these tables cannot lead to a sync.';
