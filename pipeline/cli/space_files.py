@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import print_json, wrong
+from pipeline.cli.space_answers import export_pending, import_answers
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def import_(
     name: Annotated[str, typer.Argument(help="The space the vectors are of.", show_default=False)],
     file: Annotated[
-        Path | None, typer.Argument(help="A .parquet or .npy file.", show_default=False)
+        Path | None,
+        typer.Argument(help="A .parquet or .npy file, or a folder of answers.", show_default=False),
     ] = None,
     ids: Annotated[
         Path | None,
@@ -44,7 +46,7 @@ def import_(
     """Import vectors with their source rows: normalised, checked, all or nothing.
 
     Fields are source_key, modality, content_ref, embedding and metadata. For .npy the source rows
-    must be there already.
+    must be there already. A folder holds the answers for rows that were exported with --pending.
 
     Example: pipeline space import new vectors.parquet --column source_key=sku
     """
@@ -53,7 +55,10 @@ def import_(
     from pipeline.postgres.rights import ADD
 
     if (file is None) == (table is None):
-        wrong("FILE", "give a .parquet or .npy file, or --table NAME")
+        wrong("FILE", "give a .parquet or .npy file, a folder of answers, or --table NAME")
+    if file is not None and file.is_dir():
+        import_answers(name, file, as_json=as_json)
+        return
     if file is not None:
         _check_file(file, ids)
     renamed = _columns(column or [])
@@ -76,7 +81,17 @@ def import_(
 
 def export(
     name: Annotated[str, typer.Argument(help="The space.", show_default=False)],
-    file: Annotated[Path, typer.Argument(help="The .parquet to write.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(help="The .parquet to write; with --pending a folder.", show_default=False),
+    ],
+    pending: Annotated[
+        bool,
+        typer.Option("--pending", help="The rows that wait, to be embedded elsewhere."),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="With --pending: at most so many.", min=1)
+    ] = None,
     vectors: Annotated[
         bool, typer.Option("--vectors/--no-vectors", help="With or without the vectors.")
     ] = True,
@@ -84,11 +99,19 @@ def export(
 ) -> None:
     """Write the items of a space to a Parquet file that says which space it is of.
 
+    With --pending the rows that wait for the space: embed them with pipeline.integrations.ray, and
+    `pipeline space import` the answers.
+
     Example: pipeline space export demo items.parquet --no-vectors
     """
     from pipeline import spaces, transfer
     from pipeline.postgres.database import Database
 
+    if pending:
+        export_pending(name, file, limit, as_json=as_json)
+        return
+    if limit is not None:
+        wrong("--limit", "it is for --pending")
     if file.suffix.lower() != ".parquet":
         wrong("FILE", f"{file}: the file's name must end with .parquet")
     with Database.of(Settings.load()).open() as connection:

@@ -124,28 +124,42 @@ def claim(
         rows = connection.execute(
             _CLAIM, {**given, **among, **most, "bytes": bounds.bytes}
         ).fetchall()
-        if not rows:
-            return []
-        ids, versions, attempts = (list(column) for column in zip(*rows, strict=True))
-        with connection.cursor() as cursor:
-            contents = allow_packed(cursor).execute(
-                _CLAIMED,
-                {
-                    **most,
-                    "ids": pack_integers(ids),
-                    "versions": pack_integers(versions),
-                    "attempts": pack_integers(attempts, "integer"),
-                },
-            )
-            claimed = [ClaimedJob(space_id, *row) for row in contents]
-        if len(claimed) < len(ids):
-            check_sees_all_rows(connection)  # what is hidden is not gone
-            orphans = list(set(ids) - {job.source_id for job in claimed})
-            connection.execute(
-                "DELETE FROM ingest_jobs WHERE space_id = %s AND source_id = ANY (%s)",
-                (space_id, orphans),
-            )
-        return claimed
+        return contents_of(connection, space_id, rows, bounds)
+
+
+def contents_of(
+    connection: Connection,
+    space_id: int,
+    rows: Sequence[tuple[int, int, int]],
+    bounds: ClaimBounds = DEFAULT,
+) -> list[ClaimedJob]:
+    """Jobs locked by this transaction, as (source item, version, attempts), with their content.
+
+    A job whose source item is gone goes as well.
+    """
+    if not rows:
+        return []
+    ids, versions, attempts = (list(column) for column in zip(*rows, strict=True))
+    with connection.cursor() as cursor:
+        contents = allow_packed(cursor).execute(
+            _CLAIMED,
+            {
+                "most_text": bounds.text_bytes,
+                "most_reference": bounds.reference_bytes,
+                "ids": pack_integers(ids),
+                "versions": pack_integers(versions),
+                "attempts": pack_integers(attempts, "integer"),
+            },
+        )
+        claimed = [ClaimedJob(space_id, *row) for row in contents]
+    if len(claimed) < len(ids):
+        check_sees_all_rows(connection)  # what is hidden is not gone
+        orphans = list(set(ids) - {job.source_id for job in claimed})
+        connection.execute(
+            "DELETE FROM ingest_jobs WHERE space_id = %s AND source_id = ANY (%s)",
+            (space_id, orphans),
+        )
+    return claimed
 
 
 _HEARTBEAT = """

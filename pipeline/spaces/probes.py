@@ -8,7 +8,7 @@ compare.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -108,18 +108,44 @@ def floor_of(space: Space) -> float:
     return FLOORS.get(space.precision, FLOOR)
 
 
-def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tuple[float, str]]:
-    """Each stored probe embedded again: the cosine to its stored vector, and its modality."""
+@dataclass(frozen=True, slots=True)
+class StoredProbes:
+    """The probes of a space, each with its vector (dimensions,), and what embedded them.
+
+    Attributes:
+        libraries: name -> version.
+    """
+
+    probes: Sequence[tuple[Probe, Sequence[float]]]
+    libraries: Mapping[str, str]
+
+
+def stored(connection: Connection, space: Space) -> StoredProbes:
+    """Those of a space; it may have none."""
     rows = connection.execute(
         "SELECT modality, content, embedding FROM space_probes WHERE space_id = %s ORDER BY probe",
         (space.id,),
     ).fetchall()
-    if not rows:
+    (made_with,) = fetch_one(
+        connection.execute("SELECT probed_with FROM embedding_spaces WHERE id = %s", (space.id,))
+    )
+    return StoredProbes(
+        [(Probe(modality, bytes(content)), vector) for modality, content, vector in rows],
+        made_with or {},
+    )
+
+
+def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tuple[float, str]]:
+    """Each stored probe embedded again: the cosine to its stored vector, and its modality."""
+    return _cosines(stored(connection, space), embedder)
+
+
+def _cosines(known: StoredProbes, embedder: Embedder) -> list[tuple[float, str]]:
+    if not known.probes:
         return []
-    probes = [Probe(modality, bytes(content)) for modality, content, _ in rows]
-    now, then = embed(probes, embedder), [row[2] for row in rows]
+    now = embed([probe for probe, _ in known.probes], embedder)
     cosines: list[tuple[float, str]] = []
-    for probe, new, old in zip(probes, now, then, strict=True):
+    for (probe, old), new in zip(known.probes, now, strict=True):
         same_size = len(new) == len(old)
         cosine = float(np.asarray(old, dtype=np.float64) @ new) if same_size else 0.0
         cosines.append((cosine if np.isfinite(cosine) else 0.0, probe.modality))
@@ -128,10 +154,10 @@ def compare(connection: Connection, space: Space, embedder: Embedder) -> list[tu
 
 def count(connection: Connection, space: Space) -> int:
     """How many are stored."""
-    (stored,) = fetch_one(
+    (found,) = fetch_one(
         connection.execute("SELECT count(*) FROM space_probes WHERE space_id = %s", (space.id,))
     )
-    return int(stored)
+    return int(found)
 
 
 def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
@@ -143,8 +169,8 @@ def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
         ModelError: the vectors differ; naming the probes, and what changed as far as is known.
     """
     try:
-        cosines = compare(connection, space, embedder)
-        if not cosines:
+        known = stored(connection, space)
+        if not known.probes:
             store(connection, space, embedder)
             return
     except psycopg.errors.InsufficientPrivilege:
@@ -154,10 +180,19 @@ def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
             extra={"space": space.name},
         )
         return
-    floor = floor_of(space)
+    check(space, embedder, known)
+
+
+def check(space: Space, embedder: Embedder, known: StoredProbes) -> None:
+    """Embed these probes again, without a database.
+
+    Raises:
+        ModelError: as :func:`verify`.
+    """
+    cosines, floor = _cosines(known, embedder), floor_of(space)
     drifted = [(cosine, modality) for cosine, modality in cosines if cosine < floor]
     if drifted:
-        raise ModelError(_explain(connection, space, embedder, drifted, len(cosines), floor))
+        raise ModelError(_explain(known, space, embedder, drifted, len(cosines), floor))
 
 
 def libraries() -> dict[str, str]:
@@ -172,7 +207,7 @@ def libraries() -> dict[str, str]:
 
 
 def _explain(
-    connection: Connection,
+    known: StoredProbes,
     space: Space,
     embedder: Embedder,
     drifted: Sequence[tuple[float, str]],
@@ -182,10 +217,7 @@ def _explain(
     least, _ = min(drifted)
     of_modalities = sorted({modality for _, modality in drifted})
     changed = _differences(space, embedder)
-    (stored,) = fetch_one(
-        connection.execute("SELECT probed_with FROM embedding_spaces WHERE id = %s", (space.id,))
-    )
-    before = stored or {}
+    before = known.libraries
     changed += [
         f"{name}: {before[name]} != {new}"
         for name, new in libraries().items()

@@ -42,9 +42,8 @@ def from_parquet(path: Path, renamed: Mapping[str, str]) -> Iterator[ForeignItem
     Raises:
         ConfigurationError: no such file, no Parquet, or a column is missing.
     """
-    parquet = pyarrow_parquet()
     columns = columns_of(renamed)
-    file = _open_parquet(parquet, path)
+    file = open_parquet(path)
     names = set(file.schema_arrow.names)
     missing = [columns[f] for f in FIELDS[:4] if columns[f] not in names]
     if missing:
@@ -62,7 +61,7 @@ def from_parquet(path: Path, renamed: Mapping[str, str]) -> Iterator[ForeignItem
 
 def parquet_claim(path: Path) -> dict[str, Any]:
     """What the file says of the space its vectors are of; empty if it says nothing."""
-    metadata = _open_parquet(pyarrow_parquet(), path).schema_arrow.metadata or {}
+    metadata = open_parquet(path).schema_arrow.metadata or {}
     claim: dict[str, Any] = json.loads(metadata.get(CLAIM.encode(), b"{}"))
     return claim
 
@@ -187,7 +186,13 @@ def _source_rows(
     return {key: (modality, content_ref, metadata) for key, modality, content_ref, metadata in rows}
 
 
-def _open_parquet(parquet: Any, path: Path) -> "pyarrow.parquet.ParquetFile":
+def open_parquet(path: Path) -> "pyarrow.parquet.ParquetFile":
+    """The file, to be read.
+
+    Raises:
+        ConfigurationError: it cannot be read, or pyarrow is missing.
+    """
+    parquet = pyarrow_parquet()
     try:
         return parquet.ParquetFile(path)
     except (OSError, ValueError) as exc:  # pyarrow's own errors are ValueErrors

@@ -15,6 +15,7 @@ ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/modalities/text/segments.py": ("embed",),
     "pipeline/postgres/embedded": ("server",),
+    "pipeline/integrations/ray.py": ("ray", "parquet"),
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),
     "pipeline/quality/plots.py": ("plots",),
     "pipeline/sources/records.py": ("parquet",),
