@@ -53,7 +53,9 @@ BEGIN
         RAISE EXCEPTION 'on_error is %, and must be warn or raise', quote_nullable(on_error)
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM @schema@.check_may_depend(depends_on);
+    IF how <> 'scan' THEN
+        PERFORM @schema@.check_may_depend(depends_on);
+    END IF;
     INSERT INTO @schema@.attached_sources AS a
         (name, relation, capture, on_error, sources, definition)
     VALUES (name, relation, how, on_error, sources, jsonb_build_object(

@@ -90,13 +90,13 @@ SET search_path = pg_catalog, pg_temp
 RETURN CASE
     WHEN state = '42803' THEN 'an aggregate, such as count(*), is not of one row'
     WHEN state = '42P20' THEN 'a window function is not of one row'
-    WHEN state = '0A000' AND message ~ '\mWHERE\M' THEN 'a function in it gives several rows'
-    WHEN state = '42883' AND message ~ '\melements_of[(]' THEN format(
+    WHEN state = '0A000' AND message ~ '[[:<:]]WHERE[[:>:]]' THEN 'a function in it gives several rows'
+    WHEN state = '42883' AND message ~ '[[:<:]]elements.of[(]' THEN format(
         'what is of type %s has no elements, which "each" asks for',
-        substring(message FROM 'elements_of[(](.*?)[)]'))
-    WHEN state = '42883' AND message ~ '\mmetadata_object[(]' THEN format(
+        substring(message FROM 'elements.of[(](.*?)[)]'))
+    WHEN state = '42883' AND message ~ '[[:<:]]metadata.object[(]' THEN format(
         'of type %s, and must be jsonb: metadata => ''{price,tenant_id}'' takes columns',
-        substring(message FROM 'metadata_object[(][^,]*, [^,]*, (.*?)[)]'))
+        substring(message FROM 'metadata.object[(][^,]*, [^,]*, (.*?)[)]'))
     ELSE message END;
 COMMENT ON FUNCTION @schema@.why_unfit(text, text) IS
     'Why an expression cannot be attached: what PostgreSQL says of our statement, as it is meant.';

@@ -163,7 +163,7 @@ def test_rows_of_the_application_are_followed_and_kept_if_it_says_so(
     application.commit()
     with connect(empty_url, schema=schema) as own:
         rows = own.execute("SELECT source, source_key, row_key, content_ref FROM source_items")
-        assert rows.fetchall() == [("Pro.ducts.name", "1", None, "ant")]
+        assert rows.fetchall() == [("Pro.ducts.name", "1", "1", "ant")]
 
 
 def test_the_schema_is_that_of_the_setting_where_none_is_given(

@@ -288,7 +288,7 @@ def test_words_are_indexed_anew_where_what_they_are_made_of_changed(
     migrate.upgrade(url)
     assert connection.execute(index).fetchone() == before
     words = files / "functions" / "full_text.sql"
-    words.write_text(words.read_text().replace("metadata ->> 'tags',", "metadata ->> 'colour',", 1))
+    words.write_text(words.read_text().replace("metadata ->> 'tags'", "metadata ->> 'colour'", 1))
     migrate.upgrade(url)
     assert connection.execute(index).fetchone() != before
     assert (found("bicycle"), found("red")) == (True, True)
