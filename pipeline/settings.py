@@ -86,10 +86,7 @@ class Settings(BaseSettings):
     )
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
-        90.0,
-        gt=0,
-        le=36_500,
-        description="after which `serve` forgets a query text that nobody asks for",
+        90.0, gt=0, le=36_500, description="after which `serve` forgets a text nobody asks for"
     )
     query_queue: int = Field(
         20_000, ge=1, description="query texts that may wait for `serve` in all"
@@ -159,6 +156,9 @@ class Settings(BaseSettings):
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
     # what goes
+    evaluation_days: float = Field(
+        365.0, ge=0, le=36_500, description="that measurements of quality are kept; 0: for ever"
+    )
     drop_retired_days: float = Field(
         0.0,
         ge=0,

@@ -56,6 +56,9 @@ def create(
         str | None,
         typer.Option(help="Of the index: m=16,ef_construction=64.", show_default=False),
     ] = None,
+    target_recall: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Recall@10 that ef_search is chosen for.")
+    ] = 0.95,
     as_json: AsJson = False,
 ) -> None:
     """Create a space for a model, with a job for every source row; searches go on as before.
@@ -76,7 +79,7 @@ def create(
             f"{settings.hnsw_ef_construction}",
         )
     with Database.of(settings).open(needs=CHANGE) as connection:
-        space = create_space(connection, NewSpace.of(settings, name), note)
+        space = create_space(connection, NewSpace.of(settings, name, target_recall), note)
     if as_json:
         print_json(_as_dict(space))
     else:

@@ -65,8 +65,8 @@ SERVE = Need(
     "pipeline_ingest",
 )
 MEASURE = Need(
-    _READ | {"space_evaluations": ("INSERT",), "space_tunings": ("INSERT", "UPDATE")},
-    "pipeline_owner",
+    _READ | {"space_evaluations": ("INSERT", "DELETE"), "space_tunings": ("INSERT", "UPDATE")},
+    "pipeline_ingest",
 )
 CHANGE = Need({}, None)
 

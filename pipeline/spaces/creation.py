@@ -19,10 +19,11 @@ MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 
 _INSERT = """
 INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type, precision,
-    context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction)
+    context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction,
+    target_recall)
 VALUES (%(name)s, 'building', %(model)s, %(dimensions)s, %(vector_type)s, %(precision)s,
     %(context_length)s, %(weights_sha256)s, %(fingerprint)s, %(description)s, %(hnsw_m)s,
-    %(hnsw_ef_construction)s)
+    %(hnsw_ef_construction)s, %(target_recall)s)
 """
 
 
@@ -34,11 +35,15 @@ def create(
     vector_type: str = "halfvec",
     hnsw_m: int = 16,
     hnsw_ef_construction: int = 64,
+    target_recall: float = 0.95,
 ) -> Space:
     """Create a space in state ``building``, its detached tables, and its jobs.
 
     It has a table for each modality that the embedder has an encoder for, and a job for every
     source item of these modalities.
+
+    Args:
+        target_recall: recall@10 that ``ef_search`` is chosen for, above 0 to 1.
 
     Raises:
         ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
@@ -69,6 +74,7 @@ def create(
                     "description": json.dumps(model.as_dict()),
                     "hnsw_m": hnsw_m,
                     "hnsw_ef_construction": hnsw_ef_construction,
+                    "target_recall": target_recall,
                 },
             )
             space = get_space(connection, name)
