@@ -126,6 +126,7 @@ def activate(
     from pipeline import spaces
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.quality import plain_sql
     from pipeline.quality.gate import Gate, pass_gate
 
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
@@ -146,6 +147,7 @@ def activate(
             min_coverage=min_coverage,
             recreate=recreate_views,
         )
+        plain_sql.follow(connection)
     _tell_active(name, before.name if before else None, as_json=as_json)
     if before is not None:
         note(f"back: pipeline space rollback; for good: pipeline space drop {before.name}")
@@ -159,11 +161,13 @@ def rollback(
     from pipeline import spaces
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.quality import plain_sql
     from pipeline.queue import status
 
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         before = spaces.find_active(connection)
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
+        plain_sql.follow(connection)
         pending = status.counts(connection, space.id).pending
     _tell_active(space.name, before.name if before else None, as_json=as_json)
     if pending:

@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
 # `pipeline --help` does not pay for it.
 if TYPE_CHECKING:
-    from pipeline.quality.tune import Tuning
+    from pipeline.quality.tunings import Tuning
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SpaceName = Annotated[
@@ -24,12 +24,7 @@ SpaceName = Annotated[
 def tune(
     target_recall: Annotated[
         float | None,
-        typer.Option(
-            min=0.01,
-            max=1,
-            help="From now on the space's; as it is if left out.",
-            show_default=False,
-        ),
+        typer.Option(min=0.01, max=1, help="From now on; left out: as it is.", show_default=False),
     ] = None,
     space: SpaceName = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1000, help="Neighbours.")] = 10,
@@ -48,6 +43,7 @@ def tune(
     """
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import MEASURE
+    from pipeline.quality import plain_sql
     from pipeline.quality.tune import Trial
     from pipeline.quality.tune import tune as run_tune
     from pipeline.quality.tunings import set_target, store
@@ -60,7 +56,7 @@ def tune(
     with Database.of(Settings.load()).open(needs=MEASURE) as connection, progress_bar() as bar:
         task = bar.add_task("exact search", total=None, rate="")
         found = find_space(connection, space)
-        if target_recall is not None and target_recall != found.target_recall:
+        if target_recall is not None:
             found = set_target(connection, found, target_recall)
         trial = Trial(
             target=found.target_recall,
@@ -71,6 +67,7 @@ def tune(
         )
         results = run_tune(connection, found, trial)
         store(connection, found, results)
+        plain_sql.follow(connection)
     if plot is not None:
         plots.draw_tuning(results, plot)
         note(f"drew {plot}")
@@ -78,13 +75,18 @@ def tune(
         print_json({"space": found.name, "pairs": [dataclasses.asdict(r) for r in results]})
     else:
         _print_tuning(found.name, results)
+    raise typer.Exit(1 if _tell_missed(results) else 0)
+
+
+def _tell_missed(results: "Sequence[Tuning]") -> bool:
+    """Name the pairs that do not reach their target; whether there are any."""
     missed = [r for r in results if not r.reached]
     for r in missed:
         note(
             f"{r.query_modality} -> {r.item_modality} reaches {r.chosen.recall:.3f} at best; build "
-            "the index with a larger m and ef_construction"
+            "the index with a larger m and ef_construction: see `pipeline doctor`"
         )
-    raise typer.Exit(1 if missed else 0)
+    return bool(missed)
 
 
 def _print_tuning(space: str, results: "Sequence[Tuning]") -> None:

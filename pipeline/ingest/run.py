@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
 from pipeline.quality.upkeep import RecallUpkeep, keep_up
@@ -101,7 +102,9 @@ def ingest(
         refresh_if_stale(connection, space, report.items)
         drop_retired(connection, settings.drop_retired_days)
     if once:
-        report.seconds_measuring = _measure(settings, database, space, listener)
+        upkeep = RecallUpkeep(database, space, listener.measured, settings.evaluation_days)
+        keep_up(upkeep, listener.measuring)
+        report.seconds_measuring = upkeep.seconds
     return report
 
 
@@ -114,31 +117,19 @@ def _beside(
     work: Callable[[bool], IngestReport],
 ) -> IngestReport:
     """A worker that goes on for ever, and what has to be looked after meanwhile."""
-    days = settings.evaluation_days
+
+    def look_at_recall(_: Connection) -> None:
+        keep_up(RecallUpkeep(database, space, retention_days=settings.evaluation_days))
+
     with ExitStack() as beside:
         beside.enter_context(
             every(LOOK_SECONDS, database, "statistics", lambda c: refresh_if_stale(c, space))
         )
-        beside.enter_context(
-            every(LOOK_SECONDS, database, "recall", lambda _: keep_up(database, space, days))
-        )
+        beside.enter_context(every(LOOK_SECONDS, database, "recall", look_at_recall))
         if lacks_index:
             first_rows = settings.load_first_rows
             beside.enter_context(load_first.index_beside(database, space, first_rows, build_index))
         return work(False)
-
-
-def _measure(
-    settings: Settings, database: Database, space: Space, listener: IngestListener
-) -> float:
-    """The seconds that it took to measure the recall of what was built or has grown."""
-    upkeep = RecallUpkeep(database, space, listener.measured, settings.evaluation_days)
-    with database.open("pipeline recall") as connection:
-        if not upkeep.is_due(connection):
-            return 0.0
-    listener.measuring(upkeep)
-    upkeep.run()
-    return upkeep.seconds
 
 
 def _work(

@@ -10,36 +10,11 @@ from dataclasses import dataclass, field
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.quality.comparison import Budget, Query, Recall, exact, sample_queries, search
-from pipeline.quality.tunings import SAMPLE, available, graph_of
+from pipeline.quality.tunings import SAMPLE, MeasuredOn, Tuning, available, graph_of
 from pipeline.spaces import Space, missing_indexes
 from pipeline.spaces.statistics import statistics
 
 STEPS = (10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)  # pgvector's limit is 1000
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredOn:
-    """What a pair was measured on; see ``tunings.py``."""
-
-    items: int
-    queries: int
-    graph: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """One modality pair: what was tried, least first, and what was chosen."""
-
-    query_modality: str
-    item_modality: str
-    target: float
-    tried: tuple[Recall, ...]
-    chosen: Recall
-    on: MeasuredOn
-
-    @property
-    def reached(self) -> bool:
-        return self.chosen.recall >= self.target
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.search import query_vectors
 from pipeline.spaces import Space, get_space, index_is_valid
 
 if TYPE_CHECKING:
-    from pipeline.quality.tune import Tuning
+    from pipeline.quality.comparison import Recall
 
 # So many queries per pair: a recall of 0.95 is known to some 0.008 then.
 SAMPLE = 100
@@ -42,6 +42,31 @@ class Stored:
     @property
     def is_reached(self) -> bool:
         return self.recall >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredOn:
+    """What a pair was measured on: see the columns of ``space_tunings``."""
+
+    items: int
+    queries: int
+    graph: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """One modality pair: what was tried, least first, and what was chosen."""
+
+    query_modality: str
+    item_modality: str
+    target: float
+    tried: "tuple[Recall, ...]"
+    chosen: "Recall"
+    on: MeasuredOn
+
+    @property
+    def reached(self) -> bool:
+        return self.chosen.recall >= self.target
 
 
 def stored(connection: Connection, space: Space) -> list[Stored]:
@@ -123,7 +148,7 @@ def graph_of(connection: Connection, space: Space, modality: str) -> int | None:
     return None if row is None else row[0]
 
 
-def store(connection: Connection, space: Space, tunings: Sequence["Tuning"]) -> None:
+def store(connection: Connection, space: Space, tunings: Sequence[Tuning]) -> None:
     """Keep the chosen values, in place of earlier ones, where the search functions look.
 
     ``space_tunings`` has one value per modality pair; ``space_modalities.ef_search`` the largest

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -20,11 +19,9 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.locks import reserved
 from pipeline.postgres.rights import MEASURE, lack
 from pipeline.postgres.session import takes_no_writes
-from pipeline.quality import tunings
+from pipeline.quality import plain_sql, tunings
+from pipeline.quality.tunings import Tuning
 from pipeline.spaces import Space, get_space
-
-if TYPE_CHECKING:
-    from pipeline.quality.tune import Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +57,7 @@ class RecallUpkeep:
             return False
         return bool(tunings.due(connection, self.space)) and lack(connection, MEASURE) is None
 
-    def run(self) -> "list[Tuning]":
+    def run(self) -> list[Tuning]:
         """Measure what is due, and store it; nothing where another session does so already.
 
         It is upkeep: what keeps it from measuring is logged, and left to the next look.
@@ -79,7 +76,7 @@ class RecallUpkeep:
         finally:
             self.seconds = time.monotonic() - began
 
-    def _measure(self, connection: Connection) -> "list[Tuning]":
+    def _measure(self, connection: Connection) -> list[Tuning]:
         # Late: NumPy, which a run with nothing to measure must not pay for.
         from pipeline.quality.comparison import Budget
         from pipeline.quality.recall import record
@@ -108,10 +105,11 @@ class RecallUpkeep:
             found += measured
         for one in found:
             _tell(space, one)
+        plain_sql.follow(connection)
         return found
 
 
-def _tell(space: Space, tuning: "Tuning") -> None:
+def _tell(space: Space, tuning: Tuning) -> None:
     logger.log(
         logging.INFO if tuning.reached else logging.WARNING,
         "recall@10 of %s -> %s in the space %s is %.3f with ef_search %d%s",
@@ -126,10 +124,17 @@ def _tell(space: Space, tuning: "Tuning") -> None:
     )
 
 
-def keep_up(database: Database, space: Space, retention_days: float = RETENTION_DAYS) -> None:
-    """One look, for whoever looks again and again."""
-    upkeep = RecallUpkeep(database, space, retention_days=retention_days)
-    with database.open("pipeline recall") as connection:
+def keep_up(upkeep: RecallUpkeep, starting: Callable[[RecallUpkeep], None] | None = None) -> None:
+    """One look: measures if there is something to.
+
+    Args:
+        starting: told of it before it begins.
+    """
+    with upkeep.database.open("pipeline recall") as connection:
         due = upkeep.is_due(connection)
+        if not due and not takes_no_writes(connection):
+            plain_sql.follow(connection)  # another space may be active, others' indexes come or go
     if due:
+        if starting is not None:
+            starting(upkeep)
         upkeep.run()

@@ -63,15 +63,9 @@ def create(
             connection.execute(
                 _INSERT,
                 {
+                    **_said_of(model),
                     "name": name,
-                    "model": model.model,
-                    "dimensions": model.dimensions,
                     "vector_type": vector_type,
-                    "precision": model.precision,
-                    "context_length": model.context_length,
-                    "weights_sha256": model.weights_sha256,
-                    "fingerprint": model.fingerprint(),
-                    "description": json.dumps(model.as_dict()),
                     "hnsw_m": hnsw_m,
                     "hnsw_ef_construction": hnsw_ef_construction,
                     "target_recall": target_recall,
@@ -92,6 +86,18 @@ def create(
         ) from exc
     enqueue_missing(connection, space)
     return space
+
+
+def _said_of(model: Description) -> dict[str, object]:
+    return {
+        "model": model.model,
+        "dimensions": model.dimensions,
+        "precision": model.precision,
+        "context_length": model.context_length,
+        "weights_sha256": model.weights_sha256,
+        "fingerprint": model.fingerprint(),
+        "description": json.dumps(model.as_dict()),
+    }
 
 
 def check_may_create(connection: Connection, name: str) -> None:

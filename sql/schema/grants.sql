@@ -104,6 +104,8 @@ GRANT INSERT, UPDATE ON @schema@.space_tunings TO pipeline_ingest;
 
 GRANT INSERT, DELETE ON @schema@.space_evaluations TO pipeline_ingest;
 
-GRANT UPDATE (ef_search) ON @schema@.embedding_spaces TO pipeline_ingest;
+-- Taken first, so that it stands behind the owner's, however often this is run.
+REVOKE UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces FROM pipeline_ingest;
+GRANT UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces TO pipeline_ingest;
 
 GRANT UPDATE (target_recall) ON @schema@.embedding_spaces TO pipeline_owner;

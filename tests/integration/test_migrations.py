@@ -62,6 +62,7 @@ FROZEN = {
     "pipeline_0011_attached_sources": (
         "c10d1a7d9a6b3e3fa7881edc5f9c7d3159ac8b35b5b75ef907cf659f972147e6"
     ),
+    "pipeline_0013_recall": ("034f17b39430eb3c3d4fe336a4d1210e7cd8e112b439c7374da5066261050dfd"),
 }
 
 
