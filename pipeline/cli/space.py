@@ -9,6 +9,7 @@ from pipeline.cli.commands import CommandLine
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
+from pipeline.cli.space_reindex import reindex
 from pipeline.cli.space_show import list_spaces, show_space
 from pipeline.errors import ConfigurationError
 from pipeline.setting_origins import bounds
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
 app = CommandLine(
-    help="Create, build, activate, roll back, import, export and drop embedding spaces."
+    help="Create, build, reindex, activate, roll back, import, export and drop embedding spaces."
 )
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
@@ -91,6 +92,7 @@ def create(
 
 
 app.command()(build)
+app.command()(reindex)
 
 
 @app.command()

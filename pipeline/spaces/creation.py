@@ -9,6 +9,7 @@ from pipeline import modalities
 from pipeline.embedders import Description, Embedder
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection, short_lock_timeout
+from pipeline.spaces.index.graph import Graph
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 
@@ -54,7 +55,8 @@ def create(
         if other.fingerprint == model.fingerprint():
             raise SpaceError(f"this model is the one of the space {other.name!r}; use that one")
     check_may_create(connection, name)
-    _check_vectors(model, vector_type, hnsw_m, hnsw_ef_construction)
+    _check_vectors(model, vector_type)
+    Graph(hnsw_m, hnsw_ef_construction)  # or it raises
     try:
         # Waits for writers of source_items that are under way: those after it see the new space,
         # and their triggers create the jobs; those before it are seen by the enqueueing below.
@@ -132,9 +134,7 @@ def _know(connection: Connection, name: str) -> None:
     )
 
 
-def _check_vectors(
-    model: Description, vector_type: str, hnsw_m: int, hnsw_ef_construction: int
-) -> None:
+def _check_vectors(model: Description, vector_type: str) -> None:
     most = MOST_DIMENSIONS.get(vector_type)
     if most is None:
         raise ConfigurationError(f"the vector type is halfvec or vector, not {vector_type!r}")
@@ -143,13 +143,6 @@ def _check_vectors(
         raise ConfigurationError(
             f"HNSW takes at most {most} dimensions of type {vector_type}, not "
             f"{model.dimensions}{cure}"
-        )
-    if not 2 <= hnsw_m <= 100:
-        raise ConfigurationError(f"m of HNSW is from 2 to 100, not {hnsw_m}")
-    if not max(4, 2 * hnsw_m) <= hnsw_ef_construction <= 1000:
-        raise ConfigurationError(
-            f"ef_construction of HNSW is from {max(4, 2 * hnsw_m)} (twice m) to 1000, not "
-            f"{hnsw_ef_construction}"
         )
 
 
