@@ -1,8 +1,8 @@
 """``pipeline eval recall``: what the indexes find, now and since they are measured."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,13 +76,8 @@ def eval_recall(
             recall.record(connection, found, results, retention_days=settings.evaluation_days)
         before = history_of(connection, found, k=k)
     if as_json:
-        print_json(
-            {
-                "space": found.name,
-                "results": [dataclasses.asdict(r) for r in results],
-                "history": [dataclasses.asdict(m) for m in before],
-            }
-        )
+        rows = {"results": [asdict(r) for r in results], "history": [asdict(m) for m in before]}
+        print_json({"space": found.name, **rows})
         return
     if results:
         _print_recall(f"recall@{k} of the space {found.name}", results)

@@ -1,12 +1,19 @@
 """``pipeline space reindex``: another graph beside the one that is searched, then in its place."""
 
+import time
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 from pipeline.cli.signals import STOPPING, StopSignals
+
+# What needs the database driver is imported by the command that uses it.
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+    from pipeline.spaces import Space
+    from pipeline.spaces.index.graph import Graph
 
 
 def reindex(
@@ -34,29 +41,52 @@ def reindex(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Rebuild a space's indexes beside the old ones, then swap; nobody waits, and recall is
-    measured after.
+    """Rebuild a space's indexes beside the old ones, swap, and measure recall; nobody waits.
 
     Needs room for both on disk. Stopped, what is finished is kept, and the next run goes on.
 
     Example: pipeline space reindex --m 32 --ef-construction 200
     """
-    import time
-
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
-    from pipeline.quality.upkeep import RecallUpkeep, keep_up
     from pipeline.settings import Settings
-    from pipeline.spaces import find_space, get_space
-    from pipeline.spaces.index.build import IndexBuild
+    from pipeline.spaces import find_space
     from pipeline.spaces.index.graph import Graph
 
     settings = Settings.load()
-    database = Database.of(settings)
-    with database.open(needs=CHANGE) as connection:
+    with Database.of(settings).open(needs=CHANGE) as connection:
         space = find_space(connection, name)
     links = m or space.hnsw_m
     graph = Graph(links, ef_construction or max(space.hnsw_ef_construction, 2 * links))
+    seconds = _rebuild(settings, space, graph, memory, parallel)
+    if as_json:
+        print_json(
+            {
+                "space": space.name,
+                "m": graph.m,
+                "ef_construction": graph.ef_construction,
+                "seconds": None if seconds is None else round(seconds, 1),
+                "stopped": seconds is None,
+            }
+        )
+    elif seconds is not None:
+        print(
+            f"{space.name} has indexes of m {graph.m}, ef_construction {graph.ef_construction}, "
+            f"in {seconds:.1f} s"
+        )
+    if seconds is None:
+        note(f"stopped: the old indexes serve; `pipeline space reindex {space.name}` goes on")
+
+
+def _rebuild(
+    settings: "Settings", space: "Space", graph: "Graph", memory: str | None, parallel: int | None
+) -> float | None:
+    """The seconds of building, after which recall was measured; None: it was stopped."""
+    from pipeline.postgres.database import Database
+    from pipeline.quality.upkeep import RecallUpkeep, keep_up
+    from pipeline.spaces.index.build import IndexBuild
+
+    database = Database.of(settings)
     began = time.monotonic()
     with progress_bar() as bar:
         task = bar.add_task("indexing", total=None, rate="")
@@ -69,29 +99,12 @@ def reindex(
             rebuild=graph,
         )
         signals = StopSignals(build, saying=STOPPING)
-        done = build.run()
+        if not build.run():
+            return None
         seconds = time.monotonic() - began
-        if done:
-            with database.open() as connection:
-                space = get_space(connection, space.name)
-            upkeep = RecallUpkeep(
-                database, space, lambda what: bar.update(task, description=f"recall: {what}")
-            )
-            keep_up(upkeep, signals.tell)
-    if as_json:
-        print_json(
-            {
-                "space": space.name,
-                "m": space.hnsw_m,
-                "ef_construction": space.hnsw_ef_construction,
-                "seconds": round(seconds, 1),
-                "stopped": not done,
-            }
-        )
-    elif done:
-        print(
-            f"{space.name} has indexes of m {graph.m}, ef_construction {graph.ef_construction}, "
-            f"in {seconds:.1f} s"
-        )
-    if not done:
-        note(f"stopped: the old indexes serve; `pipeline space reindex {space.name}` goes on")
+
+        def tell(what: str) -> None:
+            bar.update(task, description=f"measuring recall: {what}", total=None)
+
+        keep_up(RecallUpkeep(database, space, tell, settings.evaluation_days), signals.tell)
+        return seconds

@@ -80,6 +80,7 @@ TABLE = {
         TABLES, "space create third --model demo --precision bfloat16", model=True
     ),
     "space build": Case(TABLES, "space build second", "second", model=True),
+    "space reindex": Case(TABLES, "space reindex second --m 8", "second"),
     "space activate": Case(TABLES, "space activate second --min-coverage 0", "second"),
     "space rollback": Case(TABLES, "space rollback", "activated"),
     "space drop": Case(TABLES, "space drop second --yes", "second"),
