@@ -74,9 +74,9 @@ class Settings(BaseSettings):
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     vector_type: VectorType = Field("halfvec", description="of a new space")
-    hnsw_m: int = Field(16, ge=2, le=100, description="of a new space: links of a vector")
+    hnsw_m: int = Field(24, ge=2, le=100, description="of a new space: links of a vector")
     hnsw_ef_construction: int = Field(
-        64, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
+        128, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
     )
 
     # the database

@@ -55,7 +55,7 @@ def create(
     ] = None,
     hnsw: Annotated[
         str | None,
-        typer.Option(help="Of the index: m=16,ef_construction=64.", show_default=False),
+        typer.Option(help="Of the index: m=24,ef_construction=128.", show_default=False),
     ] = None,
     target_recall: Annotated[
         float, typer.Option(min=0.01, max=1, help="Recall@10 that ef_search is chosen for.")
@@ -226,7 +226,7 @@ def _as_dict(space: "Space") -> dict[str, Any]:
 
 
 def _hnsw(text: str | None) -> dict[str, Any]:
-    """``m=16,ef_construction=64`` as settings; what no index can have is wrong usage."""
+    """``m=24,ef_construction=128`` as settings; what no index can have is wrong usage."""
     if text is None:
         return {}
     known = {"m": "hnsw_m", "ef_construction": "hnsw_ef_construction"}
@@ -234,7 +234,7 @@ def _hnsw(text: str | None) -> dict[str, Any]:
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in known or not (value.isascii() and value.isdecimal()):
-            wrong("--hnsw", f"m=16,ef_construction=64 is expected, not {text!r}")
+            wrong("--hnsw", f"m=24,ef_construction=128 is expected, not {text!r}")
         least, most = bounds(known[name])
         if not least <= int(value) <= most:
             wrong("--hnsw", f"{name} is from {least} to {most}, not {value}")

@@ -34,8 +34,8 @@ def create(
     embedder: Embedder,
     *,
     vector_type: str = "halfvec",
-    hnsw_m: int = 16,
-    hnsw_ef_construction: int = 64,
+    hnsw_m: int = 24,
+    hnsw_ef_construction: int = 128,
     target_recall: float = 0.95,
 ) -> Space:
     """Create a space in state ``building``, its detached tables, and its jobs.

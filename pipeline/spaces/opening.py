@@ -99,8 +99,8 @@ class NewSpace:
     device: str = "auto"
     precision: str = "auto"
     vector_type: str = "halfvec"
-    hnsw_m: int = 16
-    hnsw_ef_construction: int = 64
+    hnsw_m: int = 24
+    hnsw_ef_construction: int = 128
     target_recall: float = 0.95
 
     @classmethod

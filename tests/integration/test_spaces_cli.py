@@ -135,8 +135,8 @@ def test_bad_arguments_are_one_clear_error_and_change_nothing(
             run(space.app, *arguments)
         assert message in str(caught.value), arguments
     for arguments, message in (
-        (("create", "x", "--hnsw", "m=x"), "m=16,ef_construction=64"),
-        (("create", "x", "--hnsw", "k=1"), "m=16,ef_construction=64"),
+        (("create", "x", "--hnsw", "m=x"), "m=24,ef_construction=128"),
+        (("create", "x", "--hnsw", "k=1"), "m=24,ef_construction=128"),
         (("create", "x", "--precision", "int4"), "auto"),
         (("import", "fake"), "or --table"),
         (("import", "fake", "x.csv"), ".parquet and .npy"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pipeline.errors import ConfigurationError
 
 # Denser and denser, each for what the one before does not reach: docs/scaling.md has the figures.
-DENSER = ((16, 64), (24, 128), (32, 200), (48, 400))
+DENSER = ((16, 64), (24, 128), (32, 200), (48, 200))
 
 
 @dataclass(frozen=True, slots=True)
