@@ -65,7 +65,12 @@ SERVE = Need(
     "pipeline_ingest",
 )
 MEASURE = Need(
-    _READ | {"space_evaluations": ("INSERT", "DELETE"), "space_tunings": ("INSERT", "UPDATE")},
+    _READ
+    | {
+        "space_evaluations": ("SELECT", "INSERT", "DELETE"),
+        "space_tunings": ("SELECT", "INSERT", "UPDATE"),
+        "query_embeddings": ("SELECT",),
+    },
     "pipeline_ingest",
 )
 CHANGE = Need({}, None)

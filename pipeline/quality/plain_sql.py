@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
+from pipeline.postgres.rights import may
 from pipeline.spaces import Space, find_active
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ def follow(connection: Connection) -> bool:
 
     Where an HNSW index of somebody else's has come since, it is taken back.
     """
+    if not may(connection, "installed_sql", "SELECT"):
+        return False
     found = default_ef_search(connection)
     value = LEAST if found.foreign else wanted(find_active(connection))
     if found.value == value or not (found.is_free and found.may_set):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from pipeline.errors import SpaceError
+from pipeline.errors import PipelineError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import reserved
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 RECALL_LOCK = 0x72636C6C
 SCAN_SECONDS = 30.0
 RETENTION_DAYS = 365.0
+NOT_NOW = "recall was not measured, the next run will: %s"
 
 
 @dataclass
@@ -55,7 +56,7 @@ class RecallUpkeep:
         """Whether there is something to measure, and this login may keep it."""
         if takes_no_writes(connection) or self.space.state == "retired":
             return False
-        return bool(tunings.due(connection, self.space)) and lack(connection, MEASURE) is None
+        return lack(connection, MEASURE) is None and bool(tunings.due(connection, self.space))
 
     def run(self) -> list[Tuning]:
         """Measure what is due, and store it; nothing where another session does so already.
@@ -70,8 +71,8 @@ class RecallUpkeep:
                 reserved(guard, (RECALL_LOCK << 32) + self.space.id, "space_tunings") as is_free,
             ):
                 return self._measure(connection) if is_free else []
-        except (SpaceError, psycopg.Error) as exc:
-            logger.warning("recall was not measured, the next run will: %s", exc)
+        except (PipelineError, psycopg.Error) as exc:
+            logger.warning(NOT_NOW, exc)
             return []
         finally:
             self.seconds = time.monotonic() - began
@@ -125,15 +126,20 @@ def _tell(space: Space, tuning: Tuning) -> None:
 
 
 def keep_up(upkeep: RecallUpkeep, starting: Callable[[RecallUpkeep], None] | None = None) -> None:
-    """One look: measures if there is something to.
+    """One look: measures if there is something to. What fails is logged, as it is upkeep.
 
     Args:
         starting: told of it before it begins.
     """
-    with upkeep.database.open("pipeline recall") as connection:
-        due = upkeep.is_due(connection)
-        if not due and not takes_no_writes(connection):
-            plain_sql.follow(connection)  # another space may be active, others' indexes come or go
+    try:
+        with upkeep.database.open("pipeline recall") as connection:
+            due = upkeep.is_due(connection)
+            if not due and not takes_no_writes(connection):
+                # Another space may be active, and others' indexes come or go.
+                plain_sql.follow(connection)
+    except (PipelineError, psycopg.Error) as exc:
+        logger.warning(NOT_NOW, exc)
+        return
     if due:
         if starting is not None:
             starting(upkeep)

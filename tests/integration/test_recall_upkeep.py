@@ -11,6 +11,7 @@ from pipeline.ingest.space_build import SpaceBuild
 from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
+from pipeline.postgres.rights import EMBED
 from pipeline.quality import comparison, tunings
 from pipeline.quality.comparison import Budget
 from pipeline.quality.upkeep import RECALL_LOCK, RecallUpkeep
@@ -198,6 +199,24 @@ def test_who_may_not_ingests_all_the_same(
             connection.execute("GRANT UPDATE ON space_tunings TO pipeline_ingest")
     assert measured(small) == {}
     assert caplog.records == []
+
+
+def test_a_login_with_the_rights_of_a_worker_alone_goes_on(
+    url: str, connection: Connection, small: Growing, caplog: pytest.LogCaptureFixture
+) -> None:
+    with as_login(connection, url, "bare"):
+        for table, rights in EMBED.privileges.items():
+            connection.execute(f"GRANT {', '.join(rights)} ON {table} TO bare".encode())
+        connection.execute("GRANT SELECT ON source_items, pipeline_alembic_version TO bare")
+        connection.execute("GRANT SELECT ON known_modalities TO bare")
+        for modality in small.space.modalities:
+            connection.execute(
+                f"GRANT SELECT ON {small.space.table_name(modality)} TO bare".encode()
+            )
+        with caplog.at_level(logging.WARNING, "pipeline.quality"):
+            assert ingest(Settings.load(database_url=login_url(url, "bare"))).done == 0
+    assert measured(small) == {}
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def test_what_keeps_it_from_measuring_ends_no_ingest(
