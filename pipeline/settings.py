@@ -74,9 +74,9 @@ class Settings(BaseSettings):
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     vector_type: VectorType = Field("halfvec", description="of a new space")
-    hnsw_m: int = Field(16, ge=2, le=100, description="of a new space: links of a vector")
+    hnsw_m: int = Field(24, ge=2, le=100, description="of a new space: links of a vector")
     hnsw_ef_construction: int = Field(
-        64, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
+        128, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
     )
 
     # the database
@@ -86,10 +86,7 @@ class Settings(BaseSettings):
     )
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
-        90.0,
-        gt=0,
-        le=36_500,
-        description="after which `serve` forgets a query text that nobody asks for",
+        90.0, gt=0, le=36_500, description="after which `serve` forgets a text nobody asks for"
     )
     query_queue: int = Field(
         20_000, ge=1, description="query texts that may wait for `serve` in all"
@@ -159,6 +156,9 @@ class Settings(BaseSettings):
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
     # what goes
+    evaluation_days: float = Field(
+        365.0, ge=0, le=36_500, description="that measurements of quality are kept; 0: for ever"
+    )
     drop_retired_days: float = Field(
         0.0,
         ge=0,

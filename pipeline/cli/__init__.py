@@ -41,6 +41,7 @@ from pipeline.cli.search import search
 from pipeline.cli.serve import serve
 from pipeline.cli.settings import settings
 from pipeline.cli.sync import sync
+from pipeline.cli.tune import tune
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
 
@@ -104,7 +105,7 @@ for _command in _ORDER:
     app.command()(_command)
 app.add_typer(space.app, name="space")
 app.add_typer(quality.eval_app, name="eval")
-app.command("tune")(quality.tune)
+app.command()(tune)
 app.command("map")(quality.map_items)
 app.command("doctor")(quality.doctor)
 app.command()(settings)

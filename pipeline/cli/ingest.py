@@ -126,6 +126,7 @@ def _show(bar: "Progress", stop: StopSignals, *, once: bool) -> "IngestListener"
 
     rows = bar.add_task("loading the model", total=None, rate="")
     index = bar.add_task("indexing", total=None, rate="", visible=False)
+    recall = bar.add_task("recall", total=None, rate="", visible=False)
 
     def starting(worker: "Worker", due: int) -> None:
         bar.update(rows, description="embedding", total=due if once else None)
@@ -148,8 +149,17 @@ def _show(bar: "Progress", stop: StopSignals, *, once: bool) -> "IngestListener"
         note("building the index; searches go on meanwhile")
         stop.tell(build)
 
+    def measured(what: str) -> None:
+        bar.update(recall, description=f"measuring recall: {what}", visible=True)
+
     return IngestListener(
-        starting, progress, loading_first, indexing, partial(show_indexing, bar, index)
+        starting,
+        progress,
+        loading_first,
+        indexing,
+        partial(show_indexing, bar, index),
+        stop.tell,
+        measured,
     )
 
 
@@ -170,15 +180,21 @@ def _exclusive_lock(database: "Database") -> Iterator[bool]:
 
 
 def _print(report: "IngestReport", *, stopped: bool) -> None:
-    indexed = f"the index was built in {report.seconds_indexing:.1f} s"
+    after = [
+        f"{what} in {seconds:.1f} s"
+        for what, seconds in (
+            ("the index was built", report.seconds_indexing),
+            ("recall was measured", report.seconds_measuring),
+        )
+        if seconds
+    ]
     if not (report.done or report.failed or report.retrying):
         print(
             "stopped before a row was done; what was claimed has gone back"
             if stopped
             else f"nothing due in the space {report.space}"
         )
-        if report.seconds_indexing:
-            print(indexed)
+        print(*after, sep="\n", end="\n" if after else "")
         return
     print_table(
         None,
@@ -206,8 +222,7 @@ def _print(report: "IngestReport", *, stopped: bool) -> None:
         ],
         right=("rows/s at work", "at work", "bottleneck"),
     )
-    if report.seconds_indexing:
-        print(indexed)
+    print(*after, sep="\n", end="\n" if after else "")
     if report.failed:
         note("some rows failed for good: see `pipeline failures`, then `pipeline retry`")
     if report.retrying:

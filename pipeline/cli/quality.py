@@ -1,24 +1,23 @@
-"""``pipeline eval``, ``tune``, ``map`` and ``doctor``: what a space is worth, measured."""
+"""``pipeline eval``, ``map`` and ``doctor``: what a space is worth, measured."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.colours import painted
 from pipeline.cli.commands import CommandLine
-from pipeline.cli.output import note, print_json, print_table, progress_bar, say, wrong
+from pipeline.cli.output import print_json, print_table, say, wrong
 from pipeline.cli.printing import printable
+from pipeline.cli.recall import eval_recall
 from pipeline.settings import Settings
 
 # What needs the database driver or matplotlib is imported by the command that uses it, so that
 # `pipeline --help` does not pay for it.
 if TYPE_CHECKING:
-    from pipeline.quality.comparison import Recall
     from pipeline.quality.retrieval import RetrievalReport
-    from pipeline.quality.tune import Tuning
 
 eval_app = CommandLine(help="Measure recall of the index, and retrieval of the model.")
 
@@ -28,46 +27,7 @@ SpaceName = Annotated[
 ]
 
 
-@eval_app.command("recall")
-def eval_recall(
-    space: SpaceName = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1000, help="Neighbours.")] = 10,
-    sample: Annotated[int, typer.Option(min=1, help="Queries per query modality.")] = 100,
-    ef_search: Annotated[
-        int | None,
-        typer.Option(min=1, max=1000, help="Instead of the tuned value.", show_default=False),
-    ] = None,
-    filters: Annotated[
-        bool, typer.Option("--filters/--no-filters", help="Also under filters of 10 % and 1 %.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Compare the index with exact search, per query and item modality; stored with its time.
-
-    Example: pipeline eval recall -k 10 --sample 50
-    """
-    from pipeline.postgres.database import Database
-    from pipeline.postgres.rights import MEASURE
-    from pipeline.quality import recall
-    from pipeline.quality.comparison import CONDITIONS
-    from pipeline.spaces import find_space
-
-    with Database.of(Settings.load()).open(needs=MEASURE) as connection, progress_bar() as bar:
-        task = bar.add_task("exact search", total=None, rate="")
-        results = recall.measure(
-            connection,
-            found := find_space(connection, space),
-            k=k,
-            sample=sample,
-            ef_search=ef_search,
-            conditions=tuple(CONDITIONS) if filters else ("none",),
-            progress=lambda what: bar.update(task, description=what),
-        )
-        recall.record(connection, found, results)
-    if as_json:
-        print_json({"space": found.name, "results": [dataclasses.asdict(r) for r in results]})
-        return
-    _print_recall(f"recall@{k} of the space {found.name}", results)
+eval_app.command("recall")(eval_recall)
 
 
 @eval_app.command("retrieval")
@@ -103,60 +63,6 @@ def eval_retrieval(
         print_json([dataclasses.asdict(report) for report in reports])
         return
     _print_retrieval(reports)
-
-
-def tune(
-    target_recall: Annotated[float, typer.Option(min=0, max=1, help="Recall@k to reach.")] = 0.95,
-    space: SpaceName = None,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1000, help="Neighbours.")] = 10,
-    sample: Annotated[int, typer.Option(min=1, help="Queries per query modality.")] = 100,
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw recall against latency: .png or .svg.", show_default=False),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the least ef_search per modality pair that reaches a recall, and store it.
-
-    Exits 1 when a pair does not reach it; its best value is stored all the same.
-
-    Example: pipeline tune --target-recall 0.95
-    """
-    from pipeline.postgres.database import Database
-    from pipeline.postgres.rights import MEASURE
-    from pipeline.quality import tune as tuning
-    from pipeline.spaces import find_space
-
-    if plot is not None:
-        from pipeline.quality import plots  # matplotlib takes a second to load, and may be missing
-
-        plots.check_target(plot, plots.CURVE_SUFFIXES)
-    with Database.of(Settings.load()).open(needs=MEASURE) as connection, progress_bar() as bar:
-        task = bar.add_task("exact search", total=None, rate="")
-        results = tuning.tune(
-            connection,
-            found := find_space(connection, space),
-            target=target_recall,
-            k=k,
-            sample=sample,
-            curve=plot is not None,
-            progress=lambda what: bar.update(task, description=what),
-        )
-        tuning.store(connection, found, results)
-    if plot is not None:
-        plots.draw_tuning(results, plot)
-        note(f"drew {plot}")
-    if as_json:
-        print_json({"space": found.name, "pairs": [dataclasses.asdict(r) for r in results]})
-    else:
-        _print_tuning(found.name, results)
-    missed = [r for r in results if not r.reached]
-    for r in missed:
-        note(
-            f"{r.query_modality} -> {r.item_modality} reaches {r.chosen.recall:.3f} at best; build "
-            "the index with a larger m and ef_construction"
-        )
-    raise typer.Exit(1 if missed else 0)
 
 
 def map_items(
@@ -211,45 +117,6 @@ def doctor(
             if check.fix:
                 say(f"      {check.fix}")
     raise typer.Exit(1 if wrong else 0)
-
-
-def _print_recall(title: str, results: "Sequence[Recall]") -> None:
-    print_table(
-        title,
-        ("query", "items", "filter", "ef_search", "queries", "recall", "short", "ms"),
-        [
-            (
-                r.query_modality,
-                r.item_modality,
-                r.condition,
-                r.ef_search,
-                r.queries,
-                f"{r.recall:.3f}",
-                r.short,
-                f"{r.milliseconds:.2f}",
-            )
-            for r in results
-        ],
-        right=("ef_search", "queries", "recall", "short", "ms"),
-    )
-
-
-def _print_tuning(space: str, results: "Sequence[Tuning]") -> None:
-    rows: list[tuple[Any, ...]] = []
-    for tuning in results:
-        rows += [
-            (
-                r.query_modality,
-                r.item_modality,
-                r.ef_search,
-                f"{r.recall:.3f}",
-                f"{r.milliseconds:.2f}",
-                "chosen" if r is tuning.chosen else "",
-            )
-            for r in tuning.tried
-        ]
-    columns = ("query", "items", "ef_search", "recall", "ms", "")
-    print_table(f"ef_search of the space {space}", columns, rows, right=columns[2:5])
 
 
 def _print_retrieval(reports: "Sequence[RetrievalReport]") -> None:

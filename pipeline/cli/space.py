@@ -9,6 +9,7 @@ from pipeline.cli.commands import CommandLine
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
+from pipeline.cli.space_reindex import reindex
 from pipeline.cli.space_show import list_spaces, show_space
 from pipeline.errors import ConfigurationError
 from pipeline.setting_origins import bounds
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
 app = CommandLine(
-    help="Create, build, activate, roll back, import, export and drop embedding spaces."
+    help="Create, build, reindex, activate, roll back, import, export and drop embedding spaces."
 )
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
@@ -54,8 +55,11 @@ def create(
     ] = None,
     hnsw: Annotated[
         str | None,
-        typer.Option(help="Of the index: m=16,ef_construction=64.", show_default=False),
+        typer.Option(help="Of the index: m=24,ef_construction=128.", show_default=False),
     ] = None,
+    target_recall: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Recall@10 that ef_search is chosen for.")
+    ] = 0.95,
     as_json: AsJson = False,
 ) -> None:
     """Create a space for a model, with a job for every source row; searches go on as before.
@@ -76,7 +80,7 @@ def create(
             f"{settings.hnsw_ef_construction}",
         )
     with Database.of(settings).open(needs=CHANGE) as connection:
-        space = create_space(connection, NewSpace.of(settings, name), note)
+        space = create_space(connection, NewSpace.of(settings, name, target_recall), note)
     if as_json:
         print_json(_as_dict(space))
     else:
@@ -88,6 +92,7 @@ def create(
 
 
 app.command()(build)
+app.command()(reindex)
 
 
 @app.command()
@@ -123,6 +128,7 @@ def activate(
     from pipeline import spaces
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.quality import plain_sql
     from pipeline.quality.gate import Gate, pass_gate
 
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
@@ -143,6 +149,7 @@ def activate(
             min_coverage=min_coverage,
             recreate=recreate_views,
         )
+        plain_sql.follow(connection)
     _tell_active(name, before.name if before else None, as_json=as_json)
     if before is not None:
         note(f"back: pipeline space rollback; for good: pipeline space drop {before.name}")
@@ -156,11 +163,13 @@ def rollback(
     from pipeline import spaces
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.quality import plain_sql
     from pipeline.queue import status
 
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         before = spaces.find_active(connection)
         space = spaces.rollback(connection, attempts=attempts, recreate=recreate_views)
+        plain_sql.follow(connection)
         pending = status.counts(connection, space.id).pending
     _tell_active(space.name, before.name if before else None, as_json=as_json)
     if pending:
@@ -217,7 +226,7 @@ def _as_dict(space: "Space") -> dict[str, Any]:
 
 
 def _hnsw(text: str | None) -> dict[str, Any]:
-    """``m=16,ef_construction=64`` as settings; what no index can have is wrong usage."""
+    """``m=24,ef_construction=128`` as settings; what no index can have is wrong usage."""
     if text is None:
         return {}
     known = {"m": "hnsw_m", "ef_construction": "hnsw_ef_construction"}
@@ -225,7 +234,7 @@ def _hnsw(text: str | None) -> dict[str, Any]:
     for part in text.split(","):
         name, _, value = (piece.strip() for piece in part.partition("="))
         if name not in known or not (value.isascii() and value.isdecimal()):
-            wrong("--hnsw", f"m=16,ef_construction=64 is expected, not {text!r}")
+            wrong("--hnsw", f"m=24,ef_construction=128 is expected, not {text!r}")
         least, most = bounds(known[name])
         if not least <= int(value) <= most:
             wrong("--hnsw", f"{name} is from {least} to {most}, not {value}")

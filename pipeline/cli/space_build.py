@@ -80,6 +80,8 @@ def _print(report: "BuildReport") -> None:
         f"({rate:.1f} rows/s)"
     )
     print(f"indexed   in {report.seconds_indexing:.1f} s")
+    if report.seconds_measuring:
+        print(f"measured  the recall in {report.seconds_measuring:.1f} s")
 
 
 def _show(bar: "Progress") -> "BuildListener":
@@ -105,4 +107,10 @@ def _show(bar: "Progress") -> "BuildListener":
     def waiting(jobs: int) -> None:
         bar.update(rows, description=f"waiting for {jobs} rows of other workers or in back-off")
 
-    return BuildListener(embedding, embedded, waiting, partial(show_indexing, bar, index))
+    def measuring(what: str) -> None:
+        bar.update(
+            index, description=f"measuring recall: {what}", visible=True, total=None, completed=0
+        )
+
+    show = partial(show_indexing, bar, index)
+    return BuildListener(embedding, embedded, waiting, show, measuring)

@@ -91,6 +91,7 @@ def _details(connection: "Connection", space: "Space") -> dict[str, Any]:
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
         "index": {row.modality: _index(row.index_is_valid) for row in status},
         "probes": probes.count(connection, space),
+        "target_recall": space.target_recall,
         "ef_search": {
             "default": space.ef_search,
             **{

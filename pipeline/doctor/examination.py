@@ -19,6 +19,7 @@ from pipeline.doctor.missed_changes import missed_changes
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
 from pipeline.doctor.probes import probes
+from pipeline.doctor.recall import recall
 from pipeline.doctor.retired import retired_spaces
 from pipeline.doctor.rights import rights
 from pipeline.doctor.row_security import row_security
@@ -34,6 +35,7 @@ from pipeline.spaces import Space
 # In the order in which they are shown.
 OF_A_SPACE: tuple[Callable[[Connection, Space], Iterator[Check]], ...] = (
     index,
+    recall,
     norms,
     coverage,
     statistics,

@@ -36,6 +36,7 @@ class IngestReport:
     Attributes:
         seconds: of the worker; the model was loaded before.
         seconds_indexing: of building the index after a large backlog, 0 where that was not due.
+        seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
         bottleneck: how often, looked at many times a second, the others waited for this stage.
@@ -49,6 +50,7 @@ class IngestReport:
     reused: int = 0
     seconds: float = 0.0
     seconds_indexing: float = 0.0
+    seconds_measuring: float = 0.0
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     at_work: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bottleneck: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
@@ -125,6 +127,7 @@ class IngestReport:
             "reused": self.reused,
             "seconds": round(self.seconds, 3),
             "seconds_indexing": round(self.seconds_indexing, 3),
+            "seconds_measuring": round(self.seconds_measuring, 3),
             "rows_per_second": round(self.rows_per_second, 1),
             "busy_seconds": {stage: round(busy, 3) for stage, busy in self.busy.items()},
             "stages": {

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from pipeline.ingest import load_first
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
+from pipeline.quality.upkeep import RecallUpkeep, keep_up
 from pipeline.queue import status
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
@@ -36,6 +38,8 @@ class IngestListener:
         loading_first: the rows due, where they are loaded before the space is indexed.
         indexing: the build of the indexes, before it begins.
         indexed: how far the build is.
+        measuring: the measurement of recall, before it begins.
+        measured: what of it is being done.
     """
 
     starting: Callable[["Worker", int], None] = ignore
@@ -43,6 +47,8 @@ class IngestListener:
     loading_first: Callable[[int], None] = ignore
     indexing: Callable[[IndexBuild], None] = ignore
     indexed: Callable[[IndexProgress], None] = ignore
+    measuring: Callable[[RecallUpkeep], None] = ignore
+    measured: Callable[[str], None] = ignore
 
 
 def ingest(
@@ -87,22 +93,43 @@ def ingest(
         build.run()
 
     if once:
-        report = work(once=True) if due else IngestReport(space.name)
+        report = work(True) if due else IngestReport(space.name)
         if lacks_index:
             report.seconds_indexing = load_first.index_now(database, space, first_rows, build_index)
     else:
-        with ExitStack() as beside:
-            beside.enter_context(
-                every(LOOK_SECONDS, database, "statistics", lambda c: refresh_if_stale(c, space))
-            )
-            if lacks_index:
-                index = load_first.index_beside(database, space, first_rows, build_index)
-                beside.enter_context(index)
-            report = work(once=False)
+        report = _beside(settings, database, space, lacks_index, build_index, work)
     with database.open("pipeline statistics") as connection:
         refresh_if_stale(connection, space, report.items)
         drop_retired(connection, settings.drop_retired_days)
+    if once:
+        upkeep = RecallUpkeep(database, space, listener.measured, settings.evaluation_days)
+        keep_up(upkeep, listener.measuring)
+        report.seconds_measuring = upkeep.seconds
     return report
+
+
+def _beside(
+    settings: Settings,
+    database: Database,
+    space: Space,
+    lacks_index: bool,
+    build_index: Callable[[], None],
+    work: Callable[[bool], IngestReport],
+) -> IngestReport:
+    """A worker that goes on for ever, and what has to be looked after meanwhile."""
+
+    def look_at_recall(_: Connection) -> None:
+        keep_up(RecallUpkeep(database, space, retention_days=settings.evaluation_days))
+
+    with ExitStack() as beside:
+        beside.enter_context(
+            every(LOOK_SECONDS, database, "statistics", lambda c: refresh_if_stale(c, space))
+        )
+        beside.enter_context(every(LOOK_SECONDS, database, "recall", look_at_recall))
+        if lacks_index:
+            first_rows = settings.load_first_rows
+            beside.enter_context(load_first.index_beside(database, space, first_rows, build_index))
+        return work(False)
 
 
 def _work(

@@ -19,6 +19,7 @@ from pipeline.ingest.worker import Worker
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import CHANGE
+from pipeline.quality.upkeep import RecallUpkeep
 from pipeline.queue import status
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
@@ -52,6 +53,7 @@ class BuildListener:
     embedded: Callable[[IngestReport], None] = field(default=ignore)
     waiting: Callable[[int], None] = field(default=ignore)  # jobs that others hold or that wait
     indexing: Callable[[IndexProgress], None] = field(default=ignore)
+    measuring: Callable[[str], None] = field(default=ignore)  # which pair, by which ef_search
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class BuildReport:
     embedded: int
     seconds_embedding: float
     seconds_indexing: float
+    seconds_measuring: float
     stopped: bool
 
 
@@ -98,6 +101,7 @@ class SpaceBuild:
         self._stopped = threading.Event()
         self._worker: Worker | None = None
         self._indexing: IndexBuild | None = None
+        self._measuring: RecallUpkeep | None = None
         self._embedded = 0
 
     def stop(self) -> None:
@@ -107,6 +111,8 @@ class SpaceBuild:
             self._worker.stop()
         if self._indexing is not None:
             self._indexing.stop()
+        if self._measuring is not None:
+            self._measuring.stop()
 
     def run(self) -> BuildReport:
         """Build what is missing.
@@ -127,6 +133,7 @@ class SpaceBuild:
             indexed = time.monotonic()
             if not self._stopped.is_set():
                 connection.execute("SELECT refresh_space_statistics(%s)", (space.name,))
+                self._measure(connection, space)
             return BuildReport(
                 space=space.name,
                 coverage=spaces.coverage(connection, space),
@@ -134,6 +141,7 @@ class SpaceBuild:
                 embedded=self._embedded,
                 seconds_embedding=filled - began,
                 seconds_indexing=indexed - filled,
+                seconds_measuring=self._measuring.seconds if self._measuring else 0.0,
                 stopped=self._stopped.is_set(),
             )
 
@@ -181,3 +189,11 @@ class SpaceBuild:
         if self._stopped.is_set():
             self._indexing.stop()
         self._indexing.run()
+
+    def _measure(self, connection: Connection, space: Space) -> None:
+        """So that it is tuned before the gate looks at it, and before anybody searches it."""
+        self._measuring = RecallUpkeep(
+            self._database, space, self._listener.measuring, self._settings.evaluation_days
+        )
+        if not self._stopped.is_set() and self._measuring.is_due(connection):
+            self._measuring.run()

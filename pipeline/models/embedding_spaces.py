@@ -37,6 +37,10 @@ class EmbeddingSpace(Base):
             "vector_type IN ('halfvec', 'vector')", name="embedding_spaces_vector_type_known"
         ),
         CheckConstraint("dimensions > 0", name="embedding_spaces_dimensions_positive"),
+        CheckConstraint(
+            "target_recall > 0 AND target_recall <= 1",
+            name="embedding_spaces_target_recall_is_share",
+        ),
         Index(
             "embedding_spaces_one_active",
             "state",
@@ -81,6 +85,11 @@ class EmbeddingSpace(Base):
     retired_at: Mapped[datetime | None] = mapped_column(comment="When it last ceased to be.")
     probed_with: Mapped[dict[str, Any] | None] = mapped_column(
         comment="Versions of the libraries that embedded the probes."
+    )
+    target_recall: Mapped[float] = mapped_column(
+        REAL,
+        server_default=text("0.95"),
+        comment="The recall@10 that its indexes are to have; ef_search is chosen by it.",
     )
 
 

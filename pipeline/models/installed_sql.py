@@ -31,3 +31,6 @@ class InstalledSql(Base):
         ARRAY(Text), comment="What the roles were given; it is not given again."
     )
     installed_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")
+    ef_search: Mapped[int | None] = mapped_column(
+        comment="What a measurement made the database's default of hnsw.ef_search; null: nothing."
+    )

@@ -52,6 +52,7 @@ class SpaceEvaluation(Base):
     queries: Mapped[int] = mapped_column(Integer, comment="How many queries were asked.")
     value: Mapped[float] = mapped_column(Double, comment="The mean over the queries.")
     milliseconds: Mapped[float | None] = mapped_column(Double, comment="Median time of a query.")
+    items: Mapped[int | None] = mapped_column(BigInteger, comment="Items that were searched among.")
 
 
 class SpaceTuning(Base):
@@ -74,3 +75,10 @@ class SpaceTuning(Base):
     recall: Mapped[float] = mapped_column(REAL, comment="The recall@k that was measured with it.")
     milliseconds: Mapped[float] = mapped_column(REAL, comment="Median time of a query with it.")
     tuned_at: Mapped[datetime] = mapped_column(server_default=func.now(), comment="When.")
+    items: Mapped[int | None] = mapped_column(BigInteger, comment="Items that were searched among.")
+    queries: Mapped[int | None] = mapped_column(
+        Integer, comment="Queries that there were to measure with."
+    )
+    graph: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Number of the index's file: another once rebuilt."
+    )

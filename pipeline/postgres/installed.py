@@ -8,12 +8,17 @@ from pipeline.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What ``installed_sql`` says; for its objects see ``objects.py``."""
+    """What ``installed_sql`` says; for its objects see ``objects.py``.
+
+    Attributes:
+        ef_search: what a measurement made the database's default of hnsw.ef_search.
+    """
 
     sha256: str
     roles: bool
     objects: tuple[str, ...]
     grants: tuple[str, ...]
+    ef_search: int | None = None
 
 
 def read_installed(connection: Connection) -> Installed | None:
@@ -21,9 +26,11 @@ def read_installed(connection: Connection) -> Installed | None:
     row = connection.execute("SELECT to_regclass('installed_sql') IS NOT NULL").fetchone()
     if row and row[0]:
         row = connection.execute(
-            "SELECT sha256, roles, objects, grants FROM installed_sql"
+            # By JSON, since a schema of an earlier release has no such column.
+            "SELECT sha256, roles, objects, grants, (to_jsonb(i) ->> 'ef_search')::integer "
+            "FROM installed_sql AS i"
         ).fetchone()
-        return Installed(row[0], row[1], tuple(row[2]), tuple(row[3])) if row else None
+        return Installed(row[0], row[1], tuple(row[2]), tuple(row[3]), row[4]) if row else None
     return None
 
 
@@ -32,8 +39,8 @@ def record(connection: Connection, installed: Installed) -> None:
     forget(connection)
     connection.execute(
         """
-        INSERT INTO installed_sql (sha256, version, roles, objects, grants)
-        VALUES (%s, %s, %s, %s, %s)
+        INSERT INTO installed_sql (sha256, version, roles, objects, grants, ef_search)
+        VALUES (%s, %s, %s, %s, %s, %s)
         """,
         (
             installed.sha256,
@@ -41,6 +48,7 @@ def record(connection: Connection, installed: Installed) -> None:
             installed.roles,
             list(installed.objects),
             list(installed.grants),
+            installed.ef_search,
         ),
     )
 

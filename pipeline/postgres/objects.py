@@ -50,7 +50,10 @@ MARKS = frozenset({"setting hnsw.iterative_scan", "setting hnsw.ef_search", "ext
 _SETTINGS = """
 SELECT 'setting ' || split_part(c.entry, '=', 1)
 FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
-WHERE s.setrole = 0 AND c.entry IN ('hnsw.iterative_scan=relaxed_order', 'hnsw.ef_search=100')
+WHERE s.setrole = 0 AND (
+    c.entry IN ('hnsw.iterative_scan=relaxed_order', 'hnsw.ef_search=100')
+    OR c.entry = (  -- as a measurement has set it
+        SELECT 'hnsw.ef_search=' || (to_jsonb(i) ->> 'ef_search') FROM installed_sql AS i))
   AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 UNION ALL SELECT 'extension dblink' FROM pg_extension WHERE extname = 'dblink'
 """

@@ -65,8 +65,13 @@ SERVE = Need(
     "pipeline_ingest",
 )
 MEASURE = Need(
-    _READ | {"space_evaluations": ("INSERT",), "space_tunings": ("INSERT", "UPDATE")},
-    "pipeline_owner",
+    _READ
+    | {
+        "space_evaluations": ("SELECT", "INSERT", "DELETE"),
+        "space_tunings": ("SELECT", "INSERT", "UPDATE"),
+        "query_embeddings": ("SELECT",),
+    },
+    "pipeline_ingest",
 )
 CHANGE = Need({}, None)
 

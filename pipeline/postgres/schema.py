@@ -95,8 +95,8 @@ def install(connection: Connection, *, roles: bool) -> bool:
         _check_names(strange & set(made))
         gone = [name for name, is_ours in found if name in known and not is_ours]
         kept = [name for name in gone if not _dropped(connection, schemas, name)]
-    settings = sorted(list_settings(connection) - theirs)
-    record(connection, Installed(sha256, allowed, (*made, *kept, *settings), grants))
+    objects = (*made, *kept, *sorted(list_settings(connection) - theirs))
+    record(connection, Installed(sha256, allowed, objects, grants, before.ef_search))
     if roles and not allowed:
         logger.warning(
             "this login may not create the roles of docs/security.md, so nobody has their rights; "

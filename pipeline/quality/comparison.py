@@ -1,9 +1,9 @@
 """One search by the index and by a scan: the two sides that recall@k compares."""
 
-import contextlib
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from psycopg import sql
@@ -37,8 +37,40 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What the scans of one comparison may take; each is one query, and reads the whole table.
+
+    Attributes:
+        seconds: no other one is begun after so long; None: all are made.
+        least: so many are made all the same,
+        most_seconds: but not after so long.
+        stop: ends it where it is.
+    """
+
+    seconds: float | None = None
+    least: int = 20
+    most_seconds: float = 300.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def is_spent(self, made: int, seconds: float) -> bool:
+        """Whether to make no more, after so many in so long."""
+        if self.stop.is_set():
+            return True
+        if self.seconds is None or not made or seconds <= self.seconds:
+            return False
+        return made >= self.least or seconds > self.most_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Recall:
-    """One measurement; ``short`` counts the queries that returned too few rows."""
+    """One measurement.
+
+    Attributes:
+        recall: the mean over the queries.
+        error: its standard error.
+        short: how many queries returned too few rows.
+        milliseconds: median time of a query.
+    """
 
     query_modality: str
     item_modality: str
@@ -49,6 +81,7 @@ class Recall:
     recall: float
     short: int
     milliseconds: float
+    error: float = 0.0
 
 
 def sample_queries(connection: Connection, space: Space, modality: str, sample: int) -> list[Query]:
@@ -77,14 +110,26 @@ def exact(
     queries: Sequence[Query],
     k: int,
     condition: str,
+    budget: Budget | None = None,
 ) -> list[Exact]:
-    """The truth per query, by a scan of the whole table."""
+    """The truth per query, by a scan of the whole table.
+
+    Returns:
+        That of the first queries alone where the budget is for no more.
+    """
     statement = sql.SQL("SELECT count(*), coalesce(max(distance), 0) FROM ({}) AS nearest").format(
         _nearest(space, modality, condition)
     )
-    with _settings(connection, enable_indexscan="off", enable_seqscan="on"):
-        rows = [_one(connection, statement, query, k) for query in queries]
-    return [Exact(count, last) for ((count, last),) in rows]
+    settings = {"enable_indexscan": "off", "enable_seqscan": "on"}
+    budget = budget or Budget()
+    found: list[Exact] = []
+    began = time.monotonic()
+    for query in queries:
+        if budget.is_spent(len(found), time.monotonic() - began):
+            break
+        (((count, last),), _) = _one(connection, statement, query, k, settings)
+        found.append(Exact(count, last))
+    return found
 
 
 def search(
@@ -98,7 +143,7 @@ def search(
     ef_search: int,
     condition: str,
 ) -> Recall:
-    """The same queries by the index, compared with the truth.
+    """The same queries by the index, compared with the truth, which may be that of fewer.
 
     Raises:
         SpaceError: the planner cannot use the index.
@@ -107,28 +152,23 @@ def search(
     shares: list[float] = []
     seconds: list[float] = []
     short = 0
-    with _settings(
-        connection,
-        **{
-            "hnsw.ef_search": str(ef_search),
-            "hnsw.iterative_scan": "relaxed_order",
-            # Small tables and filters would be scanned otherwise, and it is the index that is
-            # on trial.
-            "enable_seqscan": "off",
-            "enable_bitmapscan": "off",
-            "enable_sort": "off",
-        },
-    ):
-        _check_plan(connection, space, searched, statement, queries[0], k)
-        for query, expected in zip(queries, truth, strict=True):
-            if not expected.rows:
-                continue
-            began = time.perf_counter()
-            found = _one(connection, statement, query, k)
-            seconds.append(time.perf_counter() - began)
-            hits = sum(distance <= expected.last + TIE for _, distance in found)
-            shares.append(hits / expected.rows)
-            short += len(found) < expected.rows
+    settings = {
+        "hnsw.ef_search": str(ef_search),
+        "hnsw.iterative_scan": "relaxed_order",
+        # Small tables and filters would be scanned otherwise, and it is the index that is on trial.
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
+        "enable_sort": "off",
+    }
+    _check_plan(connection, space, searched, statement, queries[0], k, settings)
+    for query, expected in zip(queries, truth, strict=False):
+        if not expected.rows:
+            continue
+        found, took = _one(connection, statement, query, k, settings)
+        seconds.append(took)
+        hits = sum(distance <= expected.last + TIE for _, distance in found)
+        shares.append(hits / expected.rows)
+        short += len(found) < expected.rows
     return Recall(
         query_modality=asked,
         item_modality=searched,
@@ -139,6 +179,7 @@ def search(
         recall=float(np.mean(shares)),
         short=short,
         milliseconds=1000 * float(np.median(seconds)),
+        error=float(np.std(shares) / np.sqrt(len(shares))),
     )
 
 
@@ -160,11 +201,24 @@ def _nearest(space: Space, modality: str, condition: str) -> sql.Composed:
 
 
 def _one(
-    connection: Connection, statement: sql.Composed, query: Query, k: int
-) -> list[tuple[int, float]]:
-    return connection.execute(
-        statement, {"vector": query.vector, "item": query.item, "k": k}
-    ).fetchall()
+    connection: Connection,
+    statement: sql.Composed,
+    query: Query,
+    k: int,
+    settings: Mapping[str, str],
+) -> tuple[list[tuple[int, float]], float]:
+    """The rows, and the seconds of the query alone.
+
+    In a transaction of its own: one over all of them would hold its locks for long, and settings
+    of the session would reach a pooler's next client.
+    """
+    with connection.transaction():
+        _set(connection, settings)
+        began = time.perf_counter()
+        rows = connection.execute(
+            statement, {"vector": query.vector, "item": query.item, "k": k}
+        ).fetchall()
+        return rows, time.perf_counter() - began
 
 
 def _check_plan(
@@ -174,10 +228,13 @@ def _check_plan(
     statement: sql.Composed,
     query: Query,
     k: int,
+    settings: Mapping[str, str],
 ) -> None:
-    rows = connection.execute(
-        sql.SQL("EXPLAIN ") + statement, {"vector": query.vector, "item": query.item, "k": k}
-    ).fetchall()
+    with connection.transaction():
+        _set(connection, settings)
+        rows = connection.execute(
+            sql.SQL("EXPLAIN ") + statement, {"vector": query.vector, "item": query.item, "k": k}
+        ).fetchall()
     if not any(space.index_name(modality) in line for (line,) in rows):
         raise SpaceError(
             f"PostgreSQL does not use the index {space.index_name(modality)}; look at "
@@ -185,18 +242,10 @@ def _check_plan(
         )
 
 
-@contextlib.contextmanager
-def _settings(connection: Connection, **settings: str) -> Iterator[None]:
-    """Of the session, not of a transaction: that would hold its locks through all the queries."""
-    try:
-        for name, value in settings.items():
-            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-        yield
-    finally:
-        for name in settings:
-            if not connection.broken:
-                connection.execute(sql.SQL("RESET {}").format(_setting(name)))
-
-
-def _setting(name: str) -> sql.Identifier:
-    return sql.Identifier(*name.split("."))
+def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+    """For the transaction."""
+    connection.execute(
+        "SELECT set_config(s.name, s.value, true) FROM unnest(%s::text[], %s::text[]) "
+        "AS s (name, value)",
+        (list(settings), list(settings.values())),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline import modalities
 from pipeline.errors import ConfigurationError, MissingExtra
 from pipeline.quality.projection import Projection
-from pipeline.quality.tune import Tuning
+from pipeline.quality.tunings import Tuning
 
 try:
     from matplotlib.figure import Figure

@@ -4,11 +4,12 @@ Not to be confused with retrieval R@k (``pipeline.quality.retrieval``), which as
 neighbours are near at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.quality.comparison import Recall, exact, sample_queries, search
+from pipeline.quality.tunings import item_counts, stored
 from pipeline.spaces import Space, missing_indexes
 
 
@@ -60,22 +61,33 @@ def measure(
 
 
 def tuned_ef_search(connection: Connection, space: Space) -> dict[tuple[str, str], int]:
-    """What ``pipeline tune`` stored, by query and item modality."""
-    rows = connection.execute(
-        "SELECT query_modality, item_modality, ef_search FROM space_tunings WHERE space_id = %s",
-        (space.id,),
-    ).fetchall()
-    return {(asked, searched): ef for asked, searched, ef in rows}
+    """What was stored by ``pipeline tune`` or by itself, by query and item modality."""
+    return {
+        (one.query_modality, one.item_modality): one.ef_search for one in stored(connection, space)
+    }
 
 
-def record(connection: Connection, space: Space, results: Sequence[Recall]) -> None:
-    """Store measurements with their time; recall@10 without a filter also with the modality."""
+def record(
+    connection: Connection,
+    space: Space,
+    results: Sequence[Recall],
+    *,
+    counts: Mapping[str, int] | None = None,
+    retention_days: float = 0.0,
+) -> None:
+    """Store measurements with their time; recall@10 without a filter also with the modality.
+
+    Args:
+        counts: by modality, the items that were searched among; None: as of the statistics.
+        retention_days: measurements that are older are forgotten; 0: none are.
+    """
+    counts = counts or item_counts(connection, space)
     with connection.transaction(), connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO space_evaluations (space_id, metric, query_modality, item_modality,
-                condition, ef_search, queries, value, milliseconds)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+                condition, ef_search, queries, value, milliseconds, items)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             """,
             [
                 (
@@ -88,10 +100,17 @@ def record(connection: Connection, space: Space, results: Sequence[Recall]) -> N
                     r.queries,
                     r.recall,
                     r.milliseconds,
+                    counts[r.item_modality],
                 )
                 for r in results
             ],
         )
+        if retention_days:
+            cursor.execute(
+                "DELETE FROM space_evaluations WHERE measured_at < now() - make_interval("
+                "secs => %s)",
+                (86400 * retention_days,),
+            )
         for modality in space.modalities:
             measured = [
                 r.recall

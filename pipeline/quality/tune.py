@@ -5,124 +5,108 @@ for, and need more candidates: text queries for images more than image queries.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
-from pipeline.quality.comparison import Recall, exact, sample_queries, search
+from pipeline.quality.comparison import Budget, Query, Recall, exact, sample_queries, search
+from pipeline.quality.tunings import SAMPLE, MeasuredOn, Tuning, available, graph_of
 from pipeline.spaces import Space, missing_indexes
+from pipeline.spaces.statistics import statistics
 
 STEPS = (10, 20, 40, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000)  # pgvector's limit is 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """One modality pair: what was tried, least first, and what was chosen."""
+@dataclass(frozen=True)
+class Trial:
+    """How a pair is tried.
 
-    query_modality: str
-    item_modality: str
-    target: float
-    tried: tuple[Recall, ...]
-    chosen: Recall
+    Attributes:
+        target: recall@k to reach.
+        k: neighbours.
+        sample: queries of each query modality.
+        steps: values of ``ef_search``, upwards.
+        curve: try every step, for a plot, also beyond the target.
+        budget: for the scans of each pair.
+        progress: told what is being tried.
+    """
 
-    @property
-    def reached(self) -> bool:
-        return self.chosen.recall >= self.target
+    target: float = 0.95
+    k: int = 10
+    sample: int = SAMPLE
+    steps: Sequence[int] = STEPS
+    curve: bool = False
+    budget: Budget = field(default_factory=Budget)
+    progress: Callable[[str], None] = lambda _: None
 
 
 def tune(
-    connection: Connection,
-    space: Space,
-    *,
-    target: float = 0.95,
-    k: int = 10,
-    sample: int = 100,
-    steps: Sequence[int] = STEPS,
-    curve: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
+    connection: Connection, space: Space, trial: Trial, among: Sequence[str] | None = None
 ) -> list[Tuning]:
     """Try ``steps`` upwards per pair until the target is reached.
 
     Args:
-        curve: try every step, for a plot, also beyond the target.
+        among: only the items of these modalities; None: of all.
+
+    Returns:
+        Where it was stopped, the pairs that were tried to the end.
 
     Raises:
         SpaceError: there is no whole index, or nothing to search.
     """
-    if missing := missing_indexes(connection, space):
+    among = space.modalities if among is None else among
+    if missing := [m for m in missing_indexes(connection, space) if m in among]:
         raise SpaceError(
             f"the space {space.name!r} has no whole HNSW index over its {' and '.join(missing)} "
             f"items; build it with `pipeline space build {space.name}`"
         )
-    usable = [step for step in steps if step >= k]
+    counts = {one.modality: one.items for one in statistics(connection, space)}
     results = []
     for asked in space.modalities:
-        queries = sample_queries(connection, space, asked, sample)
-        for searched in space.modalities:
-            truth = exact(connection, space, searched, queries, k, "none")
-            if not any(t.rows for t in truth):
-                continue
-            tried: list[Recall] = []
-            for step in usable:
-                progress(f"{asked} -> {searched}, ef_search {step}")
-                tried.append(
-                    search(connection, space, asked, searched, queries, truth, k, step, "none")
-                )
-                if tried[-1].recall >= target and not curve:
-                    break
-            enough = [r for r in tried if r.recall >= target]
-            # Recall falls a little now and then as ef_search grows; the best is the last resort.
-            chosen = enough[0] if enough else max(tried, key=lambda r: (r.recall, -r.ef_search))
-            results.append(Tuning(asked, searched, target, tuple(tried), chosen))
-    if not results:
+        queries = sample_queries(connection, space, asked, trial.sample)
+        for searched in among:
+            on = MeasuredOn(
+                counts[searched],
+                available(connection, space, asked, counts),
+                graph_of(connection, space, searched),
+            )
+            tuning = _tune_pair(connection, space, asked, searched, queries, trial, on)
+            if tuning is not None:
+                results.append(tuning)
+    if not results and not trial.budget.stop.is_set():
         raise SpaceError(f"the space {space.name!r} has no items to search among")
     return results
 
 
-def store(connection: Connection, space: Space, tunings: Sequence[Tuning]) -> None:
-    """Keep the chosen values, in place of earlier ones, where the search functions look.
+def _tune_pair(
+    connection: Connection,
+    space: Space,
+    asked: str,
+    searched: str,
+    queries: Sequence[Query],
+    trial: Trial,
+    on: MeasuredOn,
+) -> Tuning | None:
+    """None: there is nothing to search with or among, or it was stopped."""
+    stop, k = trial.budget.stop, trial.k
+    trial.progress(f"{asked} -> {searched}, exact search")
+    truth = exact(connection, space, searched, queries, k, "none", trial.budget)
+    if not any(t.rows for t in truth):
+        return None
+    tried: list[Recall] = []
+    for step in (step for step in trial.steps if step >= k):
+        if stop.is_set():
+            return None
+        trial.progress(f"{asked} -> {searched}, ef_search {step}")
+        tried.append(search(connection, space, asked, searched, queries, truth, k, step, "none"))
+        if _reaches(tried[-1], trial.target) and not trial.curve:
+            break
+    enough = [r for r in tried if _reaches(r, trial.target)]
+    # Recall falls a little now and then as ef_search grows; the best is the last resort.
+    chosen = enough[0] if enough else max(tried, key=lambda r: (r.recall, -r.ef_search))
+    return Tuning(asked, searched, trial.target, tuple(tried), chosen, on)
 
-    ``space_tunings`` has one value per modality pair; ``space_modalities.ef_search`` the largest
-    for each item modality, and ``embedding_spaces.ef_search`` the largest of all, for callers
-    that do not know what they search with.
-    """
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.executemany(
-            """
-            INSERT INTO space_tunings (space_id, query_modality, item_modality, ef_search,
-                target_recall, recall, milliseconds)
-            VALUES (%s, %s, %s, %s, %s, %s, %s)
-            ON CONFLICT (space_id, query_modality, item_modality) DO UPDATE SET
-                ef_search = excluded.ef_search, target_recall = excluded.target_recall,
-                recall = excluded.recall, milliseconds = excluded.milliseconds, tuned_at = now()
-            """,
-            [
-                (
-                    space.id,
-                    t.query_modality,
-                    t.item_modality,
-                    t.chosen.ef_search,
-                    t.target,
-                    t.chosen.recall,
-                    t.chosen.milliseconds,
-                )
-                for t in tunings
-            ],
-        )
-        cursor.execute(
-            """
-            UPDATE space_modalities AS m SET ef_search = t.ef_search
-            FROM (SELECT item_modality, max(ef_search) AS ef_search FROM space_tunings
-                  WHERE space_id = %(space)s GROUP BY item_modality) AS t
-            WHERE m.space_id = %(space)s AND m.modality = t.item_modality
-            """,
-            {"space": space.id},
-        )
-        cursor.execute(
-            """
-            UPDATE embedding_spaces SET ef_search =
-                (SELECT max(ef_search) FROM space_tunings WHERE space_id = %(space)s)
-            WHERE id = %(space)s
-            """,
-            {"space": space.id},
-        )
+
+def _reaches(measured: Recall, target: float) -> bool:
+    """Beyond the sample's own error: half of the values that just reach it do not on others."""
+    return measured.recall - measured.error >= target

@@ -9,6 +9,7 @@ from pipeline import modalities
 from pipeline.embedders import Description, Embedder
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection, short_lock_timeout
+from pipeline.spaces.index.graph import Graph
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 
@@ -19,10 +20,11 @@ MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 
 _INSERT = """
 INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type, precision,
-    context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction)
+    context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction,
+    target_recall)
 VALUES (%(name)s, 'building', %(model)s, %(dimensions)s, %(vector_type)s, %(precision)s,
     %(context_length)s, %(weights_sha256)s, %(fingerprint)s, %(description)s, %(hnsw_m)s,
-    %(hnsw_ef_construction)s)
+    %(hnsw_ef_construction)s, %(target_recall)s)
 """
 
 
@@ -32,13 +34,17 @@ def create(
     embedder: Embedder,
     *,
     vector_type: str = "halfvec",
-    hnsw_m: int = 16,
-    hnsw_ef_construction: int = 64,
+    hnsw_m: int = 24,
+    hnsw_ef_construction: int = 128,
+    target_recall: float = 0.95,
 ) -> Space:
     """Create a space in state ``building``, its detached tables, and its jobs.
 
     It has a table for each modality that the embedder has an encoder for, and a job for every
     source item of these modalities.
+
+    Args:
+        target_recall: recall@10 that ``ef_search`` is chosen for, above 0 to 1.
 
     Raises:
         ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
@@ -49,7 +55,8 @@ def create(
         if other.fingerprint == model.fingerprint():
             raise SpaceError(f"this model is the one of the space {other.name!r}; use that one")
     check_may_create(connection, name)
-    _check_vectors(model, vector_type, hnsw_m, hnsw_ef_construction)
+    _check_vectors(model, vector_type)
+    Graph(hnsw_m, hnsw_ef_construction)  # or it raises
     try:
         # Waits for writers of source_items that are under way: those after it see the new space,
         # and their triggers create the jobs; those before it are seen by the enqueueing below.
@@ -58,17 +65,12 @@ def create(
             connection.execute(
                 _INSERT,
                 {
+                    **_said_of(model),
                     "name": name,
-                    "model": model.model,
-                    "dimensions": model.dimensions,
                     "vector_type": vector_type,
-                    "precision": model.precision,
-                    "context_length": model.context_length,
-                    "weights_sha256": model.weights_sha256,
-                    "fingerprint": model.fingerprint(),
-                    "description": json.dumps(model.as_dict()),
                     "hnsw_m": hnsw_m,
                     "hnsw_ef_construction": hnsw_ef_construction,
+                    "target_recall": target_recall,
                 },
             )
             space = get_space(connection, name)
@@ -86,6 +88,18 @@ def create(
         ) from exc
     enqueue_missing(connection, space)
     return space
+
+
+def _said_of(model: Description) -> dict[str, object]:
+    return {
+        "model": model.model,
+        "dimensions": model.dimensions,
+        "precision": model.precision,
+        "context_length": model.context_length,
+        "weights_sha256": model.weights_sha256,
+        "fingerprint": model.fingerprint(),
+        "description": json.dumps(model.as_dict()),
+    }
 
 
 def check_may_create(connection: Connection, name: str) -> None:
@@ -120,9 +134,7 @@ def _know(connection: Connection, name: str) -> None:
     )
 
 
-def _check_vectors(
-    model: Description, vector_type: str, hnsw_m: int, hnsw_ef_construction: int
-) -> None:
+def _check_vectors(model: Description, vector_type: str) -> None:
     most = MOST_DIMENSIONS.get(vector_type)
     if most is None:
         raise ConfigurationError(f"the vector type is halfvec or vector, not {vector_type!r}")
@@ -131,13 +143,6 @@ def _check_vectors(
         raise ConfigurationError(
             f"HNSW takes at most {most} dimensions of type {vector_type}, not "
             f"{model.dimensions}{cure}"
-        )
-    if not 2 <= hnsw_m <= 100:
-        raise ConfigurationError(f"m of HNSW is from 2 to 100, not {hnsw_m}")
-    if not max(4, 2 * hnsw_m) <= hnsw_ef_construction <= 1000:
-        raise ConfigurationError(
-            f"ef_construction of HNSW is from {max(4, 2 * hnsw_m)} (twice m) to 1000, not "
-            f"{hnsw_ef_construction}"
         )
 
 

@@ -91,6 +91,7 @@ class NewSpace:
 
     Attributes:
         name: None: one made of the model's.
+        target_recall: recall@10 that ``ef_search`` is chosen for.
     """
 
     model: str
@@ -98,11 +99,12 @@ class NewSpace:
     device: str = "auto"
     precision: str = "auto"
     vector_type: str = "halfvec"
-    hnsw_m: int = 16
-    hnsw_ef_construction: int = 64
+    hnsw_m: int = 24
+    hnsw_ef_construction: int = 128
+    target_recall: float = 0.95
 
     @classmethod
-    def of(cls, settings: Settings, name: str | None = None) -> Self:
+    def of(cls, settings: Settings, name: str | None = None, target_recall: float = 0.95) -> Self:
         return cls(
             settings.model,
             name,
@@ -111,6 +113,7 @@ class NewSpace:
             settings.vector_type,
             settings.hnsw_m,
             settings.hnsw_ef_construction,
+            target_recall,
         )
 
 
@@ -144,6 +147,7 @@ def create_space(connection: Connection, new: NewSpace, note: Callable[[str], No
             vector_type=new.vector_type,
             hnsw_m=new.hnsw_m,
             hnsw_ef_construction=new.hnsw_ef_construction,
+            target_recall=new.target_recall,
         )
     probes.keep(connection, space, probed)
     return space

@@ -42,6 +42,7 @@ class Space:
     created_at: datetime
     activated_at: datetime | None
     retired_at: datetime | None
+    target_recall: float
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", modalities.ordered(self.modalities))
@@ -91,7 +92,8 @@ _COLUMNS = sql.SQL(
     "id, name, state, model, dimensions, vector_type, precision, context_length, fingerprint, "
     "description, ARRAY(SELECT modality FROM space_modalities AS m "
     "WHERE m.space_id = embedding_spaces.id) AS modalities, "
-    "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at"
+    "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at, "
+    "target_recall"
 )
 
 

@@ -98,3 +98,14 @@ GRANT EXECUTE ON FUNCTION @schema@.empty_query_files() TO pipeline_ingest, pipel
 
 -- One that runs behind a pooler says so again and again.
 GRANT UPDATE (seen_at) ON @schema@.query_servers TO pipeline_ingest, pipeline_owner;
+
+-- Whoever ingests measures the indexes that grew by it.
+GRANT INSERT, UPDATE ON @schema@.space_tunings TO pipeline_ingest;
+
+GRANT INSERT, DELETE ON @schema@.space_evaluations TO pipeline_ingest;
+
+-- Taken first, so that it stands behind the owner's, however often this is run.
+REVOKE UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces FROM pipeline_ingest;
+GRANT UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces TO pipeline_ingest;
+
+GRANT UPDATE (target_recall) ON @schema@.embedding_spaces TO pipeline_owner;

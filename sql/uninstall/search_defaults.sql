@@ -10,7 +10,10 @@ BEGIN
             AS d (name, value)
         JOIN @schema@.installed_sql AS made ON 'setting ' || d.name = ANY (made.objects)
         JOIN (pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry))
-            ON c.entry = d.name || '=' || d.value AND s.setrole = 0
+            ON s.setrole = 0 AND (c.entry = d.name || '=' || d.value
+                -- As a measurement has set it.
+                OR c.entry = 'hnsw.ef_search=' || (to_jsonb(made) ->> 'ef_search')
+                AND d.name = 'hnsw.ef_search')
             AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
     LOOP
         EXECUTE format('ALTER DATABASE %I RESET %s', current_database(), setting.name);

@@ -87,7 +87,9 @@ def test_it_is_then_as_if_made_by_the_folded_migrations(
     fresh_url = new_database()
     migrate.upgrade(fresh_url)
     with connect(fresh_url) as fresh:
-        space = spaces.create(fresh, "fake", FakeEmbedder())
+        # Spaces that are there keep their graph.
+        graph = {"hnsw_m": 16, "hnsw_ef_construction": 64}
+        space = spaces.create(fresh, "fake", FakeEmbedder(), **graph)
         spaces.activate(fresh, space)
         spaces.create(fresh, "second", FakeEmbedder(12))
         assert everything(old) == everything(fresh)

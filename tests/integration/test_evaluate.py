@@ -12,9 +12,10 @@ import pytest
 from pipeline import spaces
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection
-from pipeline.quality import comparison, recall, retrieval, tune
+from pipeline.quality import comparison, recall, retrieval, tunings
 from pipeline.quality.gate import Gate, pass_gate
 from pipeline.quality.metrics import first_ranks, group_numbers, median_rank, ndcg_at, recall_at
+from pipeline.quality.tune import Trial, tune
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import Vectors, unit_rows
@@ -298,7 +299,7 @@ def test_a_space_that_is_not_active_is_measured_too(connection: Connection, pair
 
 
 def test_an_empty_space_has_no_recall(connection: Connection, space: Space) -> None:
-    for measure in (recall.measure, tune.tune):
+    for measure in (recall.measure, lambda c, s: tune(c, s, Trial())):
         with pytest.raises(SpaceError, match="no items to search among"):
             measure(connection, space)
 
@@ -310,7 +311,7 @@ def test_tuning_takes_the_least_value_that_reaches_the_target_and_stores_it(
     connection: Connection, space: Space
 ) -> None:
     fill(connection, space, *clip_like(1000, space.dimensions))
-    results = tune.tune(connection, space, target=0.5, sample=10, steps=(5, 10, 20, 40))
+    results = tune(connection, space, Trial(target=0.5, sample=10, steps=(5, 10, 20, 40)))
     assert [(t.query_modality, t.item_modality) for t in results] == [
         ("text", "text"),
         ("text", "image"),
@@ -321,9 +322,9 @@ def test_tuning_takes_the_least_value_that_reaches_the_target_and_stores_it(
         assert tuning.reached
         assert tuning.chosen is tuning.tried[-1]  # nothing was tried beyond it
         assert tuning.tried[0].ef_search == 10  # never fewer candidates than neighbours
-        assert all(r.recall < 0.5 for r in tuning.tried[:-1])
-    tune.store(connection, space, results)
-    tune.store(connection, space, results)
+        assert all(r.recall - r.error < 0.5 for r in tuning.tried[:-1])
+    tunings.store(connection, space, results)
+    tunings.store(connection, space, results)
     assert recall.tuned_ef_search(connection, space) == {
         (t.query_modality, t.item_modality): t.chosen.ef_search for t in results
     }
@@ -338,7 +339,7 @@ def test_tuning_takes_the_least_value_that_reaches_the_target_and_stores_it(
 def test_a_target_out_of_reach_keeps_the_best_and_says_so(
     connection: Connection, paired: Space
 ) -> None:
-    results = tune.tune(connection, paired, target=1.01, sample=5, steps=(10, 20))
+    results = tune(connection, paired, Trial(target=1.01, sample=5, steps=(10, 20)))
     assert not any(tuning.reached for tuning in results)
     assert all(len(tuning.tried) == 2 for tuning in results)
 

@@ -65,6 +65,7 @@ FROZEN = {
     "pipeline_0012_attached_seen": (
         "4579cee102980c8ad256c2b367676d7ba60f8d76b3fe4c45a83758b21d7c5601"
     ),
+    "pipeline_0013_recall": ("1495408ec78cab1897991d3ea8cf02317b90d6ff56f7378847531b139a669893"),
 }
 
 

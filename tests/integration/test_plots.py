@@ -14,7 +14,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.quality import plots
 from pipeline.quality.comparison import Recall
 from pipeline.quality.projection import principal_components, project
-from pipeline.quality.tune import Tuning
+from pipeline.quality.tunings import MeasuredOn, Tuning
 from pipeline.spaces import Space
 from pipeline.transfer import ForeignItem, import_items
 from pipeline.vectors import unit_rows
@@ -42,7 +42,7 @@ def tunings() -> list[Tuning]:
             Recall(asked, searched, "none", 10, ef, 100, 1 - slow * 3 / ef, 0, slow * ef / 100)
             for ef in (20, 40, 80, 160)
         )
-        found.append(Tuning(asked, searched, 0.95, tried, tried[-1]))
+        found.append(Tuning(asked, searched, 0.95, tried, tried[-1], MeasuredOn(9, 9, None)))
     return found
 
 

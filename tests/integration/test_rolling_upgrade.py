@@ -88,7 +88,9 @@ def test_it_is_then_as_a_new_one(
     fresh_url = new_database()
     migrate.upgrade(fresh_url)
     with connect(fresh_url) as fresh:
-        spaces.activate(fresh, spaces.create(fresh, "fake", FakeEmbedder()))
+        # Spaces that are there keep their graph.
+        graph = {"hnsw_m": 16, "hnsw_ef_construction": 64}
+        spaces.activate(fresh, spaces.create(fresh, "fake", FakeEmbedder(), **graph))
         spaces.create(fresh, "second", FakeEmbedder(12))
         assert everything(old) == everything(fresh)
 

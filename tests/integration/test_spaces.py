@@ -267,7 +267,7 @@ def test_vectors_that_hnsw_cannot_index_are_refused(connection: Connection) -> N
         (4001, {}, "at most 4000 dimensions"),
         (12, {"vector_type": "bit"}, "halfvec or vector"),
         (12, {"hnsw_m": 1}, "m of HNSW is from 2 to 100"),
-        (12, {"hnsw_m": 40}, r"from 80 \(twice m\)"),
+        (12, {"hnsw_m": 80}, r"from 160 \(twice m\)"),
     ]
     for dimensions, options, message in cases:
         model = described(FakeEmbedder(), dimensions=dimensions)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline import spaces
 from pipeline.cli import quality, space
+from pipeline.cli.tune import tune
 from pipeline.demo.manifest import MODEL, SAMPLES, source_rows
 from pipeline.errors import ConfigurationError, ModelError, PipelineError, SpaceError
 from pipeline.postgres.connections import Connection, connect
@@ -75,7 +76,7 @@ def test_the_life_of_a_space_from_its_model_to_its_end(
     )
     assert len(recall["results"]) >= 8  # a filter of 1 % may leave none of 40
     assert min(r["recall"] for r in recall["results"]) > 0.9
-    tuned = run(command(quality.tune), "--space", "new", "--sample", "10", "--plot", "curve.svg")
+    tuned = run(command(tune), "--space", "new", "--sample", "10", "--plot", "curve.svg")
     assert tuned.stdout.count("chosen") == 4
     assert Path("curve.svg").stat().st_size > 1000
 
@@ -135,8 +136,8 @@ def test_bad_arguments_are_one_clear_error_and_change_nothing(
             run(space.app, *arguments)
         assert message in str(caught.value), arguments
     for arguments, message in (
-        (("create", "x", "--hnsw", "m=x"), "m=16,ef_construction=64"),
-        (("create", "x", "--hnsw", "k=1"), "m=16,ef_construction=64"),
+        (("create", "x", "--hnsw", "m=x"), "m=24,ef_construction=128"),
+        (("create", "x", "--hnsw", "k=1"), "m=24,ef_construction=128"),
         (("create", "x", "--precision", "int4"), "auto"),
         (("import", "fake"), "or --table"),
         (("import", "fake", "x.csv"), ".parquet and .npy"),
@@ -173,7 +174,7 @@ def test_import_from_the_command_line(url: str, connection: Connection) -> None:
 def test_eval_and_tune_of_an_empty_space_say_so(connection: Connection) -> None:
     for app, *arguments in (
         (quality.eval_app, "recall"),
-        (command(quality.tune),),
+        (command(tune),),
     ):
         with pytest.raises(SpaceError, match="no items to search among"):
             run(app, *arguments)
@@ -194,7 +195,7 @@ def test_every_command_has_a_sentence_and_an_example() -> None:
             text = registered.callback.__doc__ or ""
             name = registered.name or registered.callback.__name__
             assert f"Example: {prefix} {name}" in text, name
-    for function in (quality.tune, quality.map_items, quality.doctor):
+    for function in (tune, quality.map_items, quality.doctor):
         assert f"Example: pipeline {function.__name__.removesuffix('_items')}" in (
             function.__doc__ or ""
         )

@@ -79,7 +79,7 @@ def test_a_variable_without_our_prefix_is_not_ours(
         ("ef_construction=3", "ef_construction is from 4 to 1000, not 3"),
         ("m=\u0663", "is expected"),
         ("m=50,ef_construction=64", "ef_construction is at least twice m, 100 here, not 64"),
-        ("m=100", "ef_construction is at least twice m, 200 here, not 64"),
+        ("m=100", "ef_construction is at least twice m, 200 here, not 128"),
         ("m", "is expected"),
     ],
 )

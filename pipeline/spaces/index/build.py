@@ -10,7 +10,9 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import exclusively
+from pipeline.spaces.index.graph import Graph
 from pipeline.spaces.index.hnsw import IndexProgress, build_indexes, index_progress
+from pipeline.spaces.index.rebuild import drop_broken, rebuild_indexes
 from pipeline.spaces.space import Space
 
 # Two builds of one space must not index at the same time; the second waits for the first.
@@ -29,6 +31,8 @@ class IndexBuild:
         progress: called about twice a second while an index is being built.
         maintenance_memory: see ``build_indexes``.
         parallel_workers: see ``build_indexes``.
+        rebuild: put indexes of this graph in the place of those there are; None: only build those
+            that are missing.
     """
 
     def __init__(
@@ -39,7 +43,9 @@ class IndexBuild:
         progress: Callable[[IndexProgress], None] = ignore,
         maintenance_memory: str | None = None,
         parallel_workers: int | None = None,
+        rebuild: Graph | None = None,
     ) -> None:
+        self._rebuild = rebuild
         self._database = database
         self._space = space
         self._progress = progress
@@ -73,11 +79,14 @@ class IndexBuild:
                 if progress is not None:
                     self._progress(progress)
                 thread.join(POLL_SECONDS)
+        if self._stopped.is_set() and self._rebuild is not None:
+            with self._database.open("pipeline index") as after:
+                drop_broken(after, self._space)
         if isinstance(self._error, psycopg.Error):
             raise DatabaseError(
                 f"the index of the space {self._space.name!r} could not be built "
                 f"({' '.join(str(self._error).split())}); every vector is there: put that right "
-                f"and run `pipeline space build --no-embed {self._space.name}`"
+                f"and run `pipeline space {self._again} {self._space.name}`"
             ) from self._error
         if self._error is not None:
             raise self._error
@@ -89,14 +98,23 @@ class IndexBuild:
             lock = (INDEX_LOCK << 32) + self._space.id
             with exclusively(connection, lock, stop=self._stopped) as is_held:
                 if is_held:
-                    build_indexes(
-                        connection,
-                        self._space,
-                        maintenance_memory=self._memory,
-                        parallel_workers=self._workers,
-                    )
+                    self._make(connection)
         except psycopg.errors.QueryCanceled as exc:
             if not self._stopped.is_set():
                 self._error = exc
         except Exception as exc:  # raised again in the caller's thread
             self._error = exc
+
+    def _make(self, connection: Connection) -> None:
+        resources: dict[str, Any] = {
+            "maintenance_memory": self._memory,
+            "parallel_workers": self._workers,
+        }
+        if self._rebuild is None:
+            build_indexes(connection, self._space, **resources)
+        else:
+            rebuild_indexes(connection, self._space, self._rebuild, **resources)
+
+    @property
+    def _again(self) -> str:
+        return "build --no-embed" if self._rebuild is None else "reindex"

@@ -65,22 +65,43 @@ def build_indexes(
             server's machine has cores.
     """
     missing = missing_indexes(connection, space)
-    connection.add_notice_handler(_log_notice)
-    try:
+    with notices_logged(connection):
         for modality in missing:
-            resources = build_resources(connection, space, modality)
-            memory = maintenance_memory or resources.maintenance_work_mem
-            workers = resources.workers if parallel_workers is None else parallel_workers
-            settings = {
-                "maintenance_work_mem": memory,
-                "max_parallel_maintenance_workers": workers,
-            }
-            with _session_settings(connection, settings):
-                _build(connection, space, modality)
-    finally:
-        connection.remove_notice_handler(_log_notice)
+            name = space.index_name(modality)
+            if index_is_valid(connection, space, modality) is not None:
+                connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+            build_index(connection, space, modality, name, maintenance_memory, parallel_workers)
     if missing and get_space(connection, space.name).state == "active":
         adopt_indexes(connection, space)
+
+
+def build_index(
+    connection: Connection,
+    space: Space,
+    modality: str,
+    name: str,
+    maintenance_memory: str | None,
+    parallel_workers: int | None,
+) -> None:
+    """One index of this name, with what :func:`build_indexes` gives it."""
+    resources = build_resources(connection, space, modality)
+    workers = resources.workers if parallel_workers is None else parallel_workers
+    settings = {
+        "maintenance_work_mem": maintenance_memory or resources.maintenance_work_mem,
+        "max_parallel_maintenance_workers": workers,
+    }
+    with _session_settings(connection, settings):
+        _build(connection, space, modality, name)
+
+
+@contextlib.contextmanager
+def notices_logged(connection: Connection) -> Iterator[None]:
+    """Such as that a graph does not fit into memory."""
+    connection.add_notice_handler(_log_notice)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(_log_notice)
 
 
 @contextlib.contextmanager
@@ -103,10 +124,8 @@ def _session_settings(connection: Connection, settings: dict[str, Any]) -> Itera
                 connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
 
 
-def _build(connection: Connection, space: Space, modality: str) -> None:
-    index = sql.Identifier(space.index_name(modality))
-    if index_is_valid(connection, space, modality) is not None:
-        connection.execute(sql.SQL("DROP INDEX {}").format(index))
+def _build(connection: Connection, space: Space, modality: str, name: str) -> None:
+    index = sql.Identifier(name)
     concurrently = connection.info.transaction_status == pq.TransactionStatus.IDLE and not is_empty(
         connection, space, modality
     )

@@ -93,7 +93,7 @@ def take_off_indexes(connection: Connection, space: Space) -> bool:
         drop_parent_index(connection)
         return True
 
-    return owns_tables(connection) and bool(_with_patience(connection, drop))
+    return owns_tables(connection) and bool(with_patience(connection, drop))
 
 
 def owns_tables(connection: Connection) -> bool:
@@ -103,6 +103,16 @@ def owns_tables(connection: Connection) -> bool:
         "WHERE oid = 'multimodal_items'::regclass"
     ).fetchone()
     return bool(row and row[0])
+
+
+def attach_indexes(connection: Connection, space: Space) -> None:
+    """Each table's index to the hull, which is whole then."""
+    for modality in space.modalities:
+        connection.execute(
+            sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
+                sql.Identifier(PARENT_INDEX), sql.Identifier(space.index_name(modality))
+            )
+        )
 
 
 def adopt_indexes(connection: Connection, space: Space) -> None:
@@ -118,20 +128,19 @@ def adopt_indexes(connection: Connection, space: Space) -> None:
         row = connection.execute("SELECT to_regclass(%s) IS NULL", (PARENT_INDEX,)).fetchone()
         if row is None or row[0]:
             create_parent_index(connection, space)
-        for modality in space.modalities:
-            connection.execute(
-                sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
-                    sql.Identifier(PARENT_INDEX), sql.Identifier(space.index_name(modality))
-                )
-            )
+        attach_indexes(connection, space)
         return True
 
-    if not _with_patience(connection, adopt):
+    if not with_patience(connection, adopt):
         logger.warning("multimodal_items was never free to attach its indexes; they serve anyway")
 
 
-def _with_patience(connection: Connection, work: Callable[[], bool]) -> bool | None:
-    """``work`` in a transaction of its own that waits for no lock longer than readers can bear."""
+def with_patience(connection: Connection, work: Callable[[], bool]) -> bool | None:
+    """``work`` in a transaction of its own that waits for no lock longer than readers can bear.
+
+    Returns:
+        What it gave; None: the lock could not be had.
+    """
     pause = 0.02
     for _ in range(ATTEMPTS):
         try:
