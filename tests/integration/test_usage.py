@@ -180,6 +180,7 @@ def test_so_is_one_that_goes_while_a_command_runs(
         ["space", "create", "new", "--precision", "float8"],
         ["space", "create", "new", "--vector-type", "sparse"],
         ["space", "create", "new", "--hnsw", "m=x"],
+        ["space", "reindex", "--m", "1"],
         ["space", "export", "fake", "items.csv"],
         ["space", "import", "fake", "--source", "s"],
         ["space", "import", "fake", "items.csv", "--source", "s"],
