@@ -46,6 +46,7 @@ COMMANDS: dict[str, list[str]] = {
     "space show": ["fake"],
     "space create": ["new", "--model", "fake:12"],
     "space build": ["fake"],
+    "space reindex": ["fake"],
     "space activate": ["fake"],
     "space rollback": [],
     "space drop": ["fake", "--yes"],
