@@ -53,6 +53,11 @@ def record(connection: Connection, installed: Installed) -> None:
     )
 
 
+def note_ef_search(connection: Connection, value: int) -> None:
+    """That the database's default of hnsw.ef_search is this by our word."""
+    connection.execute("UPDATE installed_sql SET ef_search = %s", (value,))
+
+
 def forget(connection: Connection) -> None:
     """Nothing is installed any more."""
     connection.execute("DELETE FROM installed_sql")

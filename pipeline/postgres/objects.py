@@ -11,6 +11,7 @@ from psycopg import sql
 
 from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.installed import read_installed
 from pipeline.postgres.sql_files import Schemas, fill_in
 
 # Each kind before those that it may use.
@@ -52,8 +53,7 @@ SELECT 'setting ' || split_part(c.entry, '=', 1)
 FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
 WHERE s.setrole = 0 AND (
     c.entry IN ('hnsw.iterative_scan=relaxed_order', 'hnsw.ef_search=100')
-    OR c.entry = (  -- as a measurement has set it
-        SELECT 'hnsw.ef_search=' || (to_jsonb(i) ->> 'ef_search') FROM installed_sql AS i))
+    OR c.entry = 'hnsw.ef_search=' || %s)
   AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
 UNION ALL SELECT 'extension dblink' FROM pg_extension WHERE extname = 'dblink'
 """
@@ -62,7 +62,10 @@ UNION ALL SELECT 'extension dblink' FROM pg_extension WHERE extname = 'dblink'
 def list_settings(connection: Connection) -> set[str]:
     """The database's settings that are as ours are, and dblink, whoever made them: what a dump that
     another owner restores comes without."""
-    return {name for (name,) in connection.execute(_SETTINGS).fetchall()}
+    installed = read_installed(connection)
+    measured = None if installed is None else installed.ef_search
+    rows = connection.execute(_SETTINGS, (None if measured is None else str(measured),))
+    return {name for (name,) in rows.fetchall()}
 
 
 def drop_objects(connection: Connection, schemas: Schemas, objects: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pipeline.postgres.connections import Connection, fetch_one, short_lock_timeout
+from pipeline.postgres.installed import note_ef_search, read_installed
 from pipeline.postgres.rights import may
 from pipeline.spaces import Space, find_active
 
@@ -25,8 +26,6 @@ _STATE = """
 SELECT (SELECT split_part(c.entry, '=', 2)::integer
         FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS c (entry)
         WHERE s.setrole = 0 AND s.setdatabase = d.oid AND c.entry ~ '^hnsw\\.ef_search=[0-9]+$'),
-    (SELECT CASE WHEN 'setting hnsw.ef_search' = ANY (i.objects)
-                 THEN ARRAY[%s, i.ef_search] END FROM installed_sql AS i),
     pg_has_role(d.datdba, 'USAGE') AND has_table_privilege('installed_sql', 'UPDATE'),
     ARRAY(SELECT i.indexrelid::regclass::text
           FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -34,7 +33,7 @@ SELECT (SELECT split_part(c.entry, '=', 2)::integer
           WHERE a.amname = 'hnsw' AND i.indrelid <> 'multimodal_items'::regclass
             AND i.indrelid NOT IN (
                 SELECT t.oid FROM space_modalities AS m
-                CROSS JOIN to_regclass(format('multimodal_items_%%s_s%%s', m.modality, m.space_id))
+                CROSS JOIN to_regclass(format('multimodal_items_%s_s%s', m.modality, m.space_id))
                     AS t (oid) WHERE t.oid IS NOT NULL)
           ORDER BY 1)
 FROM pg_database AS d WHERE d.datname = current_database()
@@ -60,8 +59,11 @@ class DefaultEfSearch:
 
 def default_ef_search(connection: Connection) -> DefaultEfSearch:
     """What it is, and whose."""
-    value, ours, may_set, foreign = fetch_one(connection.execute(_STATE, (LEAST,)))
-    return DefaultEfSearch(value, value is None or value in (ours or ()), may_set, tuple(foreign))
+    value, may_set, foreign = fetch_one(connection.execute(_STATE))
+    installed = read_installed(connection)
+    is_marked = installed is not None and "setting hnsw.ef_search" in installed.objects
+    ours = (None, LEAST, installed.ef_search) if installed and is_marked else (None,)
+    return DefaultEfSearch(value, value in ours, may_set, tuple(foreign))
 
 
 def wanted(space: Space | None) -> int:
@@ -84,7 +86,7 @@ def follow(connection: Connection) -> bool:
         return False  # somebody has reset it, or `pipeline migrate` sets it
     try:
         with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
-            connection.execute("UPDATE installed_sql SET ef_search = %s", (value,))
+            note_ef_search(connection, value)
             connection.execute(statement(connection, value))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.ReadOnlySqlTransaction) as exc:
         logger.warning("the database's default of hnsw.ef_search is left for now: %s", exc)
