@@ -285,7 +285,9 @@ def test_the_doctor_names_the_graph_that_a_space_has_outgrown(
     assert check_of(connection, space) == Check(
         "recall image", True, "text -> image 0.960 with ef_search 200"
     )
-    denser = f"pipeline space reindex fake --m {DENSER[1][0]} --ef-construction {DENSER[1][1]}"
+    graph = Graph(space.hnsw_m, space.hnsw_ef_construction).denser()
+    assert graph is not None
+    denser = f"pipeline space reindex fake --m {graph.m} --ef-construction {graph.ef_construction}"
     tuning(connection, space, 600, 0.96)
     check = check_of(connection, space)
     assert (check.ok, check.fix) == (True, denser)
