@@ -16,6 +16,17 @@ $$;
 COMMENT ON FUNCTION @schema@.functions_of_view(regclass) IS
     'The functions that a view calls by itself, those of its operators among them.';
 
+CREATE OR REPLACE FUNCTION @schema@.relations_of_view(view regclass) RETURNS SETOF regclass
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT m[1]::oid::regclass FROM pg_rewrite AS r
+    CROSS JOIN regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') AS m
+    WHERE r.ev_class = view AND m[1] <> '0' AND m[1]::oid <> view
+$$;
+COMMENT ON FUNCTION @schema@.relations_of_view(regclass) IS
+    'The tables and views that a view reads by itself, PostgreSQL''s own among them.';
+
 CREATE OR REPLACE FUNCTION @schema@.views_beneath(view regclass) RETURNS SETOF regclass
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -119,7 +130,7 @@ BEGIN
         PERFORM @schema@.run_for_each(attachment,
             @schema@.unreadable_statement(attachment, 'compare'), coalesce(keys, '{}'), NULL, NULL);
     END IF;
-EXCEPTION WHEN OTHERS THEN
+EXCEPTION WHEN OTHERS OR assert_failure THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, state = RETURNED_SQLSTATE;
     RAISE EXCEPTION '% cannot be attached so: %', s.relation, message USING ERRCODE = state,
         HINT = 'Its expressions are read with pg_catalog alone as search path, also in the bodies of '

@@ -45,15 +45,15 @@ BEGIN
     SELECT * INTO s FROM @schema@.attached_sources AS a WHERE a.id = attachment;
     IF s.on_error = 'warn' THEN  -- the user's statement is not to fail because of us
         body := format(
-            'BEGIN %1$s EXCEPTION WHEN OTHERS THEN BEGIN failure := ARRAY[SQLSTATE, SQLERRM]; '
+            'BEGIN %1$s EXCEPTION WHEN OTHERS OR assert_failure THEN BEGIN failure := ARRAY[SQLSTATE, SQLERRM]; '
             'IF TG_OP <> ''TRUNCATE'' AND @schema@.is_error_of_a_row(SQLSTATE) THEN '
             'statement := @schema@.attached_statement(%2$s, ''keys of '' || TG_OP, TG_LEVEL); '
             'IF TG_LEVEL = ''ROW'' THEN EXECUTE statement INTO changed_keys USING NEW, OLD; '
             'ELSE EXECUTE statement INTO changed_keys; END IF; END IF; '
             'PERFORM @schema@.follow_each(%2$s, changed_keys, failure[1], failure[2]); '
             -- Nothing of ours, which whoever owns the table may not be allowed to call.
-            'EXCEPTION WHEN OTHERS THEN RAISE WARNING ''the items of attached source %2$s '
-            'do not follow: %%'', CASE WHEN SQLSTATE LIKE ''42%%'' THEN SQLERRM '
+            'EXCEPTION WHEN OTHERS OR assert_failure THEN RAISE WARNING ''the items of attached source %2$s '
+            'do not follow: %%'', CASE WHEN SQLSTATE LIKE ''42%%'' AND SQLSTATE NOT LIKE ''4260%%'' THEN SQLERRM '
             'ELSE ''SQLSTATE '' || SQLSTATE END; END; END;', body, attachment);
     END IF;
     EXECUTE format('CREATE OR REPLACE FUNCTION %s_changed() RETURNS trigger %s AS %L',

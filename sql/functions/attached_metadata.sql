@@ -95,7 +95,7 @@ BEGIN
         EXECUTE pg_catalog.format('SELECT %s, pg_catalog.to_jsonb(CASE WHEN true THEN (%s) END), '
             '(%s) FROM %s LIMIT 1', s.row_key, s.said, s.filter, s.named)
         INTO row_key, metadata, is_shown;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         RETURN;  -- a fault of that row, which its sync tells
     END;
     IF is_shown THEN

@@ -74,7 +74,7 @@ BEGIN
                  JOIN pg_catalog.pg_class AS c ON c.oid = s.relation
                  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                  WHERE s.id = attachment), part.said);
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
             RETURN part.called;
         END;
     END LOOP;

@@ -40,7 +40,7 @@ BEGIN
     BEGIN
         RETURN QUERY EXECUTE @schema@.attached_statement(attachment, 'compare');
         RETURN;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         IF NOT @schema@.is_error_of_a_row(SQLSTATE) THEN
             RAISE;
         END IF;

@@ -22,7 +22,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH used AS (  -- the view's query, as PostgreSQL keeps it
-        SELECT s.relation, s.view, r.oid AS rule, r.ev_action::text AS tree
+        SELECT s.relation, s.view, r.ev_action::text AS tree
         FROM @schema@.attached_sources AS s JOIN pg_rewrite AS r ON r.ev_class = s.view
         WHERE s.id = attachment AND s.definition -> 'depends_on' IN ('null', '[]')
           AND @schema@.attached_columns(attachment) IS NOT NULL
@@ -34,9 +34,7 @@ AS $$
         SELECT FROM @schema@.tables_read(u.relation) AS p JOIN pg_class AS c ON c.oid = p
         WHERE c.relkind NOT IN ('r', 'p') OR c.relkind = 'r' AND c.relam <> 2)
     AND NOT EXISTS (
-        SELECT FROM pg_depend AS d
-        WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = u.rule
-          AND d.refclassid = 'pg_class'::regclass AND d.refobjid NOT IN (u.relation, u.view))
+        SELECT FROM @schema@.relations_of_view(u.view) AS r WHERE r <> u.relation)
     -- Whose values are PostgreSQL's own: the labels of an enum may be renamed, and the names of
     -- tables.
     AND NOT EXISTS (

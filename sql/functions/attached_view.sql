@@ -134,14 +134,19 @@ DECLARE
     s     record;
     other text;
 BEGIN
-    SELECT a.*, r.oid AS rule INTO s
-    FROM @schema@.attached_sources AS a JOIN pg_rewrite AS r ON r.ev_class = a.view WHERE a.id = attachment;
-    SELECT string_agg(DISTINCT d.refobjid::regclass::text, ', ') INTO other
-    FROM pg_depend AS d
-    WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = s.rule
-      AND d.refclassid = 'pg_class'::regclass AND d.refobjid NOT IN (s.relation, s.view)
-      AND d.refobjid <> ALL (ARRAY(
-          SELECT o::regclass FROM jsonb_array_elements_text(s.definition -> 'depends_on') AS o));
+    SELECT a.*, r.ev_action::text ~ '[{]VAR :varno [0-9]+ :varattno -' AS has_system_columns INTO s
+    FROM @schema@.attached_sources AS a JOIN pg_rewrite AS r ON r.ev_class = a.view
+    WHERE a.id = attachment;
+    IF s.has_system_columns THEN
+        -- They change with a VACUUM, and with every UPDATE, and no trigger compares them.
+        RAISE EXCEPTION '% cannot be attached so: ctid, xmin and other columns of PostgreSQL''s own '
+            'say nothing of the row', s.relation USING ERRCODE = 'feature_not_supported',
+            HINT = 'Have a column of your own for it, such as a time of change.';
+    END IF;
+    SELECT string_agg(DISTINCT r::text, ', ') INTO other
+    FROM @schema@.relations_of_view(s.view) AS r
+    WHERE r <> s.relation AND r <> ALL (ARRAY(
+        SELECT o::regclass FROM jsonb_array_elements_text(s.definition -> 'depends_on') AS o));
     IF other IS NOT NULL AND s.capture <> 'scan' THEN
         RAISE WARNING '% is made of % as well, whose changes are not seen', s.name, other USING
             HINT = format('depends_on => ''{%s}'' has each change there lead to a sync, and '

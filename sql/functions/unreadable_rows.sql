@@ -7,8 +7,11 @@
 CREATE OR REPLACE FUNCTION @schema@.is_error_of_a_row(code text) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
--- Rather than of the statement, the server or another transaction, which fewer rows would not help.
-RETURN left(code, 2) = ANY ('{20,21,22,23,38,39,54,P0}');
+-- Functions of the user's raise what they like, so it is any but those of the statement, the server
+-- or another transaction, which fewer rows would not help. That a value is no tsquery or no jsonpath
+-- is called a syntax error.
+RETURN code IN ('42601', '42602') OR left(code, 2) <> ALL (
+    '{08,0A,25,26,28,2D,3B,3D,3F,40,42,53,55,57,58,F0,HV,XX}');
 COMMENT ON FUNCTION @schema@.is_error_of_a_row(text) IS
     'Whether an SQLSTATE is of those that one row may have and others not.';
 
@@ -39,6 +42,8 @@ RETURN CASE WHEN @schema@.is_error_of_a_row(code) THEN format('%s (SQLSTATE %s)'
         ('22P05', 'untranslatable character'),
         ('23502', 'a null where none may be'),
         ('23514', 'a check constraint is violated'),
+        ('42601', 'syntax error in a value'),
+        ('P0004', 'an assertion failed'),
         ('P0001', 'a function raised an exception')) AS n (code, name)
     WHERE n.code = told_error.code), 'an error'), code) ELSE message END;
 COMMENT ON FUNCTION @schema@.told_error(text, text) IS
@@ -106,7 +111,7 @@ BEGIN
         BEGIN
             EXECUTE @schema@.unreadable_statement(attachment, 'content')
                 USING ARRAY[key], of_source;
-        EXCEPTION WHEN OTHERS THEN
+        EXCEPTION WHEN OTHERS OR assert_failure THEN
             failing := failing || substr(of_source, length(s.name) + 2);
         END;
     END LOOP;
@@ -135,7 +140,7 @@ BEGIN
         EXECUTE statement INTO added, changed, removed, differing USING keys, held, items;
         unreadable := '[]';
         RETURN;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         IF NOT @schema@.is_error_of_a_row(SQLSTATE) THEN
             RAISE;
         END IF;
@@ -145,7 +150,7 @@ BEGIN
     added := 0; changed := 0; removed := 0; differing := '{}'; unreadable := '[]';
     IF half = 0 THEN
         unreadable := jsonb_build_array(jsonb_build_object('key', keys[1], 'code', code,
-            'message', message, 'part', @schema@.unreadable_part(attachment, keys[1])));
+            'message', message));
         RETURN;
     END IF;
     FOR part IN
@@ -158,11 +163,17 @@ BEGIN
         removed := removed + part.removed;
         differing := differing || part.differing;
         unreadable := unreadable || part.unreadable;
+        -- Whoever writes is waiting, and every one of them is a statement that fails.
+        IF pg_trigger_depth() > 0 AND jsonb_array_length(unreadable) > 10 THEN
+            RAISE EXCEPTION 'more than 10 of its rows cannot be read' USING
+                ERRCODE = 'program_limit_exceeded';
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.run_for_some(integer, text, text[], text[], bigint[]) IS
     'Runs a statement of an attached source for these keys, or for ever fewer of them, until it is '
-    'known for which it fails: those it gives, as objects with key, code, message and part.';
+    'known for which it fails: those it gives, as objects with key, code and message. In a trigger it '
+    'gives up after 10 of them.';
 
 CREATE OR REPLACE FUNCTION @schema@.run_for_each(
     attachment integer, statement text, keys text[], held text[], items bigint[],
@@ -184,14 +195,19 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     called text := (SELECT s.name FROM @schema@.attached_sources AS s WHERE s.id = attachment);
-    named  text;
+    named  text[] := '{}';
+    count  integer := jsonb_array_length(unreadable);
     u      record;
 BEGIN
+    -- As many as anybody reads; what is wrong with a row takes a statement for each content.
     FOR u IN
-        SELECT e.value ->> 'key' AS key, e.value ->> 'part' AS part, e.value ->> 'code' AS code,
-            e.value ->> 'message' AS message
-        FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (value, n) WHERE e.n <= 20
+        SELECT e.value ->> 'key' AS key, e.value ->> 'code' AS code, e.value ->> 'message' AS message,
+            @schema@.unreadable_part(attachment, e.value ->> 'key') AS part
+        FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (value, n)
+        WHERE e.n <= 5 ORDER BY e.n
     LOOP
+        named := named || format('%s (%s: %s)', u.key, u.part,
+            @schema@.told_error(u.code, u.message));
         -- Who writes may not be allowed to read; who syncs owns the table.
         RAISE WARNING 'row % of % cannot be read: %: %', u.key, called, u.part,
             CASE WHEN pg_trigger_depth() > 0 THEN @schema@.told_error(u.code, u.message)
@@ -199,14 +215,10 @@ BEGIN
             HINT = 'Its items stay as they were: change the row, or detach and attach with '
                    'expressions that can be had of every row; then pipeline sync.';
     END LOOP;
-    SELECT string_agg(format('%s (%s: %s)', e.value ->> 'key', e.value ->> 'part',
-        @schema@.told_error(e.value ->> 'code', e.value ->> 'message')), ', ' ORDER BY e.n)
-    INTO named FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (value, n) WHERE e.n <= 5;
-    IF named IS NOT NULL THEN
+    IF count > 0 THEN
         PERFORM @schema@.note_attached_problem(attachment, format('%s cannot be read: %s%s',
-            CASE jsonb_array_length(unreadable) WHEN 1 THEN 'a row'
-                ELSE jsonb_array_length(unreadable) || ' rows' END, named,
-            CASE WHEN jsonb_array_length(unreadable) > 5 THEN ' ...' END));
+            CASE count WHEN 1 THEN 'a row' ELSE count || ' rows' END,
+            array_to_string(named, ', '), CASE WHEN count > 5 THEN ' ...' END));
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.note_unreadable(integer, jsonb) IS
@@ -291,7 +303,7 @@ BEGIN
     BEGIN
         EXECUTE statement INTO added, changed, removed, differing USING keys, held, items;
         RETURN;
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN OTHERS OR assert_failure THEN
         IF NOT @schema@.is_error_of_a_row(SQLSTATE) THEN
             RAISE;
         END IF;
@@ -320,6 +332,8 @@ BEGIN
     END IF;
     SELECT s.left_out INTO left_out FROM @schema@.sync_attached(attachment, keys) AS s;
     PERFORM @schema@.note_left_out(attachment, left_out);
+EXCEPTION WHEN program_limit_exceeded THEN
+    PERFORM @schema@.note_attached_problem(attachment, SQLERRM, true);
 END $$;
 COMMENT ON FUNCTION @schema@.follow_each(integer, text[], text, text) IS
     'What the triggers of an attached source do after an error: they follow the rows one by one, '

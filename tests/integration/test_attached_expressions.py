@@ -114,3 +114,17 @@ def test_a_row_that_cannot_be_read_is_no_reason_to_refuse(shop: Connection) -> N
     shop.execute("INSERT INTO shop.products VALUES (1, 'one'), (2, '2')")
     attach(shop, contents=text("title::int::text"))
     assert sync(shop) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("column", ["ctid", "xmin", "tableoid"])
+def test_what_postgresql_keeps_of_a_row_is_no_content(shop: Connection, column: str) -> None:
+    with pytest.raises(psycopg.Error, match="say nothing of the row"):
+        attach(shop, contents={"title": {"modality": "text", "content": f"{column}::text"}})
+
+
+def test_what_is_read_from_the_catalog_is_told(shop: Connection) -> None:
+    said: list[str] = []
+    shop.add_notice_handler(lambda n: said.append(str(n.message_primary)))
+    of_catalog = "(SELECT min(c.relname)::text FROM pg_class AS c)"
+    attach(shop, contents={"title": {"modality": "text", "content": of_catalog}})
+    assert "products is made of pg_class as well, whose changes are not seen" in said

@@ -199,6 +199,7 @@ MORE_THAN_THE_ROW = {
         "CREATE TABLE shop.notes (id integer PRIMARY KEY, title text, "
         "loud text GENERATED ALWAYS AS (upper(title)) VIRTUAL)",
     ),
+    "the catalog": ("(SELECT min(c.relname)::text FROM pg_class AS c WHERE c.oid = id)", NOTES),
     "another table": (
         "(SELECT word FROM shop.words)",
         f"{NOTES}; CREATE TABLE shop.words (word text); INSERT INTO shop.words VALUES ('a')",
