@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pipeline import modalities
 from pipeline.postgres.connections import Connection
-from pipeline.search import query_vectors
 from pipeline.spaces import Space, get_space, index_is_valid
 
 if TYPE_CHECKING:
@@ -136,6 +135,9 @@ def available(connection: Connection, space: Space, asked: str, counts: dict[str
     """How many queries of a modality there are to measure with, of ``SAMPLE`` that are wanted."""
     if counts[asked] >= SAMPLE or not modalities.is_typed(asked):
         return min(SAMPLE, counts[asked])
+    # Late: NumPy, which a run with nothing to measure must not pay for.
+    from pipeline.search import query_vectors
+
     logged = len(query_vectors.recent(connection, space.id, SAMPLE // 2))
     return min(SAMPLE, counts[asked] + logged)
 

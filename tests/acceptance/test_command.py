@@ -116,6 +116,7 @@ NEED_A_DATABASE = {
     ("space", "build"): ("one",),
     ("space", "activate"): ("one",),
     ("space", "rollback"): (),
+    ("space", "reindex"): ("one",),
     ("space", "drop"): ("one", "--yes"),
     ("space", "import"): ("one", "--table", "t"),
     ("space", "export"): ("one", "one.parquet"),
