@@ -92,7 +92,7 @@ def test_a_store_that_is_not_there_is_a_line(url: str, tmp_path: Path, scheme: s
             AZURE_STORAGE_CONNECTION_STRING="DefaultEndpointsProtocol=http;AccountName=photos;"
             f"AccountKey=c2VjcmV0;BlobEndpoint={nobody}/photos;",
         )  # fmt: skip
-        # Seen once of some twenty runs, on a busy machine: the message is told, and then the process
+        # Seen once of some twenty runs, on a busy machine: the message is told, then the process
         # aborts as it ends, with the store's threads. Not twice in a row.
         if done.returncode != -signal.SIGABRT:
             break
