@@ -24,6 +24,7 @@ from pipeline.cli.commands import CommandLine, listen, typed_of
 from pipeline.cli.demo import demo
 from pipeline.cli.detach import detach
 from pipeline.cli.ingest import ingest
+from pipeline.cli.leaving import leave_to_no_client
 from pipeline.cli.migrate import migrate
 from pipeline.cli.output import (
     exit_code,
@@ -127,8 +128,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: an error on purpose is one line on stderr, the causes at debug level.
 
     So is what the database or the system refuses. Anything else is a bug, and its traceback shows.
+
+    Args:
+        arguments: None: those of the process, which then ends with the command.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as exc:
+        if arguments is None and (exc.code is None or isinstance(exc.code, int)):
+            leave_to_no_client(exc.code or 0)
+        raise
+
+
+def _run(arguments: Sequence[str]) -> None:
     _open_what_is_closed()
     if stderr.asks_for_json(arguments, os.environ):
         setup_logging("json", "warning")  # its own words may be wrong, and are told in JSON too

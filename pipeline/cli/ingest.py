@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from pipeline.cli.leaving import end_now
 from pipeline.cli.output import (
     EX_TEMPFAIL,
     exit_code,
@@ -237,7 +236,5 @@ def _leave(code: int, beside: Sequence[threading.Thread]) -> NoReturn:
         beside: threads that ran before the command, and are not its own.
     """
     if any(thread.is_alive() for thread in threading.enumerate() if thread not in beside):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        end_now(code)
     raise typer.Exit(code)

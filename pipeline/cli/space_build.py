@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.index_options import Memory, Parallel
 from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 from pipeline.cli.signals import STOPPING, StopSignals
 
@@ -23,16 +24,8 @@ def build(
         bool,
         typer.Option("--embed/--no-embed", help="Embed here, or only index what is embedded."),
     ] = True,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            help="maintenance_work_mem for the index; the graph should fit.", show_default=False
-        ),
-    ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(min=0, max=64, help="Parallel workers of PostgreSQL for the index."),
-    ] = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Embed every source row into a space, then build its indexes; may be stopped and run again.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.index_options import Memory, Parallel
 from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 from pipeline.cli.signals import STOPPING, StopSignals
 
@@ -29,16 +30,8 @@ def reindex(
         int | None,
         typer.Option(min=4, max=1000, help="Candidates for them; left out: as it is, or twice m."),
     ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            help="maintenance_work_mem for the index; the graph should fit.", show_default=False
-        ),
-    ] = None,
-    parallel: Annotated[
-        int | None,
-        typer.Option(min=0, max=64, help="Parallel workers of PostgreSQL for the index."),
-    ] = None,
+    memory: Memory = None,
+    parallel: Parallel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rebuild a space's indexes beside the old ones, swap, and measure recall; nobody waits.

@@ -36,13 +36,13 @@ AS $$
     AND NOT EXISTS (
         SELECT FROM @schema@.relations_of_view(u.view) AS r WHERE r <> u.relation)
     -- Whose values are PostgreSQL's own: the labels of an enum may be renamed, and the names of
-    -- tables.
+    -- tables; a domain's condition may be another one.
     AND NOT EXISTS (
         SELECT FROM regexp_matches(u.tree, ':[a-z]*typ(?:e|eid|id) ([0-9]+)', 'g') AS m (found)
         LEFT JOIN pg_type AS t ON t.oid = m.found[1]::oid
         WHERE m.found[1]::oid >= 16384 OR t.typname ~ '^_?reg')
     -- And of functions that nobody replaces and that ask for nothing but their arguments.
-    AND u.tree !~ '[{](SQLVALUEFUNCTION|NEXTVALUEEXPR|COERCETODOMAIN)'
+    AND u.tree !~ '[{]SQLVALUEFUNCTION '
     AND NOT EXISTS (
         SELECT FROM @schema@.functions_of_view(u.view) AS f JOIN pg_proc AS p ON p.oid = f.function
         WHERE p.oid NOT IN ('@schema@.elements_of(anyarray)'::regprocedure,

@@ -9,9 +9,7 @@ AS $$
 DECLARE
     relation regclass;
 BEGIN
-    IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - '{synced_at,seen}'::text[]
-        = to_jsonb(OLD) - '{synced_at,seen}'::text[]
-    THEN
+    IF TG_OP = 'UPDATE' AND to_jsonb(NEW) - 'synced_at' = to_jsonb(OLD) - 'synced_at' THEN
         RETURN NEW;
     END IF;
     FOREACH relation IN ARRAY ARRAY[

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from pipeline.postgres.connections import Connection, connect
@@ -188,6 +189,10 @@ MORE_THAN_THE_ROW = {
         "CREATE DOMAIN shop.words AS text; CREATE TABLE shop.notes (id integer PRIMARY KEY, "
         "title shop.words)",
     ),
+    "a cast to a domain": (
+        "(title::shop.words)::text",
+        f"{NOTES}; CREATE DOMAIN shop.words AS text CHECK (VALUE <> 'x')",
+    ),
     "a name of a table": (
         "class::text",
         "CREATE TABLE shop.notes (id integer PRIMARY KEY, title text, "
@@ -261,3 +266,16 @@ def test_a_view_and_a_foreign_part_are_always_compared(
     )
     assert not tells_all(own)
     connection.execute("DROP SERVER files CASCADE")
+
+
+def test_nobody_else_says_that_nothing_changed(
+    own: Connection, connection: Connection, url: str
+) -> None:
+    """Whoever fills the pipeline may note a sync, and not what the owner's sync saw."""
+    followed(own)
+    own.execute("UPDATE shop.notes SET title = 'other' WHERE id = 1")
+    with as_login(connection, url, "filler", "LOGIN IN ROLE pipeline_ingest") as other:
+        other.execute("UPDATE attached_sources SET synced_at = now()")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only the owner"):
+            other.execute("UPDATE attached_sources SET seen = NULL")
+    assert sync(own, "notes") == (0, 1, 0)
