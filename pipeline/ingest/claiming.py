@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.connections import Connections
@@ -30,7 +31,8 @@ class ClaimOptions:
     """See the settings of the same names.
 
     Attributes:
-        once: end when no job is due; otherwise wait for more.
+        once: end when none is due, or none but those that came after that was so for the first
+            time; otherwise wait for more.
         limit: claim at most so many jobs in all.
     """
 
@@ -87,6 +89,7 @@ class Claiming:
 
     def run(self) -> None:
         next_sweep, suspects = 0.0, False
+        caught_up: datetime | None = None  # when nothing was due for the first time
         while not self._control.stop.is_set() and self._left != 0:
             if time.monotonic() >= next_sweep:
                 self._sweep()
@@ -98,15 +101,20 @@ class Claiming:
                 # One at a time, alone in the worker: if the row kills it, no other is blamed.
                 if self._in_flight.wait_below(1, LOOK_SECONDS):
                     suspects = self._claim(1, suspects=True) > 0
+            elif caught_up is not None and not self._is_due(caught_up=caught_up):
+                # What is in flight may come back as due, so it is waited for before the end; but
+                # not what is new since: beside a steady stream there would be no end.
+                if self._in_flight.wait_empty(LOOK_SECONDS):
+                    suspects = self._is_due(suspects=True)
+                    if not suspects and not self._is_due(caught_up=caught_up):
+                        break
             # Not one by one: a claim costs the same for one row as for many.
             elif self._has_room_for(size := self._jobs_per_claim()) and not self._claim(size):
                 if not self._options.once:
                     self._wait_for_jobs()
-                # What is in flight may come back as due, so it is waited for before the end.
-                elif self._in_flight.wait_empty(LOOK_SECONDS):
-                    suspects = self._is_due(suspects=True)
-                    if not suspects and not self._is_due():
-                        break
+                elif caught_up is None:
+                    caught_up = self._connection.run(claims.database_time)
+                else:
                     self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
         if self._control.stop.is_set():
             self._release_what_waits()
@@ -131,8 +139,10 @@ class Claiming:
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
 
-    def _is_due(self, *, suspects: bool = False) -> bool:
-        return self._connection.run(lambda c: claims.is_due(c, self._space_id, suspects=suspects))
+    def _is_due(self, *, suspects: bool = False, caught_up: datetime | None = None) -> bool:
+        return self._connection.run(
+            lambda c: claims.is_due(c, self._space_id, suspects=suspects, caught_up=caught_up)
+        )
 
     def _claim(self, room: int, *, suspects: bool = False) -> int:
         if self._left is not None:

@@ -69,6 +69,27 @@ def test_a_second_run_changes_no_row(
     assert connection.execute(query).fetchall() == before
 
 
+def test_a_run_ends_though_new_rows_keep_coming(
+    settings: Settings, space: Space, connection: Connection
+) -> None:
+    """A scheduled job beside a steady stream; what came too late is the next run's."""
+    most = 50
+    added: list[str] = []
+
+    def one_more(_: Sequence[bytes]) -> None:
+        if len(added) < most:
+            added.append(f"added while the model worked, {len(added)}")
+            add_texts(connection, added[-1:], source=f"stream {len(added)}")
+
+    add_texts(connection, ["there from the beginning"])
+    report = work(settings, space, FakeEmbedder(before=one_more))
+    assert 1 <= report.done < most
+    left = status.counts(connection, space.id).due
+    assert left == len(added) + 1 - report.done
+    assert "there from the beginning" in vectors(connection)
+    assert work(settings, space).done == left
+
+
 def test_a_row_that_changed_back_reuses_its_vector_and_keeps_its_item(
     settings: Settings, space: Space, connection: Connection
 ) -> None:
