@@ -21,6 +21,7 @@ from pipeline.embedders.openclip.checkpoints import (
 )
 from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.hub import fetch_config, fetch_weights
+from pipeline.embedders.openclip.huggingface.folder import is_saved_by_transformers, read_saved
 from pipeline.errors import ModelError
 
 _PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
@@ -38,6 +39,8 @@ def find_checkpoint(model: str, expected: str | None = None) -> Checkpoint:
     """
     spec = parse_spec(model)
     if spec.folder is not None:
+        if is_saved_by_transformers(spec.folder):
+            return read_saved(spec.folder, expected)
         return read_folder(spec.folder, expected)
     if spec.hub_id is not None:
         return _from_hub(spec.hub_id, expected)
