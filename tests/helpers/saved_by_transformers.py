@@ -135,7 +135,7 @@ def save_metaclip(folder: Path) -> Any:
         "unk_token": "<unk>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    sizes: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": 32}
     CLIPImageProcessor(**sizes).save_pretrained(folder)
     return model
 

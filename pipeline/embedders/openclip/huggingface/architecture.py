@@ -108,7 +108,9 @@ def _siglip(config: Config) -> dict[str, Any]:
     text, vision = _part(config, "text", _SIGLIP_TEXT), _part(config, "vision", _SIGLIP_VISION)
     dimensions = text.get("projection_size") or text["hidden_size"]
     if vision["hidden_size"] != dimensions:
-        raise _CannotSayError(f"texts have {dimensions} dimensions and images {vision['hidden_size']}")
+        raise _CannotSayError(
+            f"texts have {dimensions} dimensions and images {vision['hidden_size']}"
+        )
     if not vision["vision_use_head"]:
         raise _CannotSayError("vision_use_head is false")
     if vision["layer_norm_eps"] != 1e-6:
@@ -160,14 +162,14 @@ def _known() -> str:
 
 
 def _part(config: Config, name: str, usual: Config) -> dict[str, Any]:
-    """``text_config`` or ``vision_config``; ``*_config_dict`` of old files wins, as it does there."""
+    """``text_config`` or ``vision_config``; an old file's ``*_config_dict`` wins, as there."""
     own = dict(config.get(f"{name}_config") or {})
     older = config.get(f"{name}_config_dict")
-    return {**usual, **own, **(usual | dict(older) if older else {})}
+    return {**usual, **own, **({**usual, **older} if older else {})}
 
 
 def _is_legacy(config: Config, end: Any) -> bool:
-    return end == _LEGACY_END and config["model_type"] == "clip"
+    return bool(end == _LEGACY_END and config["model_type"] == "clip")
 
 
 def _text_cfg(text: Config) -> dict[str, Any]:
