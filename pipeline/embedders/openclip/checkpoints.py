@@ -4,7 +4,7 @@ The forms of a model spec:
 
     ViT-B-32/laion2b_s34b_b79k       architecture / pretrained tag, fetched by OpenCLIP
     hf-hub:org/name                  a repository of the model hub
-    openai/clip-vit-base-patch32     a well-known name of the hub: OpenCLIP's own pair for it
+    openai/clip-vit-base-patch32     a name of the hub: OpenCLIP's own pair where it has one
     demo                             the small model that the package carries
     /path/to/folder, ./folder        open_clip_config.json, the weights and (where the model needs
                                      one) its tokenizer files; or what save_pretrained of
@@ -34,6 +34,8 @@ WEIGHTS_NAMES = (  # in this order; those of OpenCLIP and of the hub
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin",
 )
+SAVED_CONFIG_NAME = "config.json"  # and the weights, where transformers saved the model
+SAVED_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 _PATHS = ("/", "./", "../", "~", "local-dir:")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 

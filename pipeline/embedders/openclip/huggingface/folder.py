@@ -6,6 +6,8 @@ from typing import Any
 
 from pipeline.embedders.openclip.checkpoints import (
     CONFIG_NAME,
+    SAVED_CONFIG_NAME,
+    SAVED_WEIGHTS_NAMES,
     Checkpoint,
     checked_sha256,
 )
@@ -14,13 +16,10 @@ from pipeline.embedders.openclip.huggingface.architecture import model_config
 from pipeline.embedders.openclip.huggingface.preprocessing import preprocess_config
 from pipeline.errors import ModelError
 
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-
 
 def is_saved_by_transformers(folder: Path) -> bool:
     """OpenCLIP's own configuration comes first: its repositories of the hub have both."""
-    return (folder / CONFIG).is_file() and not (folder / CONFIG_NAME).is_file()
+    return (folder / SAVED_CONFIG_NAME).is_file() and not (folder / CONFIG_NAME).is_file()
 
 
 def read_saved(folder: Path, expected: str | None = None) -> Checkpoint:
@@ -34,14 +33,18 @@ def read_saved(folder: Path, expected: str | None = None) -> Checkpoint:
             of a kind of model that OpenCLIP does not have.
     """
     sha256 = None if expected is None else checked_sha256(_weights_in(folder), expected)
-    config = _read(folder / CONFIG)
-    architecture = model_config(folder / CONFIG, config)
+    kind, architecture = read_architecture(folder)
     refuse_code_in(folder)
-    kind = str(config["model_type"])
     preprocess = preprocess_config(folder, kind, architecture["vision_cfg"]["image_size"])
     weights = _weights_in(folder)
     sha256 = sha256 or checked_sha256(weights, None)
     return Checkpoint(architecture, preprocess, weights, sha256, folder, saved_as=kind)
+
+
+def read_architecture(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The ``model_type``, and OpenCLIP's ``model_cfg`` of it. Raises ModelError."""
+    config = _read(folder / SAVED_CONFIG_NAME)
+    return str(config.get("model_type")), model_config(folder / SAVED_CONFIG_NAME, config)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -56,7 +59,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _weights_in(folder: Path) -> Path:
-    for name in WEIGHTS:
+    for name in SAVED_WEIGHTS_NAMES:
         if (folder / name).is_file():
             return folder / name
         if (folder / f"{name}.index.json").is_file():
@@ -65,6 +68,6 @@ def _weights_in(folder: Path) -> Path:
                 "model.save_pretrained(folder, max_shard_size='100GB')"
             )
     raise ModelError(
-        f"{folder} has a configuration but no weights; put {WEIGHTS[0]} beside it (random weights "
-        "are never used)"
+        f"{folder} has a configuration but no weights; put {SAVED_WEIGHTS_NAMES[0]} beside it "
+        "(random weights are never used)"
     )

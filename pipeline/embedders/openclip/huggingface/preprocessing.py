@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.embedders.openclip.hub import PREPROCESSING_FILES
 from pipeline.errors import ModelError
 
-# transformers 5 writes the latter, with the image processor as a part of it.
-FILES = ("preprocessor_config.json", "processor_config.json")
 # What CLIPImageProcessor does where a file says nothing.
 _CLIP = {
     "do_resize": True,
@@ -41,14 +40,14 @@ def preprocess_config(folder: Path, kind: str, image_size: int) -> dict[str, Any
         ModelError: nothing in the folder says it, or it is something that OpenCLIP's transform
             does not do.
     """
-    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    file = next((folder / name for name in PREPROCESSING_FILES if (folder / name).is_file()), None)
     if file is None:
         if kind == "siglip":  # the first one's images are bicubic, the second's bilinear
             raise ModelError(
-                f"{folder} has no {FILES[0]}, and which way its images are resized is nowhere "
-                "else; copy it there, or save the processor beside the model"
+                f"{folder} has no {PREPROCESSING_FILES[0]}, and how its images are resized is "
+                "nowhere else; copy it there, or save the processor beside the model"
             )
-        return _said(_CLIP, image_size, folder / FILES[0], resize=image_size)
+        return _said(_CLIP, image_size, folder / PREPROCESSING_FILES[0], resize=image_size)
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         given = document.get("image_processor", document)
