@@ -22,10 +22,9 @@ from safetensors.torch import load_file
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
 from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
 from pipeline.embedders.openclip.deferred import deferred_imports
-from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.finding import architecture_name
-from pipeline.embedders.openclip.hub import fetch_text_config
 from pipeline.embedders.openclip.huggingface.tensors import in_openclips_layout
+from pipeline.embedders.openclip.tower_configs import text_tower_folder
 from pipeline.errors import ModelError
 
 
@@ -43,10 +42,10 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
         # Without memory and random numbers first: ViT-H-14 builds in 0.1 s instead of 20.
         # Initialising tensors that have no memory asks for the compiler, which then does nothing.
         with deferred_imports(), torch.device("meta"):
-            module = _build(checkpoint.model_config)
+            module = _build(checkpoint.model_config, checkpoint.tokenizer_folder)
         _fill(module, state, checkpoint, dtype)
     except _LeftEmptyError:
-        module = _build(checkpoint.model_config)
+        module = _build(checkpoint.model_config, checkpoint.tokenizer_folder)
         _fill(module, state, checkpoint, dtype)
     use_self_attention(module)
     cut_last_block(module)
@@ -62,15 +61,12 @@ class _LeftEmptyError(Exception):
     """Some tensor is neither in the checkpoint nor one that we know how to make."""
 
 
-def _build(config: Mapping[str, Any]) -> torch.nn.Module:
+def _build(config: Mapping[str, Any], folder: Path | None = None) -> torch.nn.Module:
     arguments = copy.deepcopy(dict(config))
     text, vision = arguments["text_cfg"], arguments["vision_cfg"]
     if text.get("hf_model_name"):
         text["hf_model_pretrained"] = False  # every weight comes from the checkpoint
-        # By transformers, a folder of that name in the current one would be taken instead.
-        folder = fetch_text_config(text["hf_model_name"])
-        refuse_code_in(folder)
-        text["hf_model_name"] = str(folder)
+        text["hf_model_name"] = str(text_tower_folder(text["hf_model_name"], folder))
     if vision.get("timm_model_name"):
         vision["timm_model_pretrained"] = False
     sizes = vision.pop("timm_kwargs", None)
