@@ -12,10 +12,10 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
+    AutoTokenizer,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
-    CLIPTokenizer,
     MetaClip2Config,
     MetaClip2Model,
     SiglipConfig,
@@ -79,16 +79,25 @@ def save_clip(
 
 def save_clip_processor(folder: Path, **changes: Any) -> Any:
     """Its tokenizer and image processor, by transformers; returns the tokenizer."""
-    own = SimpleTokenizer()
-    tokenizer = CLIPTokenizer(
-        vocab={RENAMED.get(token, token): number for token, number in own.encoder.items()},
-        merges=list(own.bpe_ranks),
-        model_max_length=77,
-    )
+    save_clip_vocabulary(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.save_pretrained(folder)
     sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     CLIPImageProcessor(**{**sizes, **changes}).save_pretrained(folder)
     return tokenizer
+
+
+def save_clip_vocabulary(folder: Path) -> None:
+    """OpenAI's, as the first releases of transformers wrote a tokenizer."""
+    own = SimpleTokenizer()
+    vocabulary = {RENAMED.get(token, token): number for token, number in own.encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = "\n".join(" ".join(pair) for pair in own.bpe_ranks)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}\n")
+    end = "<|endoftext|>"
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}
+    settings |= {"bos_token": "<|startoftext|>", "eos_token": end, "pad_token": end}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "unk_token": end}))
 
 
 def save_siglip(

@@ -21,6 +21,7 @@ from tests.helpers.saved_by_transformers import (
     change,
     save_clip,
     save_clip_processor,
+    save_clip_vocabulary,
     save_metaclip,
     save_siglip,
 )
@@ -187,6 +188,18 @@ def test_without_a_tokenizer_a_clip_has_openais(tmp_path: Path) -> None:
     plain = load(tmp_path).embed_text(TEXTS[:4])
     save_clip_processor(tmp_path)
     assert np.abs(load(tmp_path).embed_text(TEXTS[:4]) - plain).max() < NEAR
+
+
+def test_a_tokenizer_as_older_releases_saved_it(tmp_path: Path) -> None:
+    save_clip(tmp_path)
+    save_clip_processor(tmp_path)
+    before = load(tmp_path)
+    assert (tmp_path / "tokenizer.json").is_file()
+    (tmp_path / "tokenizer.json").unlink()
+    save_clip_vocabulary(tmp_path)
+    after = load(tmp_path)
+    assert (after.embed_text(TEXTS) == before.embed_text(TEXTS)).all()
+    assert after.description.fingerprint() == before.description.fingerprint()
 
 
 def test_what_looks_like_the_end_of_a_text_is_text(tmp_path: Path) -> None:
