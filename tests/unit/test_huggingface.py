@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoImageProcessor, PreTrainedTokenizerFast
 
 from pipeline.embedders.openclip.blocks import LastBlock
 from pipeline.embedders.openclip.checkpoints import sha256_of
@@ -114,11 +114,16 @@ def test_a_siglip_gives_transformers_vectors(tmp_path: Path) -> None:
     assert embedder.description.resize_mode == "squash"
 
 
-def test_a_siglip_2_keeps_punctuation_and_takes_lower_case(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "side"), [({"padding_side": "right"}, "right"), ({}, "left")], ids=["said", "usual"]
+)
+def test_a_siglip_2_keeps_punctuation_takes_lower_case_and_pads_as_its_class(
+    tmp_path: Path, said: dict[str, str], side: str
+) -> None:
     model = save_siglip(tmp_path)
-    change(tmp_path / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+    change(tmp_path / "tokenizer_config.json", tokenizer_class="GemmaTokenizer", **said)
     change(tmp_path / "preprocessor_config.json", resample=2)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tmp_path, padding_side=side)
     embedder = load(tmp_path)
     how = {"padding": "max_length", "max_length": 64}
     texts = theirs_of_texts(model, tokenizer, [text.lower() for text in TEXTS], **how)
@@ -149,6 +154,22 @@ def test_weights_as_older_releases_saved_them(tmp_path: Path) -> None:
     change(tmp_path / "config.json", text_config_dict=older, text_config={"hidden_size": 512})
     assert model.config.text_config.hidden_size == 48
     assert (load(tmp_path).embed_text(TEXTS) == expected).all()
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_images_are_resized_as_transformers_does_to_one_level(tmp_path: Path, mode: str) -> None:
+    """Of 255: it resizes by torchvision, and by Pillow where one asks for that."""
+    if mode == "shortest":
+        save_clip(tmp_path)
+        save_clip_processor(tmp_path)
+    else:
+        save_siglip(tmp_path)
+    noise = np.random.default_rng(5).integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((160, 120))
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    theirs = processor(image, return_tensors="np", do_normalize=False)["pixel_values"][0] * 255
+    (ours,) = load(tmp_path).encoders["image"].prepare([image])
+    assert np.abs(ours - theirs).max() < 1.01
 
 
 # what OpenCLIP's towers get done for them

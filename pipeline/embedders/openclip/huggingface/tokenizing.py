@@ -6,7 +6,7 @@ A text that holds ``<|endoftext|>`` does not end there: what looks like a specia
 import json
 import string
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class SavedTokenizer:
 
     def __init__(self, folder: Path, saved_as: str, context_length: int) -> None:
         self.context_length = context_length
-        self.clean_fn = _cleaning(folder, saved_as)
-        self.tokenizer = _loaded(folder)
+        said = _config(folder / "tokenizer_config.json")
+        self.clean_fn = _cleaning(said, saved_as)
+        self.tokenizer = _loaded(folder, said)
 
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """Ids, padded and cut, shape (n, context_length)."""
@@ -53,7 +54,19 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in FILES)
 
 
-def _loaded(folder: Path) -> Any:
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (OSError, ValueError, TypeError) as exc:
+        raise ModelError(f"{file} cannot be read: {exc}; copy it there again") from exc
+
+
+def _is_gemmas(said: Mapping[str, Any]) -> bool:
+    """That of SigLIP 2, by either of its names."""
+    return str(said.get("tokenizer_class")).startswith(("Gemma", "Siglip2"))
+
+
+def _loaded(folder: Path, said: Mapping[str, Any]) -> Any:
     # Late, as OpenCLIP imports it: it takes seconds, and a model of OpenCLIP's may not need it.
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -61,6 +74,9 @@ def _loaded(folder: Path) -> Any:
     # sentencepiece where the class is SigLIP's, and reads the model's configuration aloud.
     whole = (folder / "tokenizer.json").is_file()
     kind: Any = PreTrainedTokenizerFast if whole else AutoTokenizer
+    how: dict[str, Any] = {} if whole else {"trust_remote_code": False}
+    if _is_gemmas(said) and "padding_side" not in said:
+        how["padding_side"] = "left"  # the default of its class alone
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -68,7 +84,7 @@ def _loaded(folder: Path) -> Any:
                 str(folder),
                 split_special_tokens=True,
                 local_files_only=True,
-                **({} if whole else {"trust_remote_code": False}),
+                **how,
             )
     except ImportError as exc:
         raise ModelError(
@@ -82,16 +98,11 @@ def _loaded(folder: Path) -> Any:
         ) from exc
 
 
-def _cleaning(folder: Path, saved_as: str) -> Callable[[str], str]:
+def _cleaning(said: Mapping[str, Any], saved_as: str) -> Callable[[str], str]:
     """What is done to a text before: SigLIP saw lower case, its first form no punctuation."""
     if saved_as != "siglip":
         return _clean_nothing
-    file = folder / "tokenizer_config.json"
-    try:
-        said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"{file} cannot be read: {exc}; copy it there again") from exc
-    if str(said.get("tokenizer_class")).startswith(("Gemma", "Siglip2")):  # SigLIP 2
+    if _is_gemmas(said):
         return _clean_lower
     return _clean_punctuation if said.get("do_lower_case") is False else _clean_canonical
 
