@@ -60,7 +60,9 @@ def randomised(model: Any) -> Any:
         if name not in ("logit_scale", "logit_bias"):
             around = 1.0 if "norm" in name and name.endswith("weight") else 0.0
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.data = around + 0.05 * noise
+            # Of matrices enough that two images are far apart: a sum keeps the size of its terms.
+            scale = 1.5 / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.1
+            parameter.data = around + scale * noise
     return model.eval()
 
 
