@@ -80,7 +80,7 @@ class _CannotSayError(Exception):
 
 
 def _clip(config: Config) -> dict[str, Any]:
-    text, vision = _part(config, "text", _TEXT), _part(config, "vision", _VISION)
+    text, vision = _part(config, "text_config", _TEXT), _part(config, "vision_config", _VISION)
     end = text["eos_token_id"]
     if not (_is_legacy(config, end) or end == text["vocab_size"] - 1):
         text_end = {"pool_type": "eos", "eos_id": end}
@@ -105,7 +105,8 @@ def _clip(config: Config) -> dict[str, Any]:
 
 
 def _siglip(config: Config) -> dict[str, Any]:
-    text, vision = _part(config, "text", _SIGLIP_TEXT), _part(config, "vision", _SIGLIP_VISION)
+    text = _part(config, "text_config", _SIGLIP_TEXT)
+    vision = _part(config, "vision_config", _SIGLIP_VISION)
     dimensions = text.get("projection_size") or text["hidden_size"]
     if vision["hidden_size"] != dimensions:
         raise _CannotSayError(
@@ -163,8 +164,8 @@ def _known() -> str:
 
 def _part(config: Config, name: str, usual: Config) -> dict[str, Any]:
     """``text_config`` or ``vision_config``; an old file's ``*_config_dict`` wins, as there."""
-    own = dict(config.get(f"{name}_config") or {})
-    older = config.get(f"{name}_config_dict")
+    own = dict(config.get(name) or {})
+    older = config.get(f"{name}_dict")
     return {**usual, **own, **({**usual, **older} if older else {})}
 
 

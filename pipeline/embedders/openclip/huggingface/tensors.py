@@ -79,10 +79,10 @@ def _place_in(block: re.Match[str], siglip: bool) -> tuple[str, str | None]:
     """OpenCLIP's name of a tensor of a block, and which part of that tensor it is."""
     tower, number, name, kind = block.groups()
     timm = siglip and tower == "vision"
-    if tower == "text":
-        prefix = f"{'text.' if siglip else ''}transformer.resblocks.{number}"
-    else:
+    if tower == "vision":
         prefix = f"visual.{'trunk.blocks' if timm else 'transformer.resblocks'}.{number}"
+    else:
+        prefix = f"{'text.' if siglip else ''}transformer.resblocks.{number}"
     if (part := re.fullmatch(r"self_attn\.([qkv])_proj", name)) is not None:
         return f"{prefix}.attn.{f'qkv.{kind}' if timm else f'in_proj_{kind}'}", part[1]
     names = _IN_A_TIMM_BLOCK if timm else _IN_A_BLOCK
