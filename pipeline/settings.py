@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     home: FolderIfAny = Field(None, description="folder of the embedded PostgreSQL's data")
 
     # the model of a new space; an existing space keeps the model it was created with
-    model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, hf-hub:..., a local folder, or 'demo'")
+    model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, a hub's name, a folder, or 'demo'")
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     vector_type: VectorType = Field("halfvec", description="of a new space")

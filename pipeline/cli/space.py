@@ -44,7 +44,7 @@ def create(
     name: Name,
     model: Annotated[
         str | None,
-        typer.Option(help="ARCH/TAG, hf-hub:..., a local folder, or demo.", show_default=False),
+        typer.Option(help="ARCH/TAG, a hub's name, a local folder, or demo.", show_default=False),
     ] = None,
     precision: Annotated[
         Precision | None,

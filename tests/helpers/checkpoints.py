@@ -145,3 +145,12 @@ def save_tokenizer(folder: Path) -> None:
         "unk_token": "<unk>",
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def in_the_hubs_cache(cache: Path, name: str, folder: Path) -> None:
+    """Put the files of ``folder`` where the hub's client would have downloaded them to."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("abc123")
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / "abc123").symlink_to(folder)

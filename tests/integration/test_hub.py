@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.embedders.openclip.checkpoints import CONFIG_NAME, SAVED_WEIGHTS_NAMES
+from pipeline.embedders.openclip.hub import PREPROCESSING_FILES, TOKENIZER_FILES
 from tests.helpers.command import Run
 from tests.helpers.http_server import ANSWERS, Answer, Request, Server, answer, serving
+from tests.helpers.saved_by_transformers import save_clip, save_clip_processor
 
 # What the hub says of a file before it is asked for it.
 ABOUT = ('ETag: "abc"', "X-Repo-Commit: 0123456789012345678901234567890123456789")
@@ -106,3 +109,45 @@ def test_the_command_ends_with_that_line(
     loading, line = done.stderr.splitlines()
     assert loading == "loading the model hf-hub:org/name"
     assert line.startswith("pipeline: org/name is not in the hub's cache and cannot be fetched (")
+
+
+def serves(folder: Path) -> Answer:
+    """The files of a folder as the hub serves those of a repository, and no others."""
+
+    def respond(server: Server, request: Request, connection: socket.socket) -> bool:
+        file = folder / request.path.rpartition("/")[2]
+        if not file.is_file():
+            return answer(connection, "404 Not Found", b"", "X-Error-Code: EntryNotFound")
+        content = file.read_bytes()
+        about = (f'ETag: "{len(content)}"', ABOUT[1])
+        body = b"" if request.method == "HEAD" else content
+        answer(connection, "200 OK", body, *about, length=len(content))
+        return True
+
+    return respond
+
+
+def test_what_transformers_saved_is_downloaded_once(
+    run: Run, hub: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save_clip(tmp_path / "saved")
+    save_clip_processor(tmp_path / "saved")
+    names = {CONFIG_NAME, *SAVED_WEIGHTS_NAMES, *TOKENIZER_FILES, *PREPROCESSING_FILES}
+    for name in names:
+        path = f"/shop/our-clip/resolve/main/{name}"
+        monkeypatch.setitem(ANSWERS, path, serves(tmp_path / "saved"))
+    assert run("migrate", "--no-space").returncode == 0
+    environment = {"HF_ENDPOINT": hub.url(""), "HF_HOME": str(tmp_path / "hub")}
+    create = ("space", "create", "one", "--model", "shop/our-clip", "--precision", "float32")
+    done = run(*create, **environment)
+    assert done.returncode == 0, done.stderr
+    gotten = [r.path.rpartition("/")[2] for r in hub.requests if r.method == "GET"]
+    assert gotten.count("model.safetensors") == 1
+    assert "pytorch_model.bin" not in gotten
+    assert {"tokenizer.json", "preprocessor_config.json", "config.json"} <= set(gotten)
+    before = len(hub.requests)
+    again = run("space", "create", "two", *create[3:], **environment)
+    assert "one" in again.stderr  # it is that space
+    assert "cannot be fetched" not in again.stderr
+    asked = {request.path.rpartition("/")[2] for request in hub.requests[before:]}
+    assert not asked & {CONFIG_NAME, "config.json", "model.safetensors", "tokenizer.json"}

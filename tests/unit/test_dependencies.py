@@ -24,7 +24,6 @@ ROOMS = {
 NEVER_IMPORTED = {
     "pillow-heif": "rendering.py imports by a table of formats",
     "torchvision": "OpenCLIP's transforms are its; its version has to go with torch's",
-    "transformers": "OpenCLIP imports it for tokenizers of that kind",
 }
 UNDECLARED = {
     "alembic_utils": "a plug-in that applications may have; without it a test is skipped",

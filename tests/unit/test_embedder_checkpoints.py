@@ -21,6 +21,7 @@ from tests.helpers.checkpoints import (
     SIGLIP_PREPROCESS,
     TINY_CLIP,
     TINY_SIGLIP,
+    in_the_hubs_cache,
     model_of,
     random_state,
     save_checkpoint,
@@ -121,15 +122,6 @@ def test_where_tags_are_preprocessed_differently_the_tag_has_to_be_said(tiny: Pa
     file = tiny / "open_clip_model.safetensors"
     with pytest.raises(ModelError, match=r"more than one way; say .* ViT-L-14/openai:"):
         load(f"ViT-L-14:{file}")
-
-
-def in_the_hubs_cache(cache: Path, name: str, folder: Path) -> None:
-    """Put the files of ``folder`` where the hub's client would have downloaded them to."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("abc123")
-    (repository / "snapshots").mkdir()
-    (repository / "snapshots" / "abc123").symlink_to(folder)
 
 
 def test_hub_models_and_tags_load_from_the_cache_without_network(
@@ -265,7 +257,7 @@ class Bomb:
 
 BROKEN = {
     "no weights": r"no weights; put open_clip_model.safetensors beside it \(random weights",
-    "no configuration": "has no open_clip_config.json; a model folder holds",
+    "no configuration": "has no open_clip_config.json; a model folder holds .* or what save_pretr",
     "a file without architecture": "is a file: put the architecture before it",
     "configuration is no JSON": "open_clip_config.json is no OpenCLIP configuration",
     "configuration of something else": "open_clip_config.json is no OpenCLIP configuration",

@@ -22,6 +22,14 @@ OTHER_WORDS = {
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
     ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
+    (
+        "embedders/openclip/huggingface/architecture.py",
+        '"img_size": _square(vision, "image_size"),',
+    ): "where a table begins that has timm's word for a number of layers",
+    (
+        "embedders/openclip/huggingface/architecture.py",
+        '"depth": vision["num_hidden_layers"],',
+    ): "that word",
     ("search/sheet.py", 'wanted = [one for one in documents if _media_of(one) == "image"]'): (
         "a kind of media, which a page can show"
     ),

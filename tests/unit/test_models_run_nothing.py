@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
-from pipeline.embedders.openclip import finding, loading
+from pipeline.embedders.openclip import finding, tower_configs
 from pipeline.embedders.openclip.checkpoints import sha256_of
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
@@ -126,7 +126,7 @@ def test_a_text_tower_of_transformers_brings_no_code(
     (hostile / "config.json").write_text(json.dumps(config))
     other = save_checkpoint(tmp_path / "other", TINY_SIGLIP, state=weights)
     change(other / "open_clip_config.json", with_text_cfg(hf_model_name="evil/tower"))
-    monkeypatch.setattr(loading, "fetch_text_config", lambda _: hostile)
+    monkeypatch.setattr(tower_configs, "fetch_text_config", lambda _: hostile)
     with pytest.raises(ModelError, match=r"config.json: auto_map"):
         MultimodalEmbedder(str(other), device="cpu", precision="float32")
     assert not (tmp_path / "ran").exists()

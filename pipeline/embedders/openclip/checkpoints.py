@@ -4,9 +4,11 @@ The forms of a model spec:
 
     ViT-B-32/laion2b_s34b_b79k       architecture / pretrained tag, fetched by OpenCLIP
     hf-hub:org/name                  a repository of the model hub
+    openai/clip-vit-base-patch32     a name of the hub: OpenCLIP's own pair where it has one
     demo                             the small model that the package carries
     /path/to/folder, ./folder        open_clip_config.json, the weights and (where the model needs
-                                     one) its tokenizer files
+                                     one) its tokenizer files; or what save_pretrained of
+                                     transformers wrote there, see ``huggingface``
     ViT-B-32:/path/file.safetensors  an architecture of OpenCLIP with weights of your own
     ViT-L-14/openai:/path/file       the same, for weights whose preprocessing (and activation) is
                                      that of a pretrained tag
@@ -32,6 +34,8 @@ WEIGHTS_NAMES = (  # in this order; those of OpenCLIP and of the hub
     "open_clip_pytorch_model.bin",
     "pytorch_model.bin",
 )
+SAVED_CONFIG_NAME = "config.json"  # and the weights, where transformers saved the model
+SAVED_WEIGHTS_NAMES = ("model.safetensors", "pytorch_model.bin")
 _PATHS = ("/", "./", "../", "~", "local-dir:")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
@@ -55,6 +59,8 @@ class Checkpoint:
     Attributes:
         weights_sha256: of the file's bytes, taken before anything of it was read.
         tokenizer_folder: where tokenizer files lie, if the model brings them.
+        saved_as: the ``model_type`` where transformers wrote it: weights and tokenizer are then
+            in its layout.
     """
 
     model_config: dict[str, Any]
@@ -62,6 +68,7 @@ class Checkpoint:
     weights: Path
     weights_sha256: str
     tokenizer_folder: Path | None = None
+    saved_as: str | None = None
 
 
 def parse_spec(model: str) -> ModelSpec:
@@ -117,7 +124,7 @@ def read_folder(folder: Path, expected: str | None = None) -> Checkpoint:
     if not config.is_file():
         raise ModelError(
             f"{folder} has no {CONFIG_NAME}; a model folder holds {CONFIG_NAME} and "
-            f"{WEIGHTS_NAMES[0]}"
+            f"{WEIGHTS_NAMES[0]}, or what save_pretrained of transformers writes"
         )
     model_config, preprocess_config = read_config(config)
     refuse_code_in(folder)

@@ -42,7 +42,7 @@ from pipeline.embedders.openclip.loading import load_model
 from pipeline.embedders.openclip.model import DeviceModel
 from pipeline.embedders.openclip.preprocessing import fit_of, preprocess_config
 from pipeline.embedders.openclip.text_encoder import TextEncoder
-from pipeline.embedders.openclip.text_towers import is_causal
+from pipeline.embedders.openclip.text_towers import context_length, is_causal
 from pipeline.embedders.openclip.tokenizers import check_tokenizer, load_tokenizer
 from pipeline.modalities import IMAGE, TEXT, Encoder, ReadOptions
 from pipeline.settings import DEFAULT_MODEL
@@ -182,7 +182,7 @@ class MultimodalEmbedder:
 
     def _build_encoders(self, checkpoint: Checkpoint, spec: str) -> None:
         module = self.model.module
-        self._context = int(getattr(module, "context_length", None) or 77)
+        self._context = context_length(checkpoint.model_config, module)
         tokenizer = load_tokenizer(checkpoint, self._context, spec)
         check_tokenizer(tokenizer, module, spec)
         self._preprocess = preprocess_config(checkpoint, module)

@@ -3,8 +3,7 @@
 OpenCLIP's registry is asked, hence this imports torch.
 """
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,13 @@ from pipeline.embedders.openclip.checkpoints import (
     read_folder,
 )
 from pipeline.embedders.openclip.executable import refuse_code_in
-from pipeline.embedders.openclip.hub import fetch_config, fetch_weights
+from pipeline.embedders.openclip.hub import fetch_config, fetch_saved, fetch_weights
+from pipeline.embedders.openclip.huggingface.folder import (
+    is_saved_by_transformers,
+    read_architecture,
+    read_saved,
+)
+from pipeline.embedders.openclip.naming import close, resolved
 from pipeline.errors import ModelError
 
 _PREPROCESS_FIELDS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
@@ -36,8 +41,10 @@ def find_checkpoint(model: str, expected: str | None = None) -> Checkpoint:
     Raises:
         ModelError: one line that names what is missing or unknown and what to do.
     """
-    spec = parse_spec(model)
+    spec = resolved(parse_spec(model))
     if spec.folder is not None:
+        if is_saved_by_transformers(spec.folder):
+            return read_saved(spec.folder, expected)
         return read_folder(spec.folder, expected)
     if spec.hub_id is not None:
         return _from_hub(spec.hub_id, expected)
@@ -46,7 +53,7 @@ def find_checkpoint(model: str, expected: str | None = None) -> Checkpoint:
     if config is None:
         raise ModelError(
             f"{spec.architecture!r} is no architecture of OpenCLIP"
-            f"{_close(spec.architecture, open_clip.list_models())}; "
+            f"{close(spec.architecture, open_clip.list_models())}; "
             "open_clip.list_models() lists them, and a local folder works too" + _folder_here(spec)
         )
     if spec.weights is not None and spec.tag is None:
@@ -69,13 +76,6 @@ def _folder_here(spec: ModelSpec) -> str:
     return f"; for the folder here write ./{spec.text}" if Path(spec.text).is_dir() else ""
 
 
-def _close(word: str, words: Sequence[str]) -> str:
-    """The known names nearest to ``word``, as the end of a clause."""
-    by_lower = {known.lower(): known for known in words}
-    close = difflib.get_close_matches(word.lower(), list(by_lower), n=4, cutoff=0.5)
-    return f" (close: {', '.join(by_lower[name] for name in close)})" if close else ""
-
-
 def _config_of_tag(spec: ModelSpec) -> dict[str, Any]:
     tags = open_clip.list_pretrained_tags_by_model(spec.architecture)
     if spec.tag is None:
@@ -86,7 +86,7 @@ def _config_of_tag(spec: ModelSpec) -> dict[str, Any]:
         )
     config: dict[str, Any] = dict(open_clip.get_pretrained_cfg(spec.architecture, spec.tag))
     if not config:
-        known = _close(spec.tag, tags) or (f" (there are: {', '.join(tags[:8])})" if tags else "")
+        known = close(spec.tag, tags) or (f" (there are: {', '.join(tags[:8])})" if tags else "")
         raise ModelError(
             f"{spec.architecture} has no pretrained tag {spec.tag!r}{known}{_folder_here(spec)}"
         )
@@ -120,9 +120,14 @@ def _fetch_tag(config: Mapping[str, Any], model: str) -> Path:
 
 
 def _from_hub(hub_id: str, expected: str | None) -> Checkpoint:
+    config = fetch_config(hub_id)
+    if config.name != CONFIG_NAME:
+        if expected is None:
+            read_architecture(config.parent)  # before gigabytes of what cannot be read
+        return read_saved(fetch_saved(hub_id), expected)
     if expected is not None:
         checked_sha256(fetch_weights(f"{hub_id}/"), expected)
-    model_config, preprocess = read_config(fetch_config(hub_id))
+    model_config, preprocess = read_config(config)
     weights = fetch_weights(f"{hub_id}/")
     return Checkpoint(model_config, preprocess, weights, checked_sha256(weights, expected))
 

@@ -13,7 +13,12 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
-from pipeline.embedders.openclip.checkpoints import CONFIG_NAME, WEIGHTS_NAMES
+from pipeline.embedders.openclip.checkpoints import (
+    CONFIG_NAME,
+    SAVED_CONFIG_NAME,
+    SAVED_WEIGHTS_NAMES,
+    WEIGHTS_NAMES,
+)
 from pipeline.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -28,6 +33,8 @@ TOKENIZER_FILES = (
     "merges.txt",
     "vocab.txt",
 )
+# transformers 5 writes the latter, with the image processor as a part of it.
+PREPROCESSING_FILES = ("preprocessor_config.json", "processor_config.json")
 _DEFAULT_WEIGHTS = "open_clip_pytorch_model.bin"
 
 
@@ -44,8 +51,25 @@ def fetch_weights(hub_name: str) -> Path:
 
 
 def fetch_config(hub_id: str) -> Path:
-    """The OpenCLIP configuration of a model. Raises ModelError."""
-    return _first_of(hub_id, [CONFIG_NAME])
+    """The OpenCLIP configuration of a model, or the one that transformers wrote.
+
+    OpenCLIP's repositories have both, so that its own is looked for first; but not once a model
+    of transformers' is here with its weights: asking for what it has not would need the network.
+
+    Raises:
+        ModelError: neither cached nor to be had.
+    """
+    saved = [SAVED_CONFIG_NAME]
+    if not _is_cached(hub_id, [CONFIG_NAME]) and _is_cached(hub_id, SAVED_WEIGHTS_NAMES):
+        return _first_of(hub_id, saved)
+    return _first_of(hub_id, [CONFIG_NAME], otherwise=saved)
+
+
+def fetch_saved(hub_id: str) -> Path:
+    """A folder with what ``save_pretrained`` wrote. Raises ModelError when it has no weights."""
+    folder = _first_of(hub_id, SAVED_WEIGHTS_NAMES).parent
+    _fetch_some(hub_id, (*TOKENIZER_FILES, *PREPROCESSING_FILES))
+    return folder
 
 
 def fetch_text_config(hub_id: str) -> Path:
@@ -56,12 +80,16 @@ def fetch_text_config(hub_id: str) -> Path:
 def fetch_tokenizer(hub_id: str) -> Path:
     """A folder with the tokenizer's files. Raises ModelError when there are none."""
     folder = _first_of(hub_id, ["tokenizer.json", "spiece.model", "vocab.txt"]).parent
-    for file in TOKENIZER_FILES:
+    _fetch_some(hub_id, TOKENIZER_FILES)
+    return folder
+
+
+def _fetch_some(hub_id: str, files: Sequence[str]) -> None:
+    for file in files:
         try:
             _first_of(hub_id, [file])
-        except ModelError:  # which of them a tokenizer has differs
+        except ModelError:  # which of them a model has differs
             continue
-    return folder
 
 
 def _safer_first(file: str) -> Iterator[str]:
@@ -72,10 +100,10 @@ def _safer_first(file: str) -> Iterator[str]:
     yield file
 
 
-def _first_of(hub_id: str, files: Sequence[str]) -> Path:
-    """The first of ``files`` in the cache, else the first that the hub has."""
+def _first_of(hub_id: str, files: Sequence[str], otherwise: Sequence[str] = ()) -> Path:
+    """The first of ``files`` in the cache, else the first that the hub has, these or others."""
     try:
-        return _cached(hub_id, files) or _download(hub_id, files)
+        return _cached(hub_id, files) or _download(hub_id, [*files, *otherwise])
     # Whatever it is: the client lets through what its transport raises, which is requests, httpx
     # or httpx2 by its version, and has a library of its own for large files.
     except Exception as exc:
@@ -94,6 +122,10 @@ def _cached(hub_id: str, files: Sequence[str]) -> Path | None:
         except (LocalEntryNotFoundError, HFValidationError):
             continue
     return None
+
+
+def _is_cached(hub_id: str, files: Sequence[str]) -> bool:
+    return _cached(hub_id, files) is not None
 
 
 def _download(hub_id: str, files: Sequence[str]) -> Path:

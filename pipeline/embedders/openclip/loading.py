@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import timm
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
@@ -21,9 +22,9 @@ from safetensors.torch import load_file
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
 from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
 from pipeline.embedders.openclip.deferred import deferred_imports
-from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.finding import architecture_name
-from pipeline.embedders.openclip.hub import fetch_text_config
+from pipeline.embedders.openclip.huggingface.tensors import in_openclips_layout
+from pipeline.embedders.openclip.tower_configs import text_tower_folder
 from pipeline.errors import ModelError
 
 
@@ -35,14 +36,16 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
             architecture.
     """
     state = _read_weights(checkpoint.weights)
+    if checkpoint.saved_as is not None:
+        state = in_openclips_layout(state, checkpoint.saved_as)
     try:
         # Without memory and random numbers first: ViT-H-14 builds in 0.1 s instead of 20.
         # Initialising tensors that have no memory asks for the compiler, which then does nothing.
         with deferred_imports(), torch.device("meta"):
-            module = _build(checkpoint.model_config)
+            module = _build(checkpoint.model_config, checkpoint.tokenizer_folder)
         _fill(module, state, checkpoint, dtype)
     except _LeftEmptyError:
-        module = _build(checkpoint.model_config)
+        module = _build(checkpoint.model_config, checkpoint.tokenizer_folder)
         _fill(module, state, checkpoint, dtype)
     use_self_attention(module)
     cut_last_block(module)
@@ -58,29 +61,31 @@ class _LeftEmptyError(Exception):
     """Some tensor is neither in the checkpoint nor one that we know how to make."""
 
 
-def _build(config: Mapping[str, Any]) -> torch.nn.Module:
+def _build(config: Mapping[str, Any], folder: Path | None = None) -> torch.nn.Module:
     arguments = copy.deepcopy(dict(config))
     text, vision = arguments["text_cfg"], arguments["vision_cfg"]
     if text.get("hf_model_name"):
         text["hf_model_pretrained"] = False  # every weight comes from the checkpoint
-        # By transformers, a folder of that name in the current one would be taken instead.
-        folder = fetch_text_config(text["hf_model_name"])
-        refuse_code_in(folder)
-        text["hf_model_name"] = str(folder)
+        text["hf_model_name"] = str(text_tower_folder(text["hf_model_name"], folder))
     if vision.get("timm_model_name"):
         vision["timm_model_pretrained"] = False
+    sizes = vision.pop("timm_kwargs", None)
     custom = arguments.pop("custom_text", False) or text.get("hf_model_name")
     if custom and "multimodal_cfg" in arguments:
         kind = open_clip.CoCa
     else:
         kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     try:
-        module: torch.nn.Module = kind(**arguments)
+        module: Any = kind(**arguments)
+        if sizes is not None:  # OpenCLIP has no word for a tower of timm's with other sizes
+            name, pool = vision["timm_model_name"], vision["timm_pool"]
+            module.visual.trunk = timm.create_model(name, num_classes=0, global_pool=pool, **sizes)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, OSError) as exc:
         if torch.empty(0).is_meta:
             raise _LeftEmptyError from exc
         raise ModelError(f"OpenCLIP cannot build the model from model_cfg: {exc}") from exc
-    return module
+    built: torch.nn.Module = module
+    return built
 
 
 def _read_weights(file: Path) -> dict[str, torch.Tensor]:

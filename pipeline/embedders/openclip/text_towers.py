@@ -3,12 +3,14 @@
 Imports torch, for ``pipeline.embedders.openclip.embedder`` alone.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from open_clip.transformer import TextTransformer, Transformer, text_global_pool
 from torch.nn import functional
 
@@ -100,6 +102,17 @@ class CausalTextTower:
 
     def _on_device(self, array: npt.NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self._module.positional_embedding.device)
+
+
+def context_length(config: Mapping[str, Any], module: torch.nn.Module) -> int:
+    """How many tokens the model reads of a text, as OpenCLIP does.
+
+    A tower of transformers' has positions for more (514 of RoBERTa, two of which no text reaches)
+    than the model was trained with.
+    """
+    if config["text_cfg"].get("hf_model_name"):
+        return int(config["text_cfg"].get("context_length") or DEFAULT_CONTEXT_LENGTH)
+    return int(getattr(module, "context_length", None) or DEFAULT_CONTEXT_LENGTH)
 
 
 def is_causal(module: torch.nn.Module) -> bool:

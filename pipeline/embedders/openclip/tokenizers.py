@@ -9,6 +9,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.executable import refuse_code_in
 from pipeline.embedders.openclip.hub import TOKENIZER_FILES, fetch_tokenizer
+from pipeline.embedders.openclip.huggingface.tokenizing import SavedTokenizer, has_tokenizer
 from pipeline.embedders.openclip.tokens import Tokenizer
 from pipeline.errors import MissingExtra, ModelError
 
@@ -21,6 +22,8 @@ def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> T
     Raises:
         ModelError: its files are neither in the model's folder nor to be had from the hub.
     """
+    if checkpoint.saved_as is not None:
+        return _saved_tokenizer(checkpoint, checkpoint.saved_as, context_length)
     text = checkpoint.model_config["text_cfg"]
     options = dict(text.get("tokenizer_kwargs") or {})
     name = text.get("hf_tokenizer_name") or text.get("hf_model_name")
@@ -55,6 +58,20 @@ def load_tokenizer(checkpoint: Checkpoint, context_length: int, model: str) -> T
             "tokenizer.json and tokenizer_config.json there again"
         ) from exc
     return Tokenizer(raw, context_length)
+
+
+def _saved_tokenizer(checkpoint: Checkpoint, saved_as: str, context_length: int) -> Tokenizer:
+    folder = checkpoint.weights.parent
+    if has_tokenizer(folder):
+        return Tokenizer(SavedTokenizer(folder, saved_as, context_length), context_length)
+    # CLIPModel.save_pretrained alone writes none; all CLIPs have OpenAI's, which OpenCLIP brings.
+    own = SimpleTokenizer(context_length=context_length)
+    if saved_as == "clip" and checkpoint.model_config["text_cfg"]["vocab_size"] == own.vocab_size:
+        return Tokenizer(own, context_length)
+    raise ModelError(
+        f"{folder} has no tokenizer; put the model's tokenizer.json and tokenizer_config.json "
+        "there (AutoProcessor.from_pretrained(...).save_pretrained(folder) does)"
+    )
 
 
 def check_tokenizer(tokenizer: Tokenizer, module: torch.nn.Module, model: str) -> None:
