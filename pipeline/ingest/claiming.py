@@ -15,6 +15,7 @@ from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
 from pipeline.queue import claims
 from pipeline.queue.bounds import ClaimBounds
+from pipeline.queue.due import database_time, is_due
 from pipeline.queue.news import wait_for_jobs
 from pipeline.queue.sweep import sweep
 
@@ -113,7 +114,7 @@ class Claiming:
                 if not self._options.once:
                     self._wait_for_jobs()
                 elif caught_up is None:
-                    caught_up = self._connection.run(claims.database_time)
+                    caught_up = self._connection.run(database_time)
                 else:
                     self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
         if self._control.stop.is_set():
@@ -141,7 +142,7 @@ class Claiming:
 
     def _is_due(self, *, suspects: bool = False, caught_up: datetime | None = None) -> bool:
         return self._connection.run(
-            lambda c: claims.is_due(c, self._space_id, suspects=suspects, caught_up=caught_up)
+            lambda c: is_due(c, self._space_id, suspects=suspects, caught_up=caught_up)
         )
 
     def _claim(self, room: int, *, suspects: bool = False) -> int:

@@ -13,6 +13,7 @@ from pipeline.errors import ModelError, OutOfMemory, PermanentRowError, Transien
 from pipeline.postgres.connections import Connection
 from pipeline.queue import claims, failures, status
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.due import is_due
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -130,7 +131,7 @@ def test_rows_lost_with_their_worker_are_not_blamed_unless_they_were_alone(
         assert sweep(connection, max_attempts) == 5
         assert status.counts(connection, space.id).pending == 5
     assert claims.claim(connection, space.id, "w", 5, 60) == []
-    assert claims.is_due(connection, space.id, suspects=True)
+    assert is_due(connection, space.id, suspects=True)
     while not status.counts(connection, space.id).failed:
         assert len(claims.claim(connection, space.id, "w", 1, 60, suspects=True)) == 1
         connection.execute(
@@ -150,7 +151,7 @@ def test_a_suspect_is_no_suspect_any_more_once_its_source_item_changes(
         connection.execute("UPDATE ingest_jobs SET leased_until = now() - interval '1 s'")
         sweep(connection, 5)
     connection.execute("UPDATE source_items SET content_ref = 'harmless'")
-    assert not claims.is_due(connection, space.id, suspects=True)
+    assert not is_due(connection, space.id, suspects=True)
     assert len(claims.claim(connection, space.id, "w", 1, 60)) == 1
 
 

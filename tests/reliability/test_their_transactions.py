@@ -16,6 +16,7 @@ from pipeline.ingest import in_flight
 from pipeline.postgres.connections import Connection, connect
 from pipeline.queue import claims, failures
 from pipeline.queue.backoff import Backoff
+from pipeline.queue.due import is_due
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources import rescan
@@ -134,7 +135,7 @@ def test_no_statement_of_the_queue_waits_for_a_locked_row(
     assert claims.claim(impatient, space.id, "me", 10, 60) == []
     assert claims.heartbeat(impatient, space.id, "me", [held.source_id], 60) == 0
     assert sweep(impatient, 5) == 0
-    assert claims.is_due(impatient, space.id)
+    assert is_due(impatient, space.id)
 
 
 def test_a_retry_leaves_rows_that_an_application_is_changing(
