@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
     from pipeline.settings import Settings
     from pipeline.sources.attached import AttachedSource
-    from pipeline.sources.attached_sync import AttachedReport
+    from pipeline.sources.attached_preview import Preview
+    from pipeline.sources.attached_sync import AttachedReport, Difference
     from pipeline.sources.removal import Brake, Refusal
 
 
@@ -88,7 +89,7 @@ def follow(
                 bar.update(task, total=estimated_rows(connection, source.name))
             schema = settings.database_schema
             compared = sync(connection, source.name, progress=progress, schema=schema)
-        _tell_problems(compared)
+        tell_problems(compared)
         return Followed(
             source.name,
             told.added + compared.added,
@@ -98,7 +99,8 @@ def follow(
         )
 
 
-def _tell_problems(done: "AttachedReport") -> None:
+def tell_problems(done: "AttachedReport | Difference | Preview") -> None:
+    """What is not followed, and what to do about it."""
     for problem in done.problems:
         note(f"pipeline: {problem}")
     for advice in done.advice:
@@ -138,16 +140,17 @@ def _follow_location(
     )
 
 
-def differing(connection: "Connection", source: "AttachedSource") -> Followed | None:
+def look(connection: "Connection", source: "AttachedSource") -> Followed | None:
     """How much a sync would do; None: of a folder or bucket only a sync finds that out."""
-    from pipeline.sources.attached_sync import differing_rows
+    from pipeline.sources.attached_sync import differing
 
     if source.is_location:
         note(f"{source.name} is listed by a sync alone, not by a dry run")
         return None
     with told_as_options():
-        rows = differing_rows(connection, source.name)
-    return Followed(source.name, 0, 0, 0, differing=rows)
+        found = differing(connection, source.name)
+    tell_problems(found)
+    return Followed(source.name, 0, 0, 0, problems=found.problems, differing=found.rows)
 
 
 def print_followed(done: Sequence[Followed], *, flush: bool = False) -> None:

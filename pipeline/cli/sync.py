@@ -7,7 +7,7 @@ import typer
 
 from pipeline.cli.durations import seconds_of
 from pipeline.cli.events import Events, sync_events
-from pipeline.cli.following import Followed, differing, follow, print_followed
+from pipeline.cli.following import Followed, follow, look, print_followed
 from pipeline.cli.output import exit_code, note, print_json, progress_bar, wrong
 from pipeline.cli.removing import AllowMassDelete, brake_of
 from pipeline.errors import PipelineError
@@ -145,7 +145,7 @@ def _follow(
     (source,) = attached_sources(connection, name)
     if mend:
         return [follow(connection, settings, source, brake)]
-    looked = differing(connection, source)
+    looked = look(connection, source)
     return [] if looked is None else [looked]
 
 

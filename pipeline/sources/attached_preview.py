@@ -1,7 +1,7 @@
 """What attaching a table or view would make and give, without anything being made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -10,6 +10,7 @@ from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.settings import DEFAULT_SCHEMA
+from pipeline.sources.attached_sync import told_problems
 from pipeline.sources.attachments import Attachment, attach
 
 EXAMPLES = 5
@@ -38,6 +39,9 @@ class Preview:
         triggers: the statements that make them; ``N`` stands for the number that it will get.
         rows: how many rows of the table give a source item.
         source_items: by source, how many.
+        examples: none where some rows cannot be read.
+        problems: rows that cannot be read, a sentence each.
+        advice: what to do about them.
     """
 
     name: str
@@ -48,7 +52,9 @@ class Preview:
     triggers: tuple[str, ...]
     rows: int
     source_items: Mapping[str, int]
-    examples: tuple[Example, ...]
+    examples: tuple[Example, ...] = ()
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,8 @@ def preview(
             sql.SQL(_MADE).format(sql.Identifier(schema, "attached_sources")), (name,)
         ).fetchone()
     assert made is not None
-    view = sql.SQL(made.view.rstrip().rstrip(";"))
-    with connection.transaction(), _rows_of(connection, Example) as cursor:
-        connection.execute(_IN_FULL)
-        rows, counts = fetch_one(connection.execute(sql.SQL(_COUNT).format(view)))
-        examples = cursor.execute(sql.SQL(_EXAMPLES).format(view, EXAMPLES)).fetchall()
+    found = _given(connection, sql.SQL(made.view.rstrip().rstrip(";")), schema)
+    found = found or _given_by_readable(connection, attachment, schema)
     return Preview(
         made.name,
         tuple(made.key),
@@ -112,10 +115,54 @@ def preview(
         made.view.strip(),
         made.items_view,
         tuple(made.triggers),
-        int(rows),
-        counts or {},
-        tuple(examples),
+        found.rows,
+        found.source_items,
+        found.examples,
+        found.problems,
+        found.advice,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the rows give, as :class:`Preview` has it."""
+
+    rows: int
+    source_items: dict[str, int]
+    examples: tuple[Example, ...] = ()
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def _given(connection: Connection, view: sql.SQL, schema: str) -> _Given | None:
+    """Of the view; None: some rows cannot be read."""
+    try:
+        with connection.transaction(), _rows_of(connection, Example) as cursor:
+            connection.execute(_IN_FULL)
+            rows, counts = fetch_one(connection.execute(sql.SQL(_COUNT).format(view)))
+            examples = cursor.execute(sql.SQL(_EXAMPLES).format(view, EXAMPLES)).fetchall()
+    except psycopg.Error as exc:
+        of_a_row = sql.SQL("SELECT {}(%s)").format(sql.Identifier(schema, "is_error_of_a_row"))
+        if connection.closed or not fetch_one(connection.execute(of_a_row, (exc.sqlstate,)))[0]:
+            raise
+        return None
+    return _Given(int(rows), counts or {}, tuple(examples))
+
+
+def _given_by_readable(connection: Connection, attachment: Attachment, schema: str) -> _Given:
+    """Row by row where it must be. It is attached once more, without triggers, since these would
+    have whoever writes wait until all rows were looked at."""
+    count = sql.SQL("SELECT c.rows, c.of_sources FROM {} AS a, LATERAL {}(a.id) AS c "
+                    "WHERE a.name = %s").format(
+        sql.Identifier(schema, "attached_sources"), sql.Identifier(schema, "count_readable")
+    )  # fmt: skip
+    scanned = replace(attachment, capture="scan", depends_on=())
+    with connection.transaction(force_rollback=True), told_problems(connection) as told:
+        connection.execute("SET LOCAL client_min_messages = error")  # said before
+        name = attach(connection, scanned, schema=schema)
+        connection.execute("SET LOCAL client_min_messages = notice")
+        rows, counts = fetch_one(connection.execute(count, (name,)))
+    return _Given(int(rows), counts, (), told.problems, told.advice)
 
 
 _COUNT = """

@@ -70,11 +70,9 @@ def sync(
     """
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
-    told = dict[str, str]()  # each once, in their order
-    with _told(connection, progress, told):
+    with told_problems(connection, progress) as told:
         added, changed, removed = fetch_one(_run(connection, name, batch, schema))
-    advice = tuple(dict.fromkeys(filter(None, told.values())))
-    return AttachedReport(added, changed, removed, tuple(told), advice)
+    return AttachedReport(added, changed, removed, told.problems, told.advice)
 
 
 def _run(connection: Connection, name: str, batch: int, schema: str) -> psycopg.Cursor[Any]:
@@ -110,39 +108,74 @@ def forget_seen(connection: Connection, name: str | None = None) -> None:
     )
 
 
+class Told:
+    """What the server says of rows and tables that are not followed, each once, in its order."""
+
+    def __init__(self) -> None:
+        self._advice_by_problem: dict[str, str] = {}
+
+    def add(self, notice: Diagnostic) -> None:
+        self._advice_by_problem[notice.message_primary or ""] = notice.message_hint or ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(self._advice_by_problem)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, self._advice_by_problem.values())))
+
+
 @contextmanager
-def _told(
-    connection: Connection, progress: Callable[[int], None], problems: dict[str, str]
-) -> Iterator[None]:
+def told_problems(
+    connection: Connection, progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Told]:
+    """What is said meanwhile."""
+    told = Told()
+
     def hear(notice: Diagnostic) -> None:
         if notice.sqlstate == _NOT_FOLLOWED:
-            problems[notice.message_primary or ""] = notice.message_hint or ""
+            told.add(notice)
         elif found := _DONE.fullmatch(notice.message_primary or ""):
             progress(int(found[1]))
 
     connection.add_notice_handler(hear)
     try:
-        yield
+        yield told
     finally:
         connection.remove_notice_handler(hear)
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a sync would find.
+
+    Attributes:
+        rows: how many it would bring up to date.
+        problems, advice: as those of :class:`AttachedReport`.
+    """
+
+    rows: int
+    problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
 @errors_of_ours()
-def differing_rows(connection: Connection, name: str) -> int:
-    """How many rows a sync would bring up to date.
+def differing(connection: Connection, name: str) -> Difference:
+    """What a sync would do, without its being done.
 
     Raises:
         ConfigurationError: there is no such source.
         DatabaseError: the database refuses.
     """
     # What a row that cannot be read lets be noted is not kept.
-    with connection.transaction(force_rollback=True):
+    with connection.transaction(force_rollback=True), told_problems(connection) as told:
         (count,) = fetch_one(
             connection.execute(
                 "SELECT count(DISTINCT k) FROM compare_attached(attached_source(%s)) AS k", (name,)
             )
         )
-    return int(count)
+    return Difference(int(count), told.problems, told.advice)
 
 
 def estimated_rows(connection: Connection, name: str) -> int | None:

@@ -89,12 +89,17 @@ AS $$
             'WITH asked AS MATERIALIZED (SELECT %s FROM unnest($1) AS a (row_key)) '
             'SELECT count(v.content_ref) FROM asked AS a JOIN %s AS v ON %s '
             'WHERE v.source = $2 AND %s', keys.of_text, s.view, keys.in_view, keys.only_asked)
+        WHEN 'count' THEN format(
+            'WITH asked AS MATERIALIZED (SELECT %s FROM unnest($1) AS a (row_key)) '
+            'SELECT count(DISTINCT v.row_key), 0::bigint, 0::bigint, array_agg(v.source) '
+            'FROM asked AS a JOIN %s AS v ON %s WHERE %s',
+            keys.of_text, s.view, keys.in_view, keys.only_asked)
         END
     FROM s, keys
 $$;
 COMMENT ON FUNCTION @schema@.unreadable_statement(integer, text) IS
     'A statement of an attached source of which some rows cannot be read: their keys, or those of '
-    'its source items; the comparison of some; or whether one content can be read.';
+    'its source items; the comparison or the count of some; or whether one content can be read.';
 
 CREATE OR REPLACE FUNCTION @schema@.unreadable_part(attachment integer, key text) RETURNS text
 LANGUAGE plpgsql STABLE

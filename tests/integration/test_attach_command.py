@@ -120,9 +120,32 @@ def test_a_dry_run_shows_what_would_be_and_makes_nothing(run: Run, products: Con
         assert part in done.stdout + done.stderr
     assert set(json.loads(run("attach", *OF_PRODUCTS, "--dry-run", "--json").stdout)) == {
         "name", "key", "capture", "view", "items_view", "triggers", "rows", "source_items",
-        "examples",
+        "examples", "problems", "advice",
     }  # fmt: skip
     assert everything(products) == before
+
+
+def test_a_dry_run_counts_what_can_be_read_and_names_what_cannot(
+    run: Run, products: Connection
+) -> None:
+    """Of attaching, and later of a sync."""
+    before = everything(products)
+    products.execute("UPDATE products SET title = 'x' WHERE id = 2")
+    number = ("--text", "number=substr(title, 7)::int::text", "--image", "photo_url")
+    done = run("attach", "public.products", *number, "--dry-run")
+    assert done.returncode == 1, done.stderr
+    assert "row 2 of products cannot be read: number: invalid input syntax" in done.stderr
+    assert "change the row, or detach and attach" in done.stderr
+    assert "3 rows give 6 source items" in done.stdout
+    done = run("attach", "products", *number, "--filter", "id < 3", "--dry-run", "--json")
+    said = json.loads(done.stdout)
+    assert len(said["problems"]) == 1
+    assert said["source_items"] == {"products.number": 1, "products.photo_url": 1}
+    assert everything(products) == before
+    assert run("attach", "public.products", *number, "--no-sync").returncode == 0
+    done = run("sync", "products", "--dry-run")
+    assert done.returncode == 1, done.stderr
+    assert "row 2 of products cannot be read: number: invalid input syntax" in done.stderr
 
 
 def test_what_is_there_can_be_left_to_a_sync(run: Run, products: Connection) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.doctor.attached import attached
 from pipeline.postgres.connections import Connection
-from pipeline.sources.attached_sync import differing_rows
+from pipeline.sources.attached_sync import differing
 from pipeline.sources.attached_sync import sync as sync_by_batch
 from tests.helpers.attached import CONTENTS, attach, problem, shopkeeper, source_items, sync
 from tests.helpers.databases import as_login
@@ -44,6 +44,18 @@ def test_row_security_that_came_later_is_said(shop: Connection) -> None:
     attach(shop, metadata="{tenant}")
     sync(shop)
     assert (problem(shop), findings(shop)) == (None, [])
+
+
+def test_an_owner_who_may_not_write_source_items_any_more_is_said(
+    shop: Connection, connection: Connection
+) -> None:
+    attach(shop)
+    sync(shop)
+    connection.execute("REVOKE pipeline_ingest FROM shopkeeper")
+    assert problem(connection) == "shopkeeper, its owner, may not write source items any more"
+    assert len(findings(connection)) == 1
+    connection.execute("GRANT pipeline_ingest TO shopkeeper")
+    assert (problem(connection), findings(connection)) == (None, [])
 
 
 @pytest.mark.parametrize("policy", ["shop.is_ours(products)", "products.* IS NOT NULL"])
@@ -159,7 +171,7 @@ def test_a_partition_that_is_dropped_is_said(connection: Connection, url: str, h
         said = "shop.y is not a part of it any more"
         for _ in range(2):
             assert (problem(shop), findings(shop)) == (said, [(said, "pipeline sync products")])
-            assert differing_rows(shop, "products") == 1  # which does not take the sign away
+            assert differing(shop, "products").rows == 1  # which does not take the sign away
         assert sync(shop) == (0, 0, 1)
         assert (problem(shop), findings(shop)) == (None, [])
 
@@ -176,7 +188,7 @@ def test_a_dry_run_leaves_the_sign_of_a_new_partition(connection: Connection, ur
         shop.execute("ALTER TABLE shop.products ATTACH PARTITION shop.y FOR VALUES IN ('y')")
         said = problem(shop)
         assert "no trigger sees what is written into shop.y" in str(said)
-        assert differing_rows(shop, "products") == 1
+        assert differing(shop, "products").rows == 1
         assert problem(shop) == said
         assert sync(shop) == (1, 0, 0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.doctor.attached import attached
 from pipeline.postgres.connections import Connection
-from pipeline.sources.attached_sync import differing_rows
+from pipeline.sources.attached_sync import differing
 from pipeline.sources.attached_sync import sync as sync_by_batch
 from tests.helpers.attached import attach, problem, shopkeeper, source_items, sync
 from tests.helpers.databases import as_login
@@ -192,7 +192,7 @@ def test_doctor_and_a_dry_run_say_so_and_change_nothing(shop: Connection) -> Non
     shop.execute("ALTER TABLE shop.products DISABLE TRIGGER USER")
     shop.execute("INSERT INTO shop.products VALUES (1, '1'), (2, 'x')")
     shop.execute("ALTER TABLE shop.products ENABLE TRIGGER USER")
-    assert differing_rows(shop, "products") == 1
+    assert differing(shop, "products").rows == 1
     assert problem(shop) is None
     done = sync_by_batch(shop, "products")
     assert (done.added, done.problems) == (

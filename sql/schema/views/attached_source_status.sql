@@ -34,6 +34,11 @@ CROSS JOIN LATERAL (
         (SELECT p.problem FROM @schema@.attached_source_problems AS p
          WHERE p.attachment_id = a.id ORDER BY p.id DESC LIMIT 1),
         @schema@.attached_triggers_problem(a.id),
+        CASE WHEN NOT (has_table_privilege(c.relowner, '@schema@.source_items', 'INSERT')
+                AND has_table_privilege(c.relowner, '@schema@.source_items', 'UPDATE')
+                AND has_table_privilege(c.relowner, '@schema@.source_items', 'DELETE'))
+            THEN format('%s, its owner, may not write source items any more',
+                c.relowner::regrole) END,
         (SELECT s.problem FROM @schema@.attached_standing(a.id) AS s LIMIT 1)) AS problem
     FROM (SELECT) AS one LEFT JOIN pg_class AS c ON c.oid = a.relation
 ) AS p;
