@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline import modalities
 from pipeline.embedders import Embedder
-from pipeline.errors import ConfigurationError, MissingExtra, RowError
+from pipeline.errors import ConfigurationError, MissingExtra, RowError, SpaceError
 from pipeline.ingest.run import ingest
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import TEXT, ReadOptions
@@ -239,6 +239,7 @@ def build_unified_index(
     Raises:
         ConfigurationError: naming the argument that is no text or no path, as ``text_docs[3]``, or
             holds what a database cannot.
+        SpaceError: the active space is paused, so what is new was stored and not embedded.
     """
     settings = settings or Settings.load()
     database = Database.of(settings)
@@ -252,7 +253,11 @@ def build_unified_index(
         source_items.add(connection, images, report)
     if report.errors:
         raise ConfigurationError(report.errors[0])
-    ingest(settings, database=database)
+    report = ingest(settings, database=database)
+    if report.paused:
+        raise SpaceError(
+            f"{report.paused}; {report.held} rows wait for `{report.paused.end}`"
+        )
     index = UnifiedIndex(settings)
     with database.open() as connection:
         index.failures = [

@@ -55,7 +55,8 @@ def ingest(
     """Embed the rows that are due and write their vectors; overlapping runs share the work.
 
     Exits 0 when all is done (or when told to stop by SIGTERM or SIGINT), 1 when rows failed for
-    good, 75 when rows wait for another attempt or the database cannot be reached: try again.
+    good, 75 when rows wait for another attempt or for the end of a pause, or the database cannot
+    be reached: try again.
 
     Example: pipeline ingest --once --limit 1000
     """
@@ -86,7 +87,7 @@ def ingest(
 def _exit_code(report: "IngestReport") -> int:
     if report.failed:
         return 1
-    return EX_TEMPFAIL if report.retrying else 0
+    return EX_TEMPFAIL if report.retrying or report.held else 0
 
 
 def _run(
@@ -187,7 +188,11 @@ def _print(report: "IngestReport", *, stopped: bool) -> None:
         )
         if seconds
     ]
+    if report.paused:
+        note(f"{report.paused}; {report.held} rows wait for `{report.paused.end}`")
     if not (report.done or report.failed or report.retrying):
+        if report.held:
+            return
         print(
             "stopped before a row was done; what was claimed has gone back"
             if stopped

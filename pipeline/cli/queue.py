@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import note, print_json, print_table, say, shortened, wrong
+from pipeline.cli.space_pause import shown_pause, tell_pauses
 
 
 def status(
@@ -14,11 +15,12 @@ def status(
     """Show what is stored and what is still to do, per space and modality.
 
     Rows of a modality that no space in use has are counted too; in JSON such a modality's space is
-    null.
+    null. A space that is paused is said to be, by whom and why.
 
     Example: pipeline status
     """
     from pipeline.postgres.database import Database
+    from pipeline.queue.pauses import pauses
     from pipeline.queue.status import ingest_status, unsupported
     from pipeline.settings import Settings
 
@@ -26,11 +28,15 @@ def status(
     with database.open() as connection:
         found = ingest_status(connection)
         left = unsupported(connection)
+        paused = pauses(connection)
     if as_json:
-        nowhere = {"space": None, "state": None, "model": None}
+        nowhere = {"space": None, "state": None, "model": None, "paused": None}
         nothing = {"items": 0, "pending": 0, "running": 0, "failed": 0}
         print_json(
-            [{**asdict(row), "unsupported": 0} for row in found]
+            [
+                {**asdict(row), "unsupported": 0, "paused": shown_pause(paused, row.space)}
+                for row in found
+            ]
             + [
                 {**nowhere, "modality": row.modality, **nothing, "unsupported": row.source_items}
                 for row in left
@@ -47,6 +53,7 @@ def status(
         ],
         right=("items", "pending", "running", "failed"),
     )
+    tell_pauses(paused.values())
     for row in left:
         say(f"{row.modality}: {row.source_items} source items that no space in use can embed")
 

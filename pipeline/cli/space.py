@@ -9,6 +9,7 @@ from pipeline.cli.commands import CommandLine
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
+from pipeline.cli.space_pause import pause, resume
 from pipeline.cli.space_reindex import reindex
 from pipeline.cli.space_show import list_spaces, show_space
 from pipeline.errors import ConfigurationError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # What needs the database driver, torch or pyarrow is imported by the command that uses it:
 # `pipeline --help` would pay half a second for it otherwise.
 app = CommandLine(
-    help="Create, build, reindex, activate, roll back, import, export and drop embedding spaces."
+    help="Create, build, pause, reindex, activate, roll back, import, export and drop spaces."
 )
 
 Name = Annotated[str, typer.Argument(help="The space.", show_default=False)]
@@ -93,6 +94,8 @@ def create(
 
 app.command()(build)
 app.command()(reindex)
+app.command()(pause)
+app.command()(resume)
 
 
 @app.command()

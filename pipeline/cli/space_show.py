@@ -1,17 +1,19 @@
 """``pipeline space list`` and ``show``: what spaces there are, and everything about one."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.output import print_json, print_table
+from pipeline.cli.space_pause import shown_pause, tell_pauses
 from pipeline.settings import Settings
 
 # What needs the database driver is imported by the command that uses it.
 if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
+    from pipeline.queue.pauses import Pause
     from pipeline.queue.status import IngestStatus
     from pipeline.spaces import Space
 
@@ -23,11 +25,12 @@ def list_spaces(as_json: AsJson = False) -> None:
     """List the spaces with their states, oldest first. Example: pipeline space list --json"""
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.queue.pauses import pauses
     from pipeline.queue.status import ingest_status
 
     with Database.of(Settings.load()).open() as connection:
-        status = ingest_status(connection)
-        found = [_summary(space, status) for space in spaces.list_spaces(connection)]
+        status, paused = ingest_status(connection), pauses(connection)
+        found = [_summary(space, status, paused) for space in spaces.list_spaces(connection)]
     if as_json:
         print_json(found)
         return
@@ -38,6 +41,7 @@ def list_spaces(as_json: AsJson = False) -> None:
         [[row[column] for column in columns] for row in found],
         right=("dimensions", "items", "pending", "failed"),
     )
+    tell_pauses(paused.values())
 
 
 def show_space(name: Name, as_json: AsJson = False) -> None:
@@ -47,22 +51,27 @@ def show_space(name: Name, as_json: AsJson = False) -> None:
     """
     from pipeline import spaces
     from pipeline.postgres.database import Database
+    from pipeline.queue.pauses import pauses
     from pipeline.queue.status import ingest_status
 
     with Database.of(Settings.load()).open() as connection:
         space = spaces.get_space(connection, name)
-        found = _summary(space, ingest_status(connection)) | _details(connection, space)
+        found = _summary(space, ingest_status(connection), pauses(connection))
+        found |= _details(connection, space)
     if as_json:
         print_json(found)
         return
     print_table(None, ("", "value"), [(key, _shown(value)) for key, value in _flat(found).items()])
 
 
-def _summary(space: "Space", status: Sequence["IngestStatus"]) -> dict[str, Any]:
+def _summary(
+    space: "Space", status: Sequence["IngestStatus"], paused: Mapping[str, "Pause"]
+) -> dict[str, Any]:
     rows = [row for row in status if row.space == space.name]
     return {
         "name": space.name,
         "state": space.state,
+        "paused": shown_pause(paused, space.name),
         "model": space.model,
         "dimensions": space.dimensions,
         "vector_type": space.vector_type,

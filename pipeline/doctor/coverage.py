@@ -7,7 +7,14 @@ from pipeline.doctor.check import Check
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.rights import may
 from pipeline.queue import status
+from pipeline.queue.pauses import find_pause
 from pipeline.spaces import Space
+
+
+def _embed(connection: Connection, space: Space) -> str:
+    """The command after which rows that wait are embedded."""
+    pause = find_pause(connection, space.id)
+    return pause.end if pause else "pipeline ingest --once"
 
 
 def coverage(connection: Connection, space: Space) -> Iterator[Check]:
@@ -19,7 +26,7 @@ def coverage(connection: Connection, space: Space) -> Iterator[Check]:
     if found.lost:
         fix = f"pipeline space build {space.name}"
     elif found.pending:
-        fix = "pipeline ingest --once"
+        fix = _embed(connection, space)
     elif counts.failed:
         fix = "pipeline failures, then pipeline retry"
     else:
@@ -43,7 +50,7 @@ def _by_the_view(connection: Connection, space: Space) -> Check:
     waiting = sum(row.pending + row.running for row in rows)
     failed = sum(row.failed for row in rows)
     if waiting:
-        fix = "pipeline ingest --once"
+        fix = _embed(connection, space)
     else:
         fix = "pipeline failures, then pipeline retry" if failed else ""
     found = f"{waiting} source items wait, {failed} failed; who may embed counts what is lost, too"

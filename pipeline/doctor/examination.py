@@ -18,6 +18,7 @@ from pipeline.doctor.loopback import loopback
 from pipeline.doctor.missed_changes import missed_changes
 from pipeline.doctor.model import check_model
 from pipeline.doctor.norms import norms
+from pipeline.doctor.paused import paused
 from pipeline.doctor.probes import probes
 from pipeline.doctor.recall import recall
 from pipeline.doctor.retired import retired_spaces
@@ -81,6 +82,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
             found = Check("space", False, "no space is active", "pipeline migrate")
             return [*results, found]
         results.append(Check("space", True, f"{active.name} is active ({active.model})"))
+        results += paused(connection)
         results += unsupported(connection)
         results += missed_changes(connection)
         results += attached(connection)

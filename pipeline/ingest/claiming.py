@@ -17,6 +17,7 @@ from pipeline.queue import claims
 from pipeline.queue.bounds import ClaimBounds
 from pipeline.queue.due import database_time, is_due
 from pipeline.queue.news import wait_for_jobs
+from pipeline.queue.pauses import find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class ClaimOptions:
 
     Attributes:
         once: end when none is due, or none but those that came after that was so for the first
-            time; otherwise wait for more.
+            time, or when the space is paused; otherwise wait for more.
         limit: claim at most so many jobs in all.
     """
 
@@ -92,6 +93,11 @@ class Claiming:
         next_sweep, suspects = 0.0, False
         caught_up: datetime | None = None  # when nothing was due for the first time
         while not self._control.stop.is_set() and self._left != 0:
+            if self._connection.run(lambda c: find_pause(c, self._space_id)) is not None:
+                if self._options.once:
+                    break
+                self._wait_until_resumed()
+                continue
             if time.monotonic() >= next_sweep:
                 self._sweep()
                 suspects = self._is_due(suspects=True)
@@ -165,6 +171,11 @@ class Claiming:
         self._in_flight.add(jobs)
         self._hand_over(jobs)
         return len(jobs)
+
+    def _wait_until_resumed(self) -> None:
+        """What is in flight goes on meanwhile."""
+        stop, poll_seconds = self._control.stop, self._options.poll_seconds
+        self._connection.run(lambda c: wait_until_resumed(c, self._space_id, poll_seconds, stop))
 
     def _wait_for_jobs(self) -> None:
         """Up to ``poll_seconds``, less if a notification says that there are new jobs."""

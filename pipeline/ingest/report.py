@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.queue.pauses import Pause
+
 STAGES = ("claim", "load", "prepare", "embed", "write")
 
 
@@ -37,6 +39,8 @@ class IngestReport:
         seconds: of the worker; the model was loaded before.
         seconds_indexing: of building the index after a large backlog, 0 where that was not due.
         seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
+        paused: the space's pause, where the run ended by it.
+        held: the rows that are due and wait for its end.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
         bottleneck: how often, looked at many times a second, the others waited for this stage.
@@ -51,6 +55,8 @@ class IngestReport:
     seconds: float = 0.0
     seconds_indexing: float = 0.0
     seconds_measuring: float = 0.0
+    paused: Pause | None = None
+    held: int = 0
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     at_work: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bottleneck: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
@@ -129,6 +135,8 @@ class IngestReport:
             "seconds_indexing": round(self.seconds_indexing, 3),
             "seconds_measuring": round(self.seconds_measuring, 3),
             "rows_per_second": round(self.rows_per_second, 1),
+            "paused": self.paused and self.paused.as_dict(),
+            "held": self.held,
             "busy_seconds": {stage: round(busy, 3) for stage, busy in self.busy.items()},
             "stages": {
                 of.stage: {

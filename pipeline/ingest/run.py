@@ -1,12 +1,14 @@
 """One run of ingestion: the space, its own model, what reads its content, and a worker on them."""
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import load_first
+from pipeline.ingest.connections import Connections
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
 from pipeline.postgres.connections import Connection
@@ -14,6 +16,7 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
 from pipeline.quality.upkeep import RecallUpkeep, keep_up
 from pipeline.queue import status
+from pipeline.queue.pauses import find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
@@ -62,6 +65,8 @@ def ingest(
 ) -> IngestReport:
     """Embed what is due. With nothing due and ``once`` no model is loaded and no torch imported.
 
+    Neither is it for a space that is paused: ``once`` ends, otherwise the pause is waited out.
+
     A large backlog for an empty active space is loaded before the space's index is built, see
     ``load_first.py``.
 
@@ -75,8 +80,12 @@ def ingest(
     listener = listener or IngestListener()
     database = database or Database.of(settings)
     first_rows = settings.load_first_rows
+    if not once:
+        _wait_until_resumed(settings, database, space_name)
     with database.open(needs=EMBED) as connection:
         space = find_space(connection, space_name)
+        if once and (held := _held(connection, space)).paused:
+            return held
         sweep(connection, settings.max_attempts)
         due = status.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
@@ -99,6 +108,8 @@ def ingest(
     else:
         report = _beside(settings, database, space, lacks_index, build_index, work)
     with database.open("pipeline statistics") as connection:
+        if once and (held := _held(connection, space)).held:
+            report.paused, report.held = held.paused, held.held
         refresh_if_stale(connection, space, report.items)
         drop_retired(connection, settings.drop_retired_days)
     if once:
@@ -106,6 +117,26 @@ def ingest(
         keep_up(upkeep, listener.measuring)
         report.seconds_measuring = upkeep.seconds
     return report
+
+
+def _held(connection: Connection, space: Space) -> IngestReport:
+    """Of a run that did nothing: what a pause of the space keeps it from."""
+    pause = find_pause(connection, space.id)
+    due = status.counts(connection, space.id).due if pause else 0
+    return IngestReport(space.name, paused=pause, held=due)
+
+
+def _wait_until_resumed(settings: Settings, database: Database, space_name: str | None) -> None:
+    """Before the model is loaded, and whether or not the database is there all the time."""
+    with database.open(needs=EMBED) as connection:
+        space = find_space(connection, space_name)
+    connections = Connections(database, settings.outage_seconds, threading.Event())
+    try:
+        connections.open("paused").run(
+            lambda c: wait_until_resumed(c, space.id, settings.poll_seconds)
+        )
+    finally:
+        connections.close()
 
 
 def _beside(

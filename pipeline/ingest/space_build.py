@@ -21,6 +21,7 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.rights import CHANGE
 from pipeline.quality.upkeep import RecallUpkeep
 from pipeline.queue import status
+from pipeline.queue.pauses import wait_until_resumed
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.spaces import Coverage, IndexProgress, Space
@@ -148,8 +149,10 @@ class SpaceBuild:
     def _fill(self, connection: Connection, space: Space) -> None:
         """Until no job is pending or running: also those of other workers and in back-off."""
         while not self._stopped.is_set():
+            # None is claimed of a paused space, and no model is loaded for it.
+            wait_until_resumed(connection, space.id, self._settings.poll_seconds, self._stopped)
             counts = status.counts(connection, space.id)
-            if counts.due:
+            if counts.due and not self._stopped.is_set():
                 report = self._run_ingest(
                     self._settings,
                     database=self._database,

@@ -41,6 +41,11 @@ class EmbeddingSpace(Base):
             "target_recall > 0 AND target_recall <= 1",
             name="embedding_spaces_target_recall_is_share",
         ),
+        CheckConstraint(
+            "(paused_at IS NULL) = (paused_by IS NULL) "
+            "AND (paused_why IS NULL OR paused_at IS NOT NULL)",
+            name="embedding_spaces_pause_is_whole",
+        ),
         Index(
             "embedding_spaces_one_active",
             "state",
@@ -91,6 +96,11 @@ class EmbeddingSpace(Base):
         server_default=text("0.95"),
         comment="The recall@10 that its indexes are to have; ef_search is chosen by it.",
     )
+    paused_at: Mapped[datetime | None] = mapped_column(
+        comment="Since when workers claim none of its jobs; null: they do."
+    )
+    paused_by: Mapped[str | None] = mapped_column(comment="The login that paused it.")
+    paused_why: Mapped[str | None] = mapped_column(comment="What it said about that.")
 
 
 class SpaceModality(Base):

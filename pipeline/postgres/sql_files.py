@@ -21,6 +21,7 @@ FILES = (
     "functions/*.sql",
     "schema/updated_at.sql",
     "schema/queue_triggers.sql",
+    "schema/paused_jobs.sql",
     "schema/deleted_items.sql",
     "schema/attached_sources_guard.sql",
     "schema/space_items.sql",

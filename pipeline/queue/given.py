@@ -36,9 +36,11 @@ def claim_given(
     """Claim the jobs of these (source item, version) that wait; waits for nobody.
 
     A job whose source item changed has another version, one that is done is gone, and one that a
-    worker holds does not wait: none of them is claimed.
+    worker holds does not wait: none of them is claimed. Those of a paused space are.
     """
     with connection.transaction():
+        # A pause keeps rows from being embedded, not what is embedded from being written.
+        connection.execute("SET LOCAL pipeline.is_embedded = 'on'")
         claimed = (
             allow_packed(connection.cursor())
             .execute(

@@ -109,3 +109,9 @@ REVOKE UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces FROM pipel
 GRANT UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces TO pipeline_ingest;
 
 GRANT UPDATE (target_recall) ON @schema@.embedding_spaces TO pipeline_owner;
+
+-- Whoever may do what a worker does may tell them to wait. Taken first, as above.
+REVOKE UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces FROM pipeline_ingest;
+GRANT UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces TO pipeline_ingest;
+
+GRANT UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces TO pipeline_owner;

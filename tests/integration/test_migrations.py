@@ -66,6 +66,7 @@ FROZEN = {
         "4579cee102980c8ad256c2b367676d7ba60f8d76b3fe4c45a83758b21d7c5601"
     ),
     "pipeline_0013_recall": ("1495408ec78cab1897991d3ea8cf02317b90d6ff56f7378847531b139a669893"),
+    "pipeline_0015_paused": ("866e0cc8cee99a8dff5c2ca400cfef887c0ac849ee2bf0525ab5f3131985ff30"),
 }
 
 
