@@ -253,11 +253,8 @@ def build_unified_index(
         source_items.add(connection, images, report)
     if report.errors:
         raise ConfigurationError(report.errors[0])
-    report = ingest(settings, database=database)
-    if report.paused:
-        raise SpaceError(
-            f"{report.paused}; {report.held} rows wait for `{report.paused.end}`"
-        )
+    if (done := ingest(settings, database=database)).held:
+        raise SpaceError(f"{done.paused}; {done.held} rows wait")
     index = UnifiedIndex(settings)
     with database.open() as connection:
         index.failures = [

@@ -64,9 +64,7 @@ def resume(name: Name, as_json: AsJson = False) -> None:
         was_paused = pauses.resume(connection, space.name)
         pending = status.counts(connection, space.id).pending
     if as_json:
-        print_json(
-            {"space": name, "paused": None, "was_paused": was_paused, "pending": pending}
-        )
+        print_json({"space": name, "paused": None, "was_paused": was_paused, "pending": pending})
     else:
         say(f"{name} goes on" if was_paused else f"{name} was not paused")
         if pending:

@@ -39,7 +39,7 @@ class IngestReport:
         seconds: of the worker; the model was loaded before.
         seconds_indexing: of building the index after a large backlog, 0 where that was not due.
         seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
-        paused: the space's pause, where the run ended by it.
+        paused: the space's pause, if it was paused when the run ended.
         held: the rows that are due and wait for its end.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.

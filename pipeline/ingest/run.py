@@ -16,7 +16,7 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.rights import EMBED
 from pipeline.quality.upkeep import RecallUpkeep, keep_up
 from pipeline.queue import status
-from pipeline.queue.pauses import find_pause, wait_until_resumed
+from pipeline.queue.pauses import Pause, find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
@@ -84,8 +84,9 @@ def ingest(
         _wait_until_resumed(settings, database, space_name)
     with database.open(needs=EMBED) as connection:
         space = find_space(connection, space_name)
-        if once and (held := _held(connection, space)).paused:
-            return held
+        pause, held = _held(connection, space)
+        if once and pause:
+            return IngestReport(space.name, paused=pause, held=held)
         sweep(connection, settings.max_attempts)
         due = status.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
@@ -107,11 +108,7 @@ def ingest(
             report.seconds_indexing = load_first.index_now(database, space, first_rows, build_index)
     else:
         report = _beside(settings, database, space, lacks_index, build_index, work)
-    with database.open("pipeline statistics") as connection:
-        if once and (held := _held(connection, space)).held:
-            report.paused, report.held = held.paused, held.held
-        refresh_if_stale(connection, space, report.items)
-        drop_retired(connection, settings.drop_retired_days)
+    _look_after(settings, database, space, report)
     if once:
         upkeep = RecallUpkeep(database, space, listener.measured, settings.evaluation_days)
         keep_up(upkeep, listener.measuring)
@@ -119,11 +116,18 @@ def ingest(
     return report
 
 
-def _held(connection: Connection, space: Space) -> IngestReport:
-    """Of a run that did nothing: what a pause of the space keeps it from."""
+def _look_after(settings: Settings, database: Database, space: Space, report: IngestReport) -> None:
+    """What is to do after a run, and what of its rows waits for the end of a pause."""
+    with database.open("pipeline statistics") as connection:
+        report.paused, report.held = _held(connection, space)
+        refresh_if_stale(connection, space, report.items)
+        drop_retired(connection, settings.drop_retired_days)
+
+
+def _held(connection: Connection, space: Space) -> tuple[Pause | None, int]:
+    """The space's pause, and how many rows that are due wait for its end."""
     pause = find_pause(connection, space.id)
-    due = status.counts(connection, space.id).due if pause else 0
-    return IngestReport(space.name, paused=pause, held=due)
+    return pause, status.counts(connection, space.id).due if pause else 0
 
 
 def _wait_until_resumed(settings: Settings, database: Database, space_name: str | None) -> None:

@@ -117,6 +117,8 @@ NEED_A_DATABASE = {
     ("space", "activate"): ("one",),
     ("space", "rollback"): (),
     ("space", "reindex"): ("one",),
+    ("space", "pause"): ("one",),
+    ("space", "resume"): ("one",),
     ("space", "drop"): ("one", "--yes"),
     ("space", "import"): ("one", "--table", "t"),
     ("space", "export"): ("one", "one.parquet"),

@@ -59,6 +59,8 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path, empty_url: str
         ("detach", "shop", "--yes"),
         ("space", "list"),
         ("space", "show", "demo"),
+        ("space", "pause", "demo"),
+        ("space", "resume", "demo"),
         ("space", "export", "demo", "demo.parquet"),
         ("space", "import", "demo", "demo.parquet"),
         ("eval", "recall", "--sample", "3", "-k", "1"),

@@ -77,6 +77,8 @@ CALLS: dict[str, list[dict[str, str]]] = {
         {"threshold": "0.2", "modality": "'image'", "filter": "'{}'", "neighbours": "3"}
     ],
     "refresh_space_statistics": [{"space": "'fake'"}],
+    "pause_space": [{"space": "'fake'", "why": "'a full disk'"}],
+    "resume_space": [{"space": "'fake'"}],
     "missed_changes": [{"after_id": "0", "up_to_id": "9"}],
 }
 PROCEDURES = {
