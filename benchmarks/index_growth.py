@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from psycopg import sql
 
+from benchmarks.copying import END, HEADER, packed
 from benchmarks.harness import say
 from pipeline.postgres.connections import Connection, connect, fetch_one
 from pipeline.postgres.embedded import EmbeddedServer
@@ -31,19 +32,6 @@ DIMENSIONS = 512
 K = 10
 GRAPHS = ((16, 64), (24, 128), (32, 128), (16, 200), (24, 200), (32, 200), (48, 200))
 STEPS = (40, 100, 200, 400, 800, 1000)
-BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-# A row of COPY BINARY: two fields, an integer and a halfvec.
-ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("id_bytes", ">i4"),
-        ("id", ">i4"),
-        ("vector_bytes", ">i4"),
-        ("dimensions", ">i2"),
-        ("unused", ">i2"),
-        ("vector", ">f2", DIMENSIONS),
-    ]
-)
 
 
 def stored(vectors: Vectors) -> Vectors:
@@ -70,16 +58,11 @@ def fill(connection: Connection, table: sql.Identifier, rows: int) -> None:
         copy_in = sql.SQL("COPY {} FROM STDIN (FORMAT binary)").format(table)
         first = 0
         with connection.cursor().copy(copy_in) as copy:
-            copy.write(BINARY_HEADER)
+            copy.write(HEADER)
             for chunk in PowerLaw(DIMENSIONS).images(rows):
-                packed = np.zeros(len(chunk), ROW)
-                packed["fields"], packed["id_bytes"] = 2, 4
-                packed["id"] = np.arange(first, first + len(chunk))
-                packed["vector_bytes"] = 4 + 2 * DIMENSIONS
-                packed["dimensions"], packed["vector"] = DIMENSIONS, chunk
-                copy.write(packed.tobytes())
+                copy.write(packed(np.arange(first, first + len(chunk)), chunk))
                 first += len(chunk)
-            copy.write(b"\xff\xff")
+            copy.write(END)
     connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))
 
 

@@ -188,7 +188,7 @@ def _print(report: "IngestReport", *, stopped: bool) -> None:
         )
         if seconds
     ]
-    if report.held:
+    if report.paused and report.held:
         note(f"{report.paused}; {report.held} rows wait for `{report.paused.end}`")
     if not (report.done or report.failed or report.retrying):
         if report.held:

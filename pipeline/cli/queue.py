@@ -20,6 +20,7 @@ def status(
     Example: pipeline status
     """
     from pipeline.postgres.database import Database
+    from pipeline.postgres.standby import find_standby
     from pipeline.queue.pauses import pauses
     from pipeline.queue.status import ingest_status, unsupported
     from pipeline.settings import Settings
@@ -28,7 +29,7 @@ def status(
     with database.open() as connection:
         found = ingest_status(connection)
         left = unsupported(connection)
-        paused = pauses(connection)
+        paused, standby = pauses(connection), find_standby(connection)
     if as_json:
         nowhere = {"space": None, "state": None, "model": None, "paused": None}
         nothing = {"items": 0, "pending": 0, "running": 0, "failed": 0}
@@ -43,7 +44,7 @@ def status(
             ]
         )
         return
-    say(f"database: {database}")
+    say(f"database: {database}{f' ({standby})' if standby else ''}")
     print_table(
         None,
         ("space", "state", "model", "modality", "items", "pending", "running", "failed"),

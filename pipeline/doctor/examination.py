@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pipeline import spaces
 from pipeline.doctor import installation
 from pipeline.doctor.attached import attached
+from pipeline.doctor.bloat import bloat
 from pipeline.doctor.check import Check
 from pipeline.doctor.coverage import coverage
 from pipeline.doctor.database_settings import settings_of_database
@@ -24,6 +25,7 @@ from pipeline.doctor.recall import recall
 from pipeline.doctor.retired import retired_spaces
 from pipeline.doctor.rights import rights
 from pipeline.doctor.row_security import row_security
+from pipeline.doctor.standby import standby
 from pipeline.doctor.statistics import statistics
 from pipeline.doctor.unsupported import unsupported
 from pipeline.errors import DatabaseError
@@ -42,6 +44,7 @@ OF_A_SPACE: tuple[Callable[[Connection, Space], Iterator[Check]], ...] = (
     statistics,
     probes,
     dead_rows,
+    bloat,
 )
 
 
@@ -63,6 +66,7 @@ def examine(settings: Settings, *, model: bool = False) -> list[Check]:
         return [Check("server", False, str(exc))]
     with connection:
         results = [installation.server(connection)]
+        results += standby(connection)
         if results[0].ok:
             results.append(installation.reading(connection, database))
         if results[-1].ok:

@@ -63,10 +63,16 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
         # A table of a few rows is rightly scanned; the question is whether the index could serve.
         connection.execute("SET LOCAL enable_seqscan = off")
         connection.execute("SET LOCAL enable_sort = off")
+        # First the vector: where the table is distributed, ORDER BY may not ask it for one.
+        (vector,) = fetch_one(
+            connection.execute(
+                sql.SQL("SELECT embedding::text FROM {} AS i LIMIT 1").format(space.rows(modality))
+            )
+        )
         plan = connection.execute(
             sql.SQL(
                 "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} ORDER BY embedding "
-                "<=> (SELECT embedding FROM {} AS i LIMIT 1) LIMIT 10"
-            ).format(sql.Literal(modality), space.rows(modality))
+                "<=> {}::{} LIMIT 10"
+            ).format(sql.Literal(modality), sql.Literal(vector), space.column_type)
         ).fetchall()
     return any(space.index_name(modality) in line for (line,) in plan)

@@ -10,6 +10,7 @@ from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_server
 from pipeline.postgres.rights import READ, Need, hidden, require
+from pipeline.postgres.standby import refuse_standby
 from pipeline.postgres.urls import shown_url
 from pipeline.settings import DEFAULT_SCHEMA, Settings
 
@@ -57,7 +58,7 @@ class Database:
 
         Raises:
             DatabaseError: it cannot be reached, lacks pgvector or is not migrated to this release,
-                or this login may not do what is needed.
+                this login may not do what is needed, or it is a standby and that writes.
             ConfigurationError: our tables are in another schema.
         """
         connection = self.connect(purpose)
@@ -70,6 +71,8 @@ class Database:
                 raise DatabaseError(
                     "the database has no tables of ours yet; run `pipeline migrate`"
                 )
+            if needs.writes:
+                refuse_standby(connection, self.url)
             require(connection, needs)
             revisions.check(connection, self.schema)
         except BaseException:

@@ -20,6 +20,7 @@ from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_may_install, check_server
 from pipeline.postgres.rights import CHANGE, require
 from pipeline.postgres.session import settle_transaction
+from pipeline.postgres.standby import refuse_standby
 from pipeline.postgres.strangers import check_strangers
 from pipeline.settings import DEFAULT_SCHEMA
 
@@ -110,6 +111,7 @@ def check(url: str, *, old_pgvector: bool = False, schema: str = DEFAULT_SCHEMA)
     with connect(url, schema=None) as connection, connection.transaction():
         settle_transaction(connection, None)
         check_server(connection, old_pgvector=old_pgvector)
+        refuse_standby(connection, url)
         check_place(connection, schema)
         check_strangers(connection, schema)
         # Only now is it known that bare names lead nowhere else there.

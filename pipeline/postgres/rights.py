@@ -23,6 +23,13 @@ class Need:
     privileges: Mapping[str, tuple[str, ...]]
     holder: str | None
 
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something, so that a standby is not enough."""
+        return self.holder is None or any(
+            right != "SELECT" for rights in self.privileges.values() for right in rights
+        )
+
 
 _TABLES = ("embedding_spaces", "space_modalities", "multimodal_items", "source_items")
 _READ: dict[str, tuple[str, ...]] = dict.fromkeys(_TABLES, ("SELECT",))

@@ -205,7 +205,9 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF @schema@.has_loopback() THEN
+    -- Not on a standby: nothing would be noted there where the loop-back leads to itself, so that
+    -- every search tried again; and what is cached is to be found while the primary is away.
+    IF NOT pg_is_in_recovery() AND @schema@.has_loopback() THEN
         PERFORM @schema@.run_by_loopback(format(
             'SELECT @schema@.loopback_touch(%L::text[], %L::text)', queries,
             @schema@.loopback_proof()));
