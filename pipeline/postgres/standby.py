@@ -77,5 +77,5 @@ def refuse_standby(connection: Connection, url: str) -> None:
     if is_standby(connection):
         raise DatabaseError(
             f"{shown_url(url)} is a standby, a read replica that is only searched; what writes "
-            "needs its primary: point DATABASE_URL there"
+            "needs the primary server: point DATABASE_URL there"
         ) from psycopg.errors.ReadOnlySqlTransaction("in recovery")

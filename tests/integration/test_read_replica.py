@@ -156,7 +156,7 @@ def test_a_command_that_writes_says_in_one_sentence_that_this_is_a_standby(
     done = pipeline(tmp_path, *command, *rest, DATABASE_URL=pair.standby)
     *steps, line = done.stderr.splitlines()
     assert bool(steps) is (command == ("demo",))
-    assert "is a standby, a read replica that is only searched; what writes needs its pri" in line
+    assert "is a standby, a read replica that is only searched; what writes needs the pri" in line
     assert "a%20password" not in line
     assert (done.returncode, done.stdout) == (75, "")
 
