@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.commands import CommandLine
+from pipeline.cli.index_options import Kind, index_kind
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
@@ -60,6 +61,7 @@ def create(
     target_recall: Annotated[
         float, typer.Option(min=0.01, max=1, help="Recall@10 that ef_search is chosen for.")
     ] = 0.95,
+    index: Kind = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a space for a model, with a job for every source row; searches go on as before.
@@ -68,8 +70,10 @@ def create(
     """
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.spaces.index.graph import IndexKind
     from pipeline.spaces.opening import NewSpace, create_space
 
+    kind = index_kind(index) or IndexKind("full")
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
@@ -80,7 +84,8 @@ def create(
             f"{settings.hnsw_ef_construction}",
         )
     with Database.of(settings).open(needs=CHANGE) as connection:
-        space = create_space(connection, NewSpace.of(settings, name, target_recall), note)
+        new = NewSpace.of(settings, name, target_recall, kind.name)
+        space = create_space(connection, new, note)
     if as_json:
         print_json(_as_dict(space))
     else:

@@ -9,7 +9,7 @@ from pipeline import modalities
 from pipeline.embedders import Description, Embedder
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection, short_lock_timeout
-from pipeline.spaces.index.graph import Graph
+from pipeline.spaces.index.graph import Graph, IndexKind
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 
@@ -21,10 +21,11 @@ MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 _INSERT = """
 INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type, precision,
     context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction,
-    target_recall)
+    target_recall, index_kind)
 VALUES (%(name)s, 'building', %(model)s, %(dimensions)s, %(vector_type)s, %(precision)s,
     %(context_length)s, %(weights_sha256)s, %(fingerprint)s, %(description)s, %(hnsw_m)s,
-    %(hnsw_ef_construction)s, %(target_recall)s)
+    %(hnsw_ef_construction)s, %(target_recall)s,
+    %(index_kind)s)
 """
 
 
@@ -37,6 +38,7 @@ def create(
     hnsw_m: int = 24,
     hnsw_ef_construction: int = 128,
     target_recall: float = 0.95,
+    index: str = "full",
 ) -> Space:
     """Create a space in state ``building``, its detached tables, and its jobs.
 
@@ -45,6 +47,7 @@ def create(
 
     Args:
         target_recall: recall@10 that ``ef_search`` is chosen for, above 0 to 1.
+        index: ``full`` or ``compact``: what the indexes are to be over once there are items.
 
     Raises:
         ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
@@ -57,6 +60,7 @@ def create(
     check_may_create(connection, name)
     _check_vectors(model, vector_type)
     Graph(hnsw_m, hnsw_ef_construction)  # or it raises
+    IndexKind(index)
     try:
         # Waits for writers of source_items that are under way: those after it see the new space,
         # and their triggers create the jobs; those before it are seen by the enqueueing below.
@@ -71,6 +75,7 @@ def create(
                     "hnsw_m": hnsw_m,
                     "hnsw_ef_construction": hnsw_ef_construction,
                     "target_recall": target_recall,
+                    "index_kind": index,
                 },
             )
             space = get_space(connection, name)

@@ -109,3 +109,6 @@ REVOKE UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces FROM pipel
 GRANT UPDATE (ef_search, target_recall) ON @schema@.embedding_spaces TO pipeline_ingest;
 
 GRANT UPDATE (target_recall) ON @schema@.embedding_spaces TO pipeline_owner;
+
+-- Who may search turns the query by it.
+GRANT SELECT ON @schema@.space_rotations TO pipeline_analyst, pipeline_ingest, pipeline_owner;

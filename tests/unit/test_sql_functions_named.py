@@ -62,6 +62,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
     "check_snapshot",
     "check_sources_are_free",
     "classify_items",
+    "compact_embedding",
     "compare_attached",
     "compare_each",
     "configure_loopback",
