@@ -7,24 +7,6 @@ down_revision = "pipeline_0013_recall"
 branch_labels = None
 depends_on = None
 
-# The tables of spaces that are not attached, so that they can be.
-_DETACHED = r"""
-DO $$
-DECLARE
-    items regclass;
-BEGIN
-    FOR items IN
-        SELECT c.oid::regclass
-        FROM space_modalities AS m
-        JOIN pg_class AS c ON c.oid = to_regclass(
-            format('%I', format('multimodal_items_%s_s%s', m.modality, m.space_id)))
-        WHERE NOT c.relispartition
-    LOOP
-        EXECUTE format('ALTER TABLE %s <CHANGE>', items);
-    END LOOP;
-END $$;
-"""
-
 
 def upgrade() -> None:
     op.execute(
@@ -67,7 +49,30 @@ def upgrade() -> None:
             'Leading coordinates of the embedding, kept by a trigger; null: no compact index.';
         """
     )
-    op.execute(_DETACHED.replace("<CHANGE>", "ADD COLUMN compact halfvec"))
+    # And to the tables of spaces that are not attached, so that they can be.
+    op.execute(
+        r"""
+        DO $$
+        DECLARE
+            items    regclass;
+            detached boolean;
+        BEGIN
+            FOR items, detached IN
+                SELECT c.oid::regclass, NOT c.relispartition
+                FROM space_modalities AS m
+                JOIN pg_class AS c ON c.oid = to_regclass(
+                    format('%I', format('multimodal_items_%s_s%s', m.modality, m.space_id)))
+            LOOP
+                IF detached THEN
+                    EXECUTE format('ALTER TABLE %s ADD COLUMN compact halfvec', items);
+                END IF;
+                EXECUTE format('COMMENT ON COLUMN %s.compact IS %L', items,
+                    'Leading coordinates of the embedding, kept by a trigger; null: no compact '
+                    'index.');
+            END LOOP;
+        END $$;
+        """
+    )
 
 
 def downgrade() -> None:
@@ -76,23 +81,22 @@ def downgrade() -> None:
         r"""
         DO $$
         DECLARE
-            items regclass;
+            items    regclass;
+            detached boolean;
         BEGIN
-            FOR items IN
-                SELECT c.oid::regclass
+            FOR items, detached IN
+                SELECT c.oid::regclass, NOT c.relispartition
                 FROM space_modalities AS m
                 JOIN pg_class AS c ON c.oid = to_regclass(
                     format('%I', format('multimodal_items_%s_s%s', m.modality, m.space_id)))
             LOOP
-                EXECUTE format('DROP TRIGGER IF EXISTS multimodal_items_compact ON %s', items);
+                EXECUTE format('DROP TRIGGER IF EXISTS items_compact ON %s', items);
+                IF detached THEN
+                    EXECUTE format('ALTER TABLE %s DROP COLUMN compact', items);
+                END IF;
             END LOOP;
         END $$;
         ALTER TABLE multimodal_items DROP COLUMN compact;
-        """
-    )
-    op.execute(_DETACHED.replace("<CHANGE>", "DROP COLUMN compact"))
-    op.execute(
-        """
         DROP TABLE space_rotations;
         ALTER TABLE embedding_spaces
             DROP COLUMN index_kind, DROP COLUMN compact_dimensions, DROP COLUMN compact_width;

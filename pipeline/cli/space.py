@@ -77,12 +77,7 @@ def create(
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
-    if hnsw is not None and settings.hnsw_ef_construction < 2 * settings.hnsw_m:
-        wrong(
-            "--hnsw",
-            f"ef_construction is at least twice m, {2 * settings.hnsw_m} here, not "
-            f"{settings.hnsw_ef_construction}",
-        )
+    _check_hnsw(settings, hnsw)
     with Database.of(settings).open(needs=CHANGE) as connection:
         new = NewSpace.of(settings, name, target_recall, kind.name)
         space = create_space(connection, new, note)
@@ -228,6 +223,16 @@ def _tell_active(name: str, before: str | None, *, as_json: bool) -> None:
 def _as_dict(space: "Space") -> dict[str, Any]:
     fields = ("name", "model", "dimensions", "precision", "vector_type", "state")
     return {field: getattr(space, field) for field in fields}
+
+
+def _check_hnsw(settings: Settings, text: str | None) -> None:
+    """What was given, with what was not."""
+    if text is not None and settings.hnsw_ef_construction < 2 * settings.hnsw_m:
+        wrong(
+            "--hnsw",
+            f"ef_construction is at least twice m, {2 * settings.hnsw_m} here, not "
+            f"{settings.hnsw_ef_construction}",
+        )
 
 
 def _hnsw(text: str | None) -> dict[str, Any]:

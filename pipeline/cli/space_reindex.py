@@ -61,7 +61,11 @@ def reindex(
     graph = Graph(links, ef_construction or max(space.hnsw_ef_construction, 2 * links))
     seconds = _rebuild(settings, space, graph, kind, memory, parallel)
     with Database.of(settings).open() as connection:
-        space = find_space(connection, space.name)
+        _tell(find_space(connection, space.name), graph, seconds, as_json=as_json)
+
+
+def _tell(space: "Space", graph: "Graph", seconds: float | None, *, as_json: bool) -> None:
+    """``seconds``: None: it was stopped."""
     if as_json:
         print_json(
             {
@@ -79,7 +83,7 @@ def reindex(
             f"{graph.ef_construction}, in {seconds:.1f} s"
         )
     if seconds is None:
-        note(f"stopped: the old indexes serve; `pipeline space reindex {space.name}` goes on")
+        note("stopped: the old indexes serve; the same command goes on")
 
 
 def _rebuild(

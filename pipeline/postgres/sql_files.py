@@ -22,6 +22,7 @@ FILES = (
     "schema/updated_at.sql",
     "schema/queue_triggers.sql",
     "schema/deleted_items.sql",
+    "schema/compact_triggers.sql",
     "schema/attached_sources_guard.sql",
     "schema/space_items.sql",
     "schema/views/*.sql",

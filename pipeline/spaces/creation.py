@@ -1,6 +1,7 @@
 """Spaces come and go: creating one with its tables and jobs, dropping one with all that is its."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 import psycopg
 from psycopg import sql
@@ -61,28 +62,35 @@ def create(
     _check_vectors(model, vector_type)
     Graph(hnsw_m, hnsw_ef_construction)  # or it raises
     IndexKind(index)
+    values = {
+        **_said_of(model),
+        "name": name,
+        "vector_type": vector_type,
+        "hnsw_m": hnsw_m,
+        "hnsw_ef_construction": hnsw_ef_construction,
+        "target_recall": target_recall,
+        "index_kind": index,
+    }
+    space = _make(connection, name, values, modalities.ordered(embedder.encoders))
+    enqueue_missing(connection, space)
+    return space
+
+
+def _make(
+    connection: Connection, name: str, values: Mapping[str, object], of: Iterable[str]
+) -> Space:
+    """The row of the space, and its tables for these modalities."""
     try:
         # Waits for writers of source_items that are under way: those after it see the new space,
         # and their triggers create the jobs; those before it are seen by the enqueueing below.
         with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
             connection.execute("LOCK TABLE source_items IN SHARE MODE")
-            connection.execute(
-                _INSERT,
-                {
-                    **_said_of(model),
-                    "name": name,
-                    "vector_type": vector_type,
-                    "hnsw_m": hnsw_m,
-                    "hnsw_ef_construction": hnsw_ef_construction,
-                    "target_recall": target_recall,
-                    "index_kind": index,
-                },
-            )
+            connection.execute(_INSERT, values)
             space = get_space(connection, name)
-            for modality in modalities.ordered(embedder.encoders):
+            for modality in of:
                 _know(connection, modality)
                 create_table(connection, space, modality)
-            space = get_space(connection, name)
+            return get_space(connection, name)
     except psycopg.errors.LockNotAvailable as exc:
         raise SpaceError(
             "source_items is being written by a long transaction; try again when it has ended"
@@ -91,8 +99,6 @@ def create(
         raise SpaceError(
             f"somebody else is creating a space right now: {exc.diag.message_detail}"
         ) from exc
-    enqueue_missing(connection, space)
-    return space
 
 
 def _said_of(model: Description) -> dict[str, object]:

@@ -12,6 +12,7 @@ from psycopg import sql
 from pipeline import spaces
 from pipeline.doctor.index import index as index_checks
 from pipeline.errors import ConfigurationError, SpaceError
+from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
 from pipeline.quality import plain_sql, tunings
@@ -230,9 +231,7 @@ def test_whoever_writes_a_row_it_is_found(
 
 def test_a_row_without_coordinates_is_refused(connection: Connection, compact: Growing) -> None:
     table = compact.space.table("image")
-    connection.execute(
-        sql.SQL("ALTER TABLE {} DISABLE TRIGGER multimodal_items_compact").format(table)
-    )
+    connection.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER items_compact").format(table))
     with pytest.raises(psycopg.errors.CheckViolation, match="_compact"):
         store(connection, compact.space, "image", next(MADE.images(1)), first_source_id=5)
 
@@ -331,7 +330,7 @@ def test_a_killed_reindex_goes_on(
         )
         connection.execute(
             sql.SQL(
-                "ALTER TABLE {0} ENABLE ALWAYS TRIGGER multimodal_items_compact, "
+                "ALTER TABLE {0} ENABLE ALWAYS TRIGGER items_compact, "
                 "ADD CONSTRAINT {1} CHECK (compact IS NOT NULL) NOT VALID"
             ).format(table, sql.Identifier(f"{growing.space.table_name('image')}_compact"))
         )
@@ -438,3 +437,32 @@ def test_the_axes_are_those_of_both_cones() -> None:
     by_images = rotation.share([texts, images], rotation.fit([images]), 8)
     assert rotation.share([texts, images], axes, 8) > by_images
     assert rotation.width_for([texts, images], axes) <= 16
+
+
+def test_it_outlives_an_upgrade_and_goes_with_a_downgrade(url: str, compact: Growing) -> None:
+    connection = compact.connection
+    connection.execute("UPDATE installed_sql SET sha256 = 'of an older release'")
+    migrate.upgrade(url)
+    store(connection, compact.space, "image", next(MADE.images(1)), first_source_id=11)
+    assert coordinates(connection, compact.space).max() < 2e-3
+    migrate.downgrade(url, "pipeline_0013_recall")
+    columns = connection.execute(
+        "SELECT count(*) FROM pg_attribute WHERE attname = 'compact' AND NOT attisdropped"
+    ).fetchone()
+    assert columns == (0,)
+    migrate.upgrade(url)
+    space = spaces.active_space(connection)
+    assert (space.index_kind, space.compact_dimensions) == ("full", None)
+    spaces.build_indexes(connection, space)
+    compact.space = space
+    assert compact.recall(20) >= 0.95
+
+
+def test_it_is_left_and_rolled_back_to(connection: Connection, compact: Growing) -> None:
+    """Beside spaces that are not compact."""
+    other = next(s for s in spaces.list_spaces(connection) if s.name != compact.space.name)
+    spaces.activate(connection, other, min_coverage=0)
+    assert spaces.has_whole_index(connection)
+    assert spaces.rollback(connection).name == compact.space.name
+    assert spaces.has_whole_index(connection)
+    assert compact.recall(20) >= 0.95

@@ -63,6 +63,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
     "check_sources_are_free",
     "classify_items",
     "compact_embedding",
+    "keep_compact",
     "compare_attached",
     "compare_each",
     "configure_loopback",
@@ -170,6 +171,8 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 }
 # Parts of others, which nobody calls by hand.
 PARTS: set[str] = {
+    "keep_compact",
+    "multimodal_items_compact",
     "ask_for_query_embeddings",
     "attach_relation",
     "attachable_key",

@@ -24,7 +24,6 @@ SAMPLE = 20_000  # of each modality
 LEAST_SAMPLE = 1000
 # Of a modality: fewer have no direction of their own worth keeping.
 LEAST_OF_MODALITY = 100
-TRIGGER = "multimodal_items_compact"
 PAGE = 10_000
 LEAST_ID = -(2**63)
 # Rewritten rows leave dead ones behind; cleaned up every so many, the room is used by the next.
@@ -135,21 +134,14 @@ def _introduce(connection: Connection, space: Space, axes: Vectors, width: int) 
 
 def _keep(connection: Connection, space: Space, modality: str) -> None:
     """From now on, on this table; those who are writing it have ended."""
-    table, trigger = space.table(modality), sql.Identifier(TRIGGER)
-    for statement in (
-        # Inline, as every comparison reads it.
-        "ALTER TABLE {table} ALTER COLUMN compact SET STORAGE PLAIN",
-        "CREATE OR REPLACE TRIGGER {trigger} BEFORE INSERT OR UPDATE OF embedding, compact "
-        "ON {table} FOR EACH ROW EXECUTE FUNCTION multimodal_items_compact()",
-        # Also where a subscription or a restore writes.
-        "ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}",
-        "ALTER TABLE {table} ADD CONSTRAINT {check} CHECK (compact IS NOT NULL) NOT VALID",
-    ):
-        connection.execute(
-            sql.SQL(statement).format(
-                table=table, trigger=trigger, check=_check_of(space, modality)
-            )
-        )
+    connection.execute("SELECT keep_compact(to_regclass(%s))", (space.table_name(modality),))
+    # The coordinates inline, as every comparison reads them.
+    connection.execute(
+        sql.SQL(
+            "ALTER TABLE {} ALTER COLUMN compact SET STORAGE PLAIN, "
+            "ADD CONSTRAINT {} CHECK (compact IS NOT NULL) NOT VALID"
+        ).format(space.table(modality), _check_of(space, modality))
+    )
 
 
 def _widen(connection: Connection, space: Space, width: int) -> None:

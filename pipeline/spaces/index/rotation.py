@@ -67,9 +67,10 @@ def _share(exact: Vectors, leading: Vectors) -> float:
     nearest = np.argpartition(-exact, k - 1, axis=1)[:, :k]
     chosen = np.argpartition(-leading, candidates - 1, axis=1)[:, :candidates]
     found = [len(set(a) & set(b)) for a, b in zip(nearest.tolist(), chosen.tolist(), strict=True)]
-    return sum(found) / (k * len(found))
+    return float(np.mean(found) / k)
 
 
 def _unit(rows: Vectors) -> Vectors:
-    lengths: Vectors = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Vectors = (rows / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    return unit
