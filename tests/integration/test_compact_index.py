@@ -11,6 +11,7 @@ from psycopg import sql
 
 from pipeline import spaces
 from pipeline.doctor.index import index as index_checks
+from pipeline.doctor.recall import recall as recall_checks
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
@@ -395,6 +396,23 @@ def test_recall_is_measured_by_the_path_that_is_searched(
         if (r.query_modality, r.item_modality) == ("text", "image")
     ]
     assert good.recall >= 0.95 > 0.6 > bad.recall
+
+
+def test_below_its_target_more_dimensions_are_advised(
+    connection: Connection, compact: Growing
+) -> None:
+    connection.execute(
+        "INSERT INTO space_tunings (space_id, query_modality, item_modality, ef_search, "
+        "target_recall, recall, milliseconds) VALUES (%s, 'text', 'image', 1000, 0.95, 0.8, 1)",
+        (compact.space.id,),
+    )
+    fixes = [check.fix for check in recall_checks(connection, compact.space) if not check.ok]
+    assert fixes == [
+        "pipeline space reindex grows --index full --m 16 --ef-construction 64",
+    ]
+    narrow = compact.space.with_index("compact", 8)
+    (check,) = [check for check in recall_checks(connection, narrow) if not check.ok]
+    assert "--index compact --dimensions 16 --m 16" in check.fix
 
 
 def test_the_statement_of_the_documents_is_served_by_the_index(compact: Growing) -> None:
