@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.quality import plain_sql, tunings
 from pipeline.quality.recall import measure
 from pipeline.quality.upkeep import RecallUpkeep
@@ -27,6 +29,7 @@ from pipeline.spaces.index.graph import Graph, IndexKind
 from pipeline.vectors import unit_rows
 from tests.helpers.command import pipeline
 from tests.helpers.databases import as_login
+from tests.helpers.dumps import dump, restore
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.growing import FIRST_IMAGE, GRAPH, MADE, Growing, make_growing, shown
 from tests.helpers.processes import wait_until
@@ -484,3 +487,20 @@ def test_it_is_left_and_rolled_back_to(connection: Connection, compact: Growing)
     assert spaces.rollback(connection).name == compact.space.name
     assert spaces.has_whole_index(connection)
     assert compact.recall(20) >= 0.95
+
+
+def test_it_is_dumped_and_restored(
+    server: EmbeddedServer,
+    url: str,
+    new_database: Callable[..., str],
+    tmp_path: Path,
+    compact: Growing,
+) -> None:
+    dump(server, url, tmp_path / "dump")
+    elsewhere = new_database()
+    restore(server, tmp_path / "dump", elsewhere)
+    with connect(elsewhere) as connection:
+        store(connection, compact.space, "image", next(MADE.images(1)), first_source_id=13)
+        assert coordinates(connection, compact.space).max() < 2e-3
+        there = Growing(connection, spaces.active_space(connection), compact.count)
+        assert there.recall(20) >= 0.95
