@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "pipeline_0015_paused"
-down_revision = "pipeline_0013_recall"
+down_revision = "pipeline_0014_compact_index"
 branch_labels = None
 depends_on = None
 

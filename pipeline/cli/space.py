@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.commands import CommandLine
+from pipeline.cli.index_options import Kind, index_kind
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
 from pipeline.cli.space_files import export, import_
@@ -61,6 +62,7 @@ def create(
     target_recall: Annotated[
         float, typer.Option(min=0.01, max=1, help="Recall@10 that ef_search is chosen for.")
     ] = 0.95,
+    index: Kind = None,
     as_json: AsJson = False,
 ) -> None:
     """Create a space for a model, with a job for every source row; searches go on as before.
@@ -69,19 +71,17 @@ def create(
     """
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
+    from pipeline.spaces.index.graph import IndexKind
     from pipeline.spaces.opening import NewSpace, create_space
 
+    kind = index_kind(index) or IndexKind("full")
     settings = Settings.load(
         model=model, precision=precision, vector_type=vector_type, **_hnsw(hnsw)
     )
-    if hnsw is not None and settings.hnsw_ef_construction < 2 * settings.hnsw_m:
-        wrong(
-            "--hnsw",
-            f"ef_construction is at least twice m, {2 * settings.hnsw_m} here, not "
-            f"{settings.hnsw_ef_construction}",
-        )
+    _check_hnsw(settings, hnsw)
     with Database.of(settings).open(needs=CHANGE) as connection:
-        space = create_space(connection, NewSpace.of(settings, name, target_recall), note)
+        new = NewSpace.of(settings, name, target_recall, kind.name)
+        space = create_space(connection, new, note)
     if as_json:
         print_json(_as_dict(space))
     else:
@@ -226,6 +226,16 @@ def _tell_active(name: str, before: str | None, *, as_json: bool) -> None:
 def _as_dict(space: "Space") -> dict[str, Any]:
     fields = ("name", "model", "dimensions", "precision", "vector_type", "state")
     return {field: getattr(space, field) for field in fields}
+
+
+def _check_hnsw(settings: Settings, text: str | None) -> None:
+    """What was given, with what was not."""
+    if text is not None and settings.hnsw_ef_construction < 2 * settings.hnsw_m:
+        wrong(
+            "--hnsw",
+            f"ef_construction is at least twice m, {2 * settings.hnsw_m} here, not "
+            f"{settings.hnsw_ef_construction}",
+        )
 
 
 def _hnsw(text: str | None) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.index_options import Memory, Parallel
+from pipeline.cli.index_options import Kind, Memory, Parallel, index_kind
+from pipeline.cli.index_shown import index_shown
 from pipeline.cli.output import note, print_json, progress_bar, show_indexing
 from pipeline.cli.signals import STOPPING, StopSignals
 
@@ -14,7 +15,7 @@ from pipeline.cli.signals import STOPPING, StopSignals
 if TYPE_CHECKING:
     from pipeline.settings import Settings
     from pipeline.spaces import Space
-    from pipeline.spaces.index.graph import Graph
+    from pipeline.spaces.index.graph import Graph, IndexKind
 
 
 def reindex(
@@ -30,6 +31,11 @@ def reindex(
         int | None,
         typer.Option(min=4, max=1000, help="Candidates for them; left out: as it is, or twice m."),
     ] = None,
+    index: Kind = None,
+    dimensions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a compact index; left out: what a sample needs."),
+    ] = None,
     memory: Memory = None,
     parallel: Parallel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -37,6 +43,7 @@ def reindex(
     """Rebuild a space's indexes beside the old ones, swap, and measure recall; nobody waits.
 
     Needs room for both on disk. Stopped, what is finished is kept, and the next run goes on.
+    With --index what the indexes are over changes; a compact one serves the search functions alone.
 
     Example: pipeline space reindex --m 32 --ef-construction 200
     """
@@ -46,33 +53,46 @@ def reindex(
     from pipeline.spaces import find_space
     from pipeline.spaces.index.graph import Graph
 
+    kind = index_kind(index, dimensions)
     settings = Settings.load()
     with Database.of(settings).open(needs=CHANGE) as connection:
         space = find_space(connection, name)
     links = m or space.hnsw_m
     graph = Graph(links, ef_construction or max(space.hnsw_ef_construction, 2 * links))
-    seconds = _rebuild(settings, space, graph, memory, parallel)
+    seconds = _rebuild(settings, space, graph, kind, memory, parallel)
+    with Database.of(settings).open() as connection:
+        _tell(find_space(connection, space.name), graph, seconds, as_json=as_json)
+
+
+def _tell(space: "Space", graph: "Graph", seconds: float | None, *, as_json: bool) -> None:
+    """``seconds``: None: it was stopped."""
     if as_json:
         print_json(
             {
                 "space": space.name,
                 "m": graph.m,
                 "ef_construction": graph.ef_construction,
+                "index": index_shown(space),
                 "seconds": None if seconds is None else round(seconds, 1),
                 "stopped": seconds is None,
             }
         )
     elif seconds is not None:
         print(
-            f"{space.name} has indexes of m {graph.m}, ef_construction {graph.ef_construction}, "
-            f"in {seconds:.1f} s"
+            f"{space.name} has {index_shown(space)} indexes of m {graph.m}, ef_construction "
+            f"{graph.ef_construction}, in {seconds:.1f} s"
         )
     if seconds is None:
-        note(f"stopped: the old indexes serve; `pipeline space reindex {space.name}` goes on")
+        note("stopped: the old indexes serve; the same command goes on")
 
 
 def _rebuild(
-    settings: "Settings", space: "Space", graph: "Graph", memory: str | None, parallel: int | None
+    settings: "Settings",
+    space: "Space",
+    graph: "Graph",
+    kind: "IndexKind | None",
+    memory: str | None,
+    parallel: int | None,
 ) -> float | None:
     """The seconds of building, after which recall was measured; None: it was stopped."""
     from pipeline.postgres.database import Database
@@ -90,6 +110,7 @@ def _rebuild(
             maintenance_memory=memory,
             parallel_workers=parallel,
             rebuild=graph,
+            kind=kind,
         )
         signals = StopSignals(build, saying=STOPPING)
         if not build.run():

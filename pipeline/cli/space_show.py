@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.index_shown import index_shown
 from pipeline.cli.output import print_json, print_table
 from pipeline.cli.space_pause import shown_pause, tell_pauses
 from pipeline.settings import Settings
@@ -97,6 +98,7 @@ def _details(connection: "Connection", space: "Space") -> dict[str, Any]:
     return {
         "fingerprint": space.fingerprint,
         "coverage": dataclasses.asdict(seen) | {"share": round(seen.share, 6)} if seen else None,
+        "index_kind": index_shown(space),
         "hnsw": {"m": space.hnsw_m, "ef_construction": space.hnsw_ef_construction},
         "index": {row.modality: _index(row.index_is_valid) for row in status},
         "probes": probes.count(connection, space),

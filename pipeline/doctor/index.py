@@ -11,6 +11,7 @@ from pipeline.spaces import Space
 
 
 def index(connection: Connection, space: Space) -> Iterator[Check]:
+    yield from _kind(space)
     for modality in space.modalities:
         name = f"index {modality}"
         valid = spaces.index_is_valid(connection, space, modality)
@@ -50,6 +51,25 @@ def index(connection: Connection, space: Space) -> Iterator[Check]:
             yield Check(name, True, shown + ", used")
 
 
+def _kind(space: Space) -> Iterator[Check]:
+    """Of a compact index, whom it serves; and whether one that was asked for is still to come."""
+    if space.compact_dimensions is not None:
+        shown = f"compact, {space.compact_dimensions} of {space.dimensions} dimensions: it serves "
+        yield Check(
+            "index kind",
+            True,
+            shown + "the search functions; ORDER BY embedding <=> ... reads every vector",
+            f"docs/scaling.md has a statement; or pipeline space reindex {space.name} --index full",
+        )
+    elif space.index_kind == "compact":
+        yield Check(
+            "index kind",
+            True,
+            "full, since there were too few items for a compact one",
+            f"pipeline space reindex {space.name} --index compact",
+        )
+
+
 def _is_empty(connection: Connection, space: Space, modality: str) -> bool:
     rows = space.rows(modality)
     query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {} AS i)").format(rows)
@@ -66,13 +86,15 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
         # First the vector: where the table is distributed, ORDER BY may not ask it for one.
         (vector,) = fetch_one(
             connection.execute(
-                sql.SQL("SELECT embedding::text FROM {} AS i LIMIT 1").format(space.rows(modality))
+                sql.SQL("SELECT {}::text FROM {} AS i LIMIT 1").format(
+                    space.key, space.rows(modality)
+                )
             )
         )
         plan = connection.execute(
             sql.SQL(
-                "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} ORDER BY embedding "
-                "<=> {}::{} LIMIT 10"
-            ).format(sql.Literal(modality), sql.Literal(vector), space.column_type)
+                "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} ORDER BY {} <=> {}::{} "
+                "LIMIT 10"
+            ).format(sql.Literal(modality), space.key, sql.Literal(vector), space.key_type)
         ).fetchall()
     return any(space.index_name(modality) in line for (line,) in plan)

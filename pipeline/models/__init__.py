@@ -10,7 +10,12 @@ from pipeline.models.attached_objects import AttachedListingPage, AttachedObject
 from pipeline.models.attached_sources import AttachedSource, AttachedSourceProblem
 from pipeline.models.base import Base
 from pipeline.models.deleted_items import DeletedItem
-from pipeline.models.embedding_spaces import EmbeddingSpace, SpaceModality, SpaceProbe
+from pipeline.models.embedding_spaces import (
+    EmbeddingSpace,
+    SpaceModality,
+    SpaceProbe,
+    SpaceRotation,
+)
 from pipeline.models.ingest_jobs import IngestJob
 from pipeline.models.installed_sql import InstalledSql
 from pipeline.models.items import MultimodalItem, SourceItem
@@ -38,5 +43,6 @@ __all__ = [
     "SpaceEvaluation",
     "SpaceModality",
     "SpaceProbe",
+    "SpaceRotation",
     "SpaceTuning",
 ]

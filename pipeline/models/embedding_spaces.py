@@ -38,6 +38,13 @@ class EmbeddingSpace(Base):
         ),
         CheckConstraint("dimensions > 0", name="embedding_spaces_dimensions_positive"),
         CheckConstraint(
+            "index_kind IN ('full', 'compact')", name="embedding_spaces_index_kind_known"
+        ),
+        CheckConstraint(
+            "compact_dimensions BETWEEN 1 AND compact_width AND compact_width <= dimensions",
+            name="embedding_spaces_compact_is_leading",
+        ),
+        CheckConstraint(
             "target_recall > 0 AND target_recall <= 1",
             name="embedding_spaces_target_recall_is_share",
         ),
@@ -96,6 +103,16 @@ class EmbeddingSpace(Base):
         server_default=text("0.95"),
         comment="The recall@10 that its indexes are to have; ef_search is chosen by it.",
     )
+    index_kind: Mapped[str] = mapped_column(
+        server_default=text("'full'"),
+        comment="What was asked for: full, or compact (over leading coordinates, then re-ranked).",
+    )
+    compact_dimensions: Mapped[int | None] = mapped_column(
+        comment="Leading coordinates that the indexes are over; null: over whole vectors."
+    )
+    compact_width: Mapped[int | None] = mapped_column(
+        comment="Leading coordinates that multimodal_items.compact has; null: there are none."
+    )
     paused_at: Mapped[datetime | None] = mapped_column(
         comment="Since when workers claim none of its jobs; null: they do."
     )
@@ -152,4 +169,31 @@ class SpaceProbe(Base):
     content: Mapped[bytes] = mapped_column(comment="The text in UTF-8, or the bytes of the file.")
     embedding: Mapped[list[float]] = mapped_column(
         ARRAY(REAL), comment="The vector, float32, when the space was created."
+    )
+
+
+class SpaceRotation(Base):
+    """An axis of the orthogonal matrix by which a compact index turns the vectors of a space."""
+
+    __tablename__ = "space_rotations"
+    __table_args__ = (
+        {
+            "comment": "An orthogonal matrix per space: the axes of its vectors, that of most "
+            "length first."
+        },
+    )
+
+    space_id: Mapped[int] = mapped_column(
+        ForeignKey("embedding_spaces.id", name="space_rotations_space_id_fkey", ondelete="CASCADE"),
+        primary_key=True,
+        comment="The space.",
+    )
+    axis: Mapped[int] = mapped_column(
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="From 1, in the order of the coordinates.",
+    )
+    direction: Mapped[Any] = mapped_column(
+        Embedding(), comment="A unit vector; the inner product with it is the coordinate."
     )

@@ -133,6 +133,11 @@ class MultimodalItem(Base):
     embedded_at: Mapped[datetime] = mapped_column(
         server_default=func.now(), comment="When the vector was written."
     )
+    compact: Mapped[np.ndarray[Any, np.dtype[np.float32]] | None] = mapped_column(
+        Embedding(),
+        deferred=True,
+        comment="Leading coordinates of the embedding, kept by a trigger; null: no compact index.",
+    )
 
     source_item: Mapped[SourceItem] = relationship(
         primaryjoin="SourceItem.id == foreign(MultimodalItem.source_id)",

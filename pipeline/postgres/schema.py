@@ -170,8 +170,9 @@ def uninstall(connection: Connection, *, for_good: bool = True) -> None:
     if installed is None:
         return
     with _naming_in_full(connection, schemas):
-        # The index hangs on a function, and the roles have rights on views.
-        _run_to_uninstall(connection, schemas, "full_text_index.sql")
+        # These hang on functions, and the roles have rights on views.
+        for name in ("full_text_index", "compact_triggers"):
+            _run_to_uninstall(connection, schemas, f"{name}.sql")
         there = {name for name, _ in list_objects(connection, schemas)}
         drop_objects(connection, schemas, [name for name in installed.objects if name in there])
         for name in ("search_defaults", "loopback", "roles") if for_good else ():

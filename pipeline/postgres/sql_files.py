@@ -23,6 +23,7 @@ FILES = (
     "schema/queue_triggers.sql",
     "schema/paused_jobs.sql",
     "schema/deleted_items.sql",
+    "schema/compact_triggers.sql",
     "schema/attached_sources_guard.sql",
     "schema/space_items.sql",
     "schema/views/*.sql",

@@ -148,7 +148,7 @@ def search(
     Raises:
         SpaceError: the planner cannot use the index.
     """
-    statement = _nearest(space, searched, condition)
+    statement = _by_index(space, searched, condition)
     shares: list[float] = []
     seconds: list[float] = []
     short = 0
@@ -184,7 +184,6 @@ def search(
 
 
 def _nearest(space: Space, modality: str, condition: str) -> sql.Composed:
-    keep = CONDITIONS[condition]
     return sql.SQL(
         """
         SELECT id, embedding <=> %(vector)s::{type} AS distance FROM {table}
@@ -194,10 +193,40 @@ def _nearest(space: Space, modality: str, condition: str) -> sql.Composed:
     ).format(
         type=space.column_type,
         table=space.table(modality),
-        filter=sql.SQL("AND abs(hashint8(id)::bigint) %% {} = 0").format(sql.Literal(keep))
-        if keep > 1
-        else sql.SQL(""),
+        filter=_filter(condition),
     )
+
+
+def _by_index(space: Space, modality: str, condition: str) -> sql.Composed:
+    """As the search functions ask: of a compact index more, of which whole vectors are compared."""
+    if space.compact_dimensions is None:
+        return _nearest(space, modality, condition)
+    return sql.SQL(
+        """
+        SELECT id, embedding <=> %(vector)s::{type} AS distance FROM (
+            SELECT id, embedding FROM {table}
+            WHERE id <> %(item)s {filter}
+            ORDER BY {key} <=> (SELECT compact_embedding(
+                %(vector)s::{type}::halfvec, {space}, {dimensions}))
+            LIMIT greatest(current_setting('hnsw.ef_search')::integer, 4 * (%(k)s + 10))
+        ) AS candidates
+        ORDER BY (embedding <=> %(vector)s::{type}) + 0 LIMIT %(k)s
+        """
+    ).format(
+        type=space.column_type,
+        table=space.table(modality),
+        filter=_filter(condition),
+        key=space.key,
+        space=sql.Literal(space.id),
+        dimensions=sql.Literal(space.compact_dimensions),
+    )
+
+
+def _filter(condition: str) -> sql.Composable:
+    keep = CONDITIONS[condition]
+    if keep == 1:
+        return sql.SQL("")
+    return sql.SQL("AND abs(hashint8(id)::bigint) %% {} = 0").format(sql.Literal(keep))
 
 
 def _one(

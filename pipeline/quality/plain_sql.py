@@ -67,8 +67,10 @@ def default_ef_search(connection: Connection) -> DefaultEfSearch:
 
 
 def wanted(space: Space | None) -> int:
-    """What plain SQL over the active space needs."""
-    return LEAST if space is None else max(LEAST, space.ef_search)
+    """What plain SQL over the active space needs; a compact index does not serve it."""
+    if space is None or space.compact_dimensions is not None:
+        return LEAST
+    return max(LEAST, space.ef_search)
 
 
 def follow(connection: Connection) -> bool:

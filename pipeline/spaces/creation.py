@@ -1,6 +1,7 @@
 """Spaces come and go: creating one with its tables and jobs, dropping one with all that is its."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 import psycopg
 from psycopg import sql
@@ -9,7 +10,7 @@ from pipeline import modalities
 from pipeline.embedders import Description, Embedder
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection, short_lock_timeout
-from pipeline.spaces.index.graph import Graph
+from pipeline.spaces.index.graph import Graph, IndexKind
 from pipeline.spaces.space import NAME, Space, get_space, list_spaces
 from pipeline.spaces.tables import create_table, enqueue_missing
 
@@ -21,10 +22,11 @@ MOST_DIMENSIONS = {"halfvec": 4000, "vector": 2000}
 _INSERT = """
 INSERT INTO embedding_spaces (name, state, model, dimensions, vector_type, precision,
     context_length, weights_sha256, fingerprint, description, hnsw_m, hnsw_ef_construction,
-    target_recall)
+    target_recall, index_kind)
 VALUES (%(name)s, 'building', %(model)s, %(dimensions)s, %(vector_type)s, %(precision)s,
     %(context_length)s, %(weights_sha256)s, %(fingerprint)s, %(description)s, %(hnsw_m)s,
-    %(hnsw_ef_construction)s, %(target_recall)s)
+    %(hnsw_ef_construction)s, %(target_recall)s,
+    %(index_kind)s)
 """
 
 
@@ -37,6 +39,7 @@ def create(
     hnsw_m: int = 24,
     hnsw_ef_construction: int = 128,
     target_recall: float = 0.95,
+    index: str = "full",
 ) -> Space:
     """Create a space in state ``building``, its detached tables, and its jobs.
 
@@ -45,6 +48,7 @@ def create(
 
     Args:
         target_recall: recall@10 that ``ef_search`` is chosen for, above 0 to 1.
+        index: ``full`` or ``compact``: what the indexes are to be over once there are items.
 
     Raises:
         ConfigurationError: the name is not plain, or HNSW cannot index these vectors.
@@ -57,27 +61,36 @@ def create(
     check_may_create(connection, name)
     _check_vectors(model, vector_type)
     Graph(hnsw_m, hnsw_ef_construction)  # or it raises
+    IndexKind(index)
+    values = {
+        **_said_of(model),
+        "name": name,
+        "vector_type": vector_type,
+        "hnsw_m": hnsw_m,
+        "hnsw_ef_construction": hnsw_ef_construction,
+        "target_recall": target_recall,
+        "index_kind": index,
+    }
+    space = _make(connection, name, values, modalities.ordered(embedder.encoders))
+    enqueue_missing(connection, space)
+    return space
+
+
+def _make(
+    connection: Connection, name: str, values: Mapping[str, object], of: Iterable[str]
+) -> Space:
+    """The row of the space, and its tables for these modalities."""
     try:
         # Waits for writers of source_items that are under way: those after it see the new space,
         # and their triggers create the jobs; those before it are seen by the enqueueing below.
         with short_lock_timeout(connection, LOCK_TIMEOUT_MS):
             connection.execute("LOCK TABLE source_items IN SHARE MODE")
-            connection.execute(
-                _INSERT,
-                {
-                    **_said_of(model),
-                    "name": name,
-                    "vector_type": vector_type,
-                    "hnsw_m": hnsw_m,
-                    "hnsw_ef_construction": hnsw_ef_construction,
-                    "target_recall": target_recall,
-                },
-            )
+            connection.execute(_INSERT, values)
             space = get_space(connection, name)
-            for modality in modalities.ordered(embedder.encoders):
+            for modality in of:
                 _know(connection, modality)
                 create_table(connection, space, modality)
-            space = get_space(connection, name)
+            return get_space(connection, name)
     except psycopg.errors.LockNotAvailable as exc:
         raise SpaceError(
             "source_items is being written by a long transaction; try again when it has ended"
@@ -86,8 +99,6 @@ def create(
         raise SpaceError(
             f"somebody else is creating a space right now: {exc.diag.message_detail}"
         ) from exc
-    enqueue_missing(connection, space)
-    return space
 
 
 def _said_of(model: Description) -> dict[str, object]:

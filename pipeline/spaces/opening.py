@@ -92,6 +92,7 @@ class NewSpace:
     Attributes:
         name: None: one made of the model's.
         target_recall: recall@10 that ``ef_search`` is chosen for.
+        index: ``full`` or ``compact``.
     """
 
     model: str
@@ -102,9 +103,16 @@ class NewSpace:
     hnsw_m: int = 24
     hnsw_ef_construction: int = 128
     target_recall: float = 0.95
+    index: str = "full"
 
     @classmethod
-    def of(cls, settings: Settings, name: str | None = None, target_recall: float = 0.95) -> Self:
+    def of(
+        cls,
+        settings: Settings,
+        name: str | None = None,
+        target_recall: float = 0.95,
+        index: str = "full",
+    ) -> Self:
         return cls(
             settings.model,
             name,
@@ -114,6 +122,7 @@ class NewSpace:
             settings.hnsw_m,
             settings.hnsw_ef_construction,
             target_recall,
+            index,
         )
 
 
@@ -148,6 +157,7 @@ def create_space(connection: Connection, new: NewSpace, note: Callable[[str], No
             hnsw_m=new.hnsw_m,
             hnsw_ef_construction=new.hnsw_ef_construction,
             target_recall=new.target_recall,
+            index=new.index,
         )
     probes.keep(connection, space, probed)
     return space

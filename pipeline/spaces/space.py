@@ -1,7 +1,7 @@
 """A space as other modules see it: a row of ``embedding_spaces``, and the names of its tables."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,9 @@ class Space:
     activated_at: datetime | None
     retired_at: datetime | None
     target_recall: float
+    index_kind: str
+    compact_dimensions: int | None
+    compact_width: int | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", modalities.ordered(self.modalities))
@@ -83,9 +86,37 @@ class Space:
         )
 
     @property
+    def key(self) -> sql.Composable:
+        """What the space's HNSW indexes are over, of halfvec where they are compact."""
+        if self.compact_dimensions is None:
+            return sql.Identifier("embedding")
+        return sql.SQL("(subvector(compact, 1, {0})::halfvec({0}))").format(
+            sql.Literal(self.compact_dimensions)
+        )
+
+    @property
+    def key_type(self) -> sql.Composable:
+        """Of what its HNSW indexes are over."""
+        if self.compact_dimensions is None:
+            return self.column_type
+        return sql.SQL("halfvec({})").format(sql.Literal(self.compact_dimensions))
+
+    @property
+    def key_bytes(self) -> int:
+        """Of the vector in a node of the index."""
+        if self.compact_dimensions is not None:
+            return 2 * self.compact_dimensions
+        return self.dimensions * (2 if self.vector_type == "halfvec" else 4)
+
+    @property
     def operators(self) -> sql.Identifier:
         """The operator class of the space's HNSW indexes."""
-        return sql.Identifier(f"{self.vector_type}_cosine_ops")
+        kind = self.vector_type if self.compact_dimensions is None else "halfvec"
+        return sql.Identifier(f"{kind}_cosine_ops")
+
+    def with_index(self, kind: str, compact_dimensions: int | None) -> "Space":
+        """The same space, as if its indexes were over that."""
+        return replace(self, index_kind=kind, compact_dimensions=compact_dimensions)
 
 
 _COLUMNS = sql.SQL(
@@ -93,7 +124,7 @@ _COLUMNS = sql.SQL(
     "description, ARRAY(SELECT modality FROM space_modalities AS m "
     "WHERE m.space_id = embedding_spaces.id) AS modalities, "
     "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at, "
-    "target_recall"
+    "target_recall, index_kind, compact_dimensions, compact_width"
 )
 
 

@@ -4,6 +4,9 @@
 -- The candidates' statement is put together as text: with the modality as a literal the planner
 -- sees one partition, and with the limit as a number it sees that the index pays.
 --
+-- A compact index is over leading coordinates: of what it gives, more than is wanted, the whole
+-- vectors are compared.
+--
 -- Everything is ordered by distance, then id: the index gives the distance, and an incremental sort
 -- reads on while it stays the same; where many are equal, they are compared without the index. So
 -- equal items come in one order, and a smaller k gives the first of a larger.
@@ -100,6 +103,8 @@ DECLARE
     filtered   boolean := filter <> '{}' OR sources IS NOT NULL;
     exact      boolean[]; -- per modality: every match is compared, no index
     candidates integer;
+    reranked   integer;   -- of a compact index, so many candidates are ranked by whole vectors
+    piece      text;
     pieces     text := '';
     statement  text;
     result     @schema@.item_match[];
@@ -138,7 +143,8 @@ BEGIN
     -- Waits here where a space is being activated: all that follows then speaks of the new one.
     PERFORM FROM @schema@.multimodal_items LIMIT 0;
     PERFORM @schema@.check_snapshot();
-    SELECT s.id, s.dimensions, s.vector_type, s.ef_search INTO active
+    SELECT s.id, s.dimensions, s.vector_type, s.ef_search, s.compact_dimensions AS coordinates
+    INTO active
     FROM @schema@.embedding_spaces AS s WHERE s.state = 'active';
     IF active IS NULL THEN
         RAISE EXCEPTION 'no embedding space is active' USING
@@ -233,7 +239,9 @@ BEGIN
 
     -- Exact search where it is faster: its cost grows with the matches m, that of the index with
     -- k * items / m, and they meet where m * m is some 3 * k * items.
-    few := greatest(5000, least(50000, sqrt(3.0 * k * asked.items)))::bigint;
+    -- A compact index has to find all that are ranked again.
+    few := greatest(5000, least(50000, sqrt(3.0 * asked.items * CASE
+        WHEN active.coordinates IS NULL THEN k ELSE greatest(tuned, 4 * (k + 10)) END)))::bigint;
     SELECT array_agg(CASE WHEN filtered OR row_security_active('@schema@.multimodal_items')
                           THEN @schema@.has_few_matches(u.m, filter, sources, few) ELSE false END
                      ORDER BY u.n)
@@ -246,20 +254,13 @@ BEGIN
     candidates := CASE WHEN centred IS NULL THEN k + 10 ELSE greatest(4 * k, 100) END;
     LOOP
         pieces := '';
+        reranked := greatest(tuned, 4 * candidates);
         FOR n IN 1 .. cardinality(modalities) LOOP
             comparand := CASE WHEN centred IS NULL OR exact[n] THEN '$1' ELSE '$2' END;
             nearness := format('i.embedding OPERATOR(@vector@.<=>) %s::@vector@.%I', comparand,
                 active.vector_type);
-            pieces := pieces || format(
-                '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
-                '%s AS distance, %s AS centred, %s AS reach FROM @schema@.multimodal_items AS i '
-                'WHERE i.modality = %L%s%s%s%s ORDER BY %s, i.id LIMIT %s)',
-                CASE WHEN n > 1 THEN ' UNION ALL ' END,
-                format('i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I', active.vector_type),
-                CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
-                    '(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
-                    'OPERATOR(@vector@.<=>) $6', n) END,
-                CASE WHEN exact[n] THEN 'NULL::float8' ELSE nearness END,
+            piece := format(
+                '@schema@.multimodal_items AS i WHERE i.modality = %L%s%s%s%s',
                 modalities[n],
                 CASE WHEN filter <> '{}' THEN ' AND i.metadata @> $3' END,
                 CASE WHEN sources IS NOT NULL THEN ' AND EXISTS (SELECT FROM '
@@ -268,7 +269,23 @@ BEGIN
                 CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
                 CASE WHEN min_similarity IS NOT NULL AND centred IS NOT NULL THEN format(
                     ' AND (i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) <= 1 - $7',
-                    active.vector_type) END,
+                    active.vector_type) END);
+            IF active.coordinates IS NOT NULL AND NOT exact[n] THEN
+                piece := format('(SELECT i.* FROM %s ORDER BY @vector@.subvector(i.compact, 1, %s)'
+                    '::@vector@.halfvec(%2$s) OPERATOR(@vector@.<=>) %s LIMIT %s) AS i',
+                    piece, active.coordinates, CASE WHEN centred IS NULL THEN '$9' ELSE '$10' END,
+                    reranked);
+            END IF;
+            pieces := pieces || format(
+                '%s(SELECT i.id, i.source_id, i.part, i.modality, i.content_ref, i.metadata, '
+                '%s AS distance, %s AS centred, %s AS reach FROM %s ORDER BY %s, i.id LIMIT %s)',
+                CASE WHEN n > 1 THEN ' UNION ALL ' END,
+                format('i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I', active.vector_type),
+                CASE WHEN centred IS NULL THEN '0::float8' ELSE format(
+                    '(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
+                    'OPERATOR(@vector@.<=>) $6', n) END,
+                CASE WHEN exact[n] THEN 'NULL::float8' ELSE nearness END,
+                piece,
                 CASE WHEN exact[n] AND centred IS NOT NULL
                      THEN format('(i.embedding::@vector@.vector OPERATOR(@vector@.-) $5[%s]) '
                                  'OPERATOR(@vector@.<=>) $6', n)
@@ -319,13 +336,17 @@ BEGIN
                  THEN '1.0 / place' ELSE 'score' END,
             candidates);
         PERFORM set_config('hnsw.ef_search',
-            least(1000, greatest(tuned, 2 * candidates))::text, true);
+            least(1000, CASE WHEN active.coordinates IS NULL THEN greatest(tuned, 2 * candidates)
+                ELSE reranked END)::text, true);
         IF true = ALL (exact) AND tied IS NOT TRUE THEN
             PERFORM set_config('enable_seqscan', 'off', true);
         END IF;
         EXECUTE statement INTO result, more, ended, tied
             USING probe, @vector@.l2_normalize(centred)::@vector@.halfvec, filter, itself, means,
-                  centred, min_similarity::float8, sources;
+                  centred, min_similarity::float8, sources,
+                  @schema@.compact_embedding(probe, active.id, active.coordinates),
+                  @schema@.compact_embedding(@vector@.l2_normalize(centred)::@vector@.halfvec,
+                      active.id, active.coordinates);
         EXIT WHEN cardinality(result) >= k AND (NOT tied OR candidates >= 10000);
         IF tied AND cardinality(result) >= k AND coalesce(asked.items, 0) <= 50000 THEN
             -- A node of pgvector's graph holds up to 10 equal vectors; to further nodes of the same

@@ -39,7 +39,8 @@ BEGIN
             ('@schema@.source_items_updated()', false, '{}'),
             ('@schema@.source_items_deleted()', false, '{}'),
             ('@schema@.source_items_truncated()', false, '{}'),
-            ('@schema@.multimodal_items_deleted()', false, '{}')
+            ('@schema@.multimodal_items_deleted()', false, '{}'),
+            ('@schema@.multimodal_items_compact()', false, '{}')
         ) AS f (signature, is_called_by_others, roles)
         JOIN pg_proc AS p ON p.oid = to_regprocedure(f.signature)
         CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a

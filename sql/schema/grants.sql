@@ -115,3 +115,6 @@ REVOKE UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces FR
 GRANT UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces TO pipeline_ingest;
 
 GRANT UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces TO pipeline_owner;
+
+-- Who may search turns the query by it.
+GRANT SELECT ON @schema@.space_rotations TO pipeline_analyst, pipeline_ingest, pipeline_owner;

@@ -49,7 +49,7 @@ BEGIN
                 '@schema@.query_embeddings', '@schema@.query_files', '@schema@.query_servers',
                 '@schema@.source_items',
                 '@schema@.space_evaluations', '@schema@.space_modalities', '@schema@.space_probes',
-                '@schema@.space_status', '@schema@.space_tunings',
+                '@schema@.space_rotations', '@schema@.space_status', '@schema@.space_tunings',
                 '@schema@.unsupported_source_items']) AS n (name)
             UNION
             SELECT @schema@.items_table(m.space_id, m.modality) FROM @schema@.space_modalities AS m

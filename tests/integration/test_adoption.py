@@ -58,7 +58,8 @@ KEPT = {
     "jobs": "SELECT space_id, source_id, state, attempts, error_code, error, run_after, "
     "leased_until, worker, version FROM ingest_jobs ORDER BY space_id, source_id",
     "items": "SELECT id, source_id, content_ref, embedding FROM multimodal_items ORDER BY id",
-    "items of the other space": "SELECT * FROM multimodal_items_text_s2 ORDER BY id",
+    "items of the other space": "SELECT id, source_id, part, modality, content_ref, metadata, "
+    "space_id, content_sha256, embedding, embedded_at FROM multimodal_items_text_s2 ORDER BY id",
     "queries": "SELECT space_id, query_sha256, query, embedding, error, requested_at, embedded_at, "
     "last_used_at, claimed_until FROM query_embeddings",
     "roots": "SELECT * FROM media_roots",

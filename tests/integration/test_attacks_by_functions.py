@@ -43,6 +43,7 @@ MAY_CALL = {
     "loopback_ask(text[],text,text,text)": ["pipeline_loopback"],
     "loopback_connection()": [],
     "loopback_touch(text[],text)": ["pipeline_loopback"],
+    "multimodal_items_compact()": [],
     "multimodal_items_deleted()": [],
     "query_embeddings_missing(text[])": THREE,
     "reopen_source_items(bigint[])": THREE[1:],

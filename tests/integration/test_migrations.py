@@ -66,7 +66,10 @@ FROZEN = {
         "4579cee102980c8ad256c2b367676d7ba60f8d76b3fe4c45a83758b21d7c5601"
     ),
     "pipeline_0013_recall": ("1495408ec78cab1897991d3ea8cf02317b90d6ff56f7378847531b139a669893"),
-    "pipeline_0015_paused": ("866e0cc8cee99a8dff5c2ca400cfef887c0ac849ee2bf0525ab5f3131985ff30"),
+    "pipeline_0014_compact_index": (
+        "305a3d51f95fb8fc893e1584ae1118b754d2d1a491447a2e61f5e04e0d4b5855"
+    ),
+    "pipeline_0015_paused": ("2dad129ca9beca2945615174b816ad5d60d4c31ea4e520f06657aeee25b181f5"),
 }
 
 

@@ -63,7 +63,8 @@ def test_everything_is_kept_and_works_after_the_upgrade(
         "FROM source_items ORDER BY id",
         "SELECT space_id, source_id, state, attempts, error_code, error, run_after, leased_until, "
         "worker, version FROM ingest_jobs ORDER BY 1, 2",
-        "SELECT * FROM multimodal_items ORDER BY id",
+        "SELECT id, source_id, part, modality, content_ref, metadata, space_id, content_sha256, "
+        "embedding, embedded_at FROM multimodal_items ORDER BY id",
         "SELECT query FROM query_embeddings",
     )
     before = [rows(old, query) for query in kept]

@@ -63,6 +63,8 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
     "check_sources_are_free",
     "check_space_is_known",
     "classify_items",
+    "compact_embedding",
+    "keep_compact",
     "compare_attached",
     "compare_each",
     "configure_loopback",
@@ -173,6 +175,8 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 }
 # Parts of others, which nobody calls by hand.
 PARTS: set[str] = {
+    "keep_compact",
+    "multimodal_items_compact",
     "ask_for_query_embeddings",
     "attach_relation",
     "attachable_key",

@@ -10,7 +10,7 @@ from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.locks import exclusively
-from pipeline.spaces.index.graph import Graph
+from pipeline.spaces.index.graph import Graph, IndexKind
 from pipeline.spaces.index.hnsw import IndexProgress, build_indexes, index_progress
 from pipeline.spaces.index.rebuild import drop_broken, rebuild_indexes
 from pipeline.spaces.space import Space
@@ -33,6 +33,7 @@ class IndexBuild:
         parallel_workers: see ``build_indexes``.
         rebuild: put indexes of this graph in the place of those there are; None: only build those
             that are missing.
+        kind: what a rebuild is over; None: what they are over.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class IndexBuild:
         maintenance_memory: str | None = None,
         parallel_workers: int | None = None,
         rebuild: Graph | None = None,
+        kind: IndexKind | None = None,
     ) -> None:
         self._rebuild = rebuild
+        self._kind = kind
         self._database = database
         self._space = space
         self._progress = progress
@@ -113,7 +116,7 @@ class IndexBuild:
         if self._rebuild is None:
             build_indexes(connection, self._space, **resources)
         else:
-            rebuild_indexes(connection, self._space, self._rebuild, **resources)
+            rebuild_indexes(connection, self._space, self._rebuild, self._kind, **resources)
 
     @property
     def _again(self) -> str:

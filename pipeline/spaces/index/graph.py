@@ -6,6 +6,7 @@ from pipeline.errors import ConfigurationError
 
 # Denser and denser, each for what the one before does not reach: docs/scaling.md has the figures.
 DENSER = ((16, 64), (24, 128), (32, 200), (48, 200))
+KINDS = ("full", "compact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +36,26 @@ class Graph:
             if m > self.m or (m == self.m and ef_construction > self.ef_construction):
                 return Graph(m, max(ef_construction, self.ef_construction))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexKind:
+    """What the indexes of a space are over.
+
+    Attributes:
+        name: ``full``: whole vectors; ``compact``: their leading coordinates by the space's
+            rotation, whose candidates are ranked by whole vectors.
+        dimensions: of a compact one; None: as many as a sample needs.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+
+    name: str
+    dimensions: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in KINDS:
+            raise ConfigurationError(f"an index is {' or '.join(KINDS)}, not {self.name!r}")
+        if self.dimensions is not None and self.name != "compact":
+            raise ConfigurationError("only a compact index is over some of the dimensions")

@@ -11,6 +11,7 @@ from psycopg import pq, sql
 
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.session import is_direct
+from pipeline.spaces.index.compact import prepare
 from pipeline.spaces.index.parent import adopt_indexes
 from pipeline.spaces.index.resources import build_resources
 from pipeline.spaces.space import Space, get_space
@@ -64,7 +65,10 @@ def build_indexes(
         parallel_workers: ``max_parallel_maintenance_workers`` for it; None: one less than the
             server's machine has cores.
     """
+    space = get_space(connection, space.name)  # what its indexes are over may be known by now
     missing = missing_indexes(connection, space)
+    if len(missing) == len(space.modalities):
+        space = _made_compact(connection, space)
     with notices_logged(connection):
         for modality in missing:
             name = space.index_name(modality)
@@ -73,6 +77,32 @@ def build_indexes(
             build_index(connection, space, modality, name, maintenance_memory, parallel_workers)
     if missing and get_space(connection, space.name).state == "active":
         adopt_indexes(connection, space)
+
+
+def _made_compact(connection: Connection, space: Space) -> Space:
+    """The space, compact if it is to be and there are items to fit its rotation by."""
+    if space.index_kind != "compact" or space.compact_dimensions is not None:
+        return space
+    idle = connection.info.transaction_status == pq.TransactionStatus.IDLE
+    compact = prepare(connection, space) if idle else None
+    if compact is None:
+        logger.warning(
+            "the space %s has too few items yet for a compact index and gets a full one; "
+            "`pipeline space reindex %s --index compact` makes it compact once it has more",
+            space.name,
+            space.name,
+        )
+        return space
+    keep_index_kind(connection, compact)
+    return compact
+
+
+def keep_index_kind(connection: Connection, space: Space) -> None:
+    """Store what the space's indexes are over."""
+    connection.execute(
+        "UPDATE embedding_spaces SET index_kind = %s, compact_dimensions = %s WHERE id = %s",
+        (space.index_kind, space.compact_dimensions, space.id),
+    )
 
 
 def build_index(
@@ -130,11 +160,12 @@ def _build(connection: Connection, space: Space, modality: str, name: str) -> No
         connection, space, modality
     )
     statement = sql.SQL(
-        "CREATE INDEX {} {} ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
+        "CREATE INDEX {} {} ON {} USING hnsw ({} {}) WITH (m = {}, ef_construction = {})"
     ).format(
         sql.SQL("CONCURRENTLY" if concurrently else ""),
         index,
         space.table(modality),
+        space.key,
         space.operators,
         sql.Literal(space.hnsw_m),
         sql.Literal(space.hnsw_ef_construction),

@@ -31,9 +31,10 @@ def create_parent_index(connection: Connection, space: Space) -> None:
     connection.execute(
         sql.SQL(
             "CREATE INDEX {} ON ONLY multimodal_items "
-            "USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
+            "USING hnsw ({} {}) WITH (m = {}, ef_construction = {})"
         ).format(
             sql.Identifier(PARENT_INDEX),
+            space.key,
             space.operators,
             sql.Literal(space.hnsw_m),
             sql.Literal(space.hnsw_ef_construction),

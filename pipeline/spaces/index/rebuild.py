@@ -16,8 +16,9 @@ from psycopg import sql
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.session import is_direct
-from pipeline.spaces.index.graph import Graph
-from pipeline.spaces.index.hnsw import build_index, notices_logged
+from pipeline.spaces.index.compact import LEAST_SAMPLE, prepare
+from pipeline.spaces.index.graph import Graph, IndexKind
+from pipeline.spaces.index.hnsw import build_index, keep_index_kind, notices_logged
 from pipeline.spaces.index.parent import (
     attach_indexes,
     create_parent_index,
@@ -73,6 +74,7 @@ def rebuild_indexes(
     connection: Connection,
     space: Space,
     graph: Graph,
+    kind: IndexKind | None = None,
     *,
     maintenance_memory: str | None = None,
     parallel_workers: int | None = None,
@@ -81,18 +83,23 @@ def rebuild_indexes(
     finished is taken.
 
     Args:
+        kind: what they are to be over; None: what they are over.
         maintenance_memory: see ``build_indexes``.
         parallel_workers: see ``build_indexes``.
 
     Raises:
-        SpaceError: they are whole, but others never let go of the tables.
+        SpaceError: there are too few items for a compact index; or they are whole, but others
+            never let go of the tables.
     """
+    space = get_space(connection, space.name)
+    if kind is not None:
+        space = _of_kind(connection, space, kind)
     wanted = replace(space, hnsw_m=graph.m, hnsw_ef_construction=graph.ef_construction)
     with notices_logged(connection):
         for modality in space.modalities:
             name = new_name(space, modality)
             if name in unfinished(connection, space):
-                if _is_of(connection, name, graph):
+                if _is_of(connection, name, wanted):
                     continue
                 _drop(connection, name)
             build_index(connection, wanted, modality, name, maintenance_memory, parallel_workers)
@@ -102,6 +109,18 @@ def rebuild_indexes(
             f"transactions on it, and run `pipeline space reindex {space.name}` again, which goes "
             "on from here"
         )
+
+
+def _of_kind(connection: Connection, space: Space, kind: IndexKind) -> Space:
+    if kind.name == "full":
+        return space.with_index("full", None)
+    compact = prepare(connection, space, kind.dimensions)
+    if compact is None:
+        raise SpaceError(
+            f"the space {space.name!r} has fewer than {LEAST_SAMPLE:,} items, too few to tell "
+            "which coordinates of their vectors matter; its index stays full"
+        )
+    return compact
 
 
 def _swap(connection: Connection, wanted: Space) -> bool:
@@ -129,16 +148,23 @@ def _swap(connection: Connection, wanted: Space) -> bool:
         "UPDATE embedding_spaces SET hnsw_m = %s, hnsw_ef_construction = %s WHERE id = %s",
         (wanted.hnsw_m, wanted.hnsw_ef_construction, wanted.id),
     )
+    keep_index_kind(connection, wanted)
     return True
 
 
-def _is_of(connection: Connection, name: str, graph: Graph) -> bool:
-    """Whether the index is whole, and of this graph."""
+def _is_of(connection: Connection, name: str, wanted: Space) -> bool:
+    """Whether the index is whole, over the same, and of the same graph."""
     row = connection.execute(
         "SELECT i.indisvalid AND i.indisready AND c.reloptions @> %s::text[] "
+        r"AND substring(pg_get_indexdef(c.oid) FROM 'compact, 1, (\d+)')::integer "
+        "IS NOT DISTINCT FROM %s "
         "FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid "
         "WHERE c.oid = to_regclass(%s)",
-        ([f"m={graph.m}", f"ef_construction={graph.ef_construction}"], name),
+        (
+            [f"m={wanted.hnsw_m}", f"ef_construction={wanted.hnsw_ef_construction}"],
+            wanted.compact_dimensions,
+            name,
+        ),
     ).fetchone()
     return bool(row and row[0])
 

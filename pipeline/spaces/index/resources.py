@@ -50,10 +50,9 @@ def build_resources(connection: Connection, space: Space, modality: str) -> Buil
 
 
 def _bytes_per_row(space: Space) -> int:
-    vector = space.dimensions * (2 if space.vector_type == "halfvec" else 4)
     # 2 m neighbours on the ground, m on each higher level; 1 / (m - 1) of the nodes are there.
     neighbours = 2 * space.hnsw_m + 2
-    return vector + neighbours * NEIGHBOUR_BYTES + NODE_BYTES
+    return space.key_bytes + neighbours * NEIGHBOUR_BYTES + NODE_BYTES
 
 
 def _rows(connection: Connection, space: Space, modality: str) -> int:
