@@ -58,7 +58,6 @@ FROM staged AS v JOIN source_items AS s ON s.source = {source} AND s.row_key = v
 ORDER BY v.id
 """
 POLICY = """
-CREATE ROLE tenant IN ROLE pipeline_analyst;
 ALTER TABLE multimodal_items ENABLE ROW LEVEL SECURITY;
 CREATE POLICY labelled ON multimodal_items FOR SELECT TO tenant
     USING (metadata @> jsonb_build_object(current_setting('bench.label'), true));
@@ -143,6 +142,8 @@ def fill(connection: Connection, rows: int, dimensions: int) -> None:
     # Its own view of items depends on the type of the vectors, which is another one from now on.
     spaces.activate(connection, space, min_coverage=0, recreate=True)
     connection.execute("SELECT FROM refresh_space_statistics()")
+    if connection.execute("SELECT FROM pg_roles WHERE rolname = 'tenant'").fetchone() is None:
+        connection.execute("CREATE ROLE tenant IN ROLE pipeline_analyst")
     for statement in POLICY.split(";\n"):
         if statement.strip():
             connection.execute(statement.encode())
@@ -163,7 +164,6 @@ def database(server: EmbeddedServer, rows: int, dimensions: int) -> str:
         if ready is None:
             database_name = sql.Identifier(name)
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(database_name))
-            admin.execute("DROP ROLE IF EXISTS tenant")
             admin.execute(sql.SQL("CREATE DATABASE {}").format(database_name))
             migrate.upgrade(url)
             with connect(url) as connection:

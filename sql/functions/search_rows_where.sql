@@ -3,16 +3,16 @@
 -- search them.
 
 CREATE OR REPLACE FUNCTION @schema@.attached_rows_meeting(
-    attachment integer, condition text, OUT rows text, OUT of_source_item text)
+    attachment integer, meeting text, OUT rows text, OUT of_source_item text)
 -- rows: a query that gives the keys, as text; of_source_item: the same of the source item s.
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     -- In a query of its own, where no column of ours can be meant by a name.
-    SELECT format('SELECT %s AS row_key FROM %I.%I WHERE (%s)',
-               @schema@.attached_row_key(k.names), n.nspname, c.relname, attached_rows_meeting.condition),
-           format('EXISTS (SELECT FROM (SELECT %s FROM %I.%I WHERE (%s)) AS r WHERE %s)',
-               k.columns, n.nspname, c.relname, attached_rows_meeting.condition, k.equal)
+    SELECT format(E'SELECT %s AS row_key FROM %I.%I WHERE (%s\n)',
+               @schema@.attached_row_key(k.names), n.nspname, c.relname, meeting),
+           format(E'EXISTS (SELECT FROM (SELECT %s FROM %I.%I WHERE (%s\n)) AS r WHERE %s)',
+               k.columns, n.nspname, c.relname, meeting, k.equal)
     FROM @schema@.attached_sources AS a
     JOIN pg_class AS c ON c.oid = a.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace
     CROSS JOIN LATERAL (
@@ -43,8 +43,21 @@ DECLARE
     plan   jsonb;
     many   boolean;
     chosen bigint[];
+    asked  refcursor;  -- which takes one statement only
+    said   text;
+    state  text;
 BEGIN
-    EXECUTE 'EXPLAIN (FORMAT JSON) ' || rows INTO plan;
+    BEGIN
+        OPEN asked FOR EXECUTE 'EXPLAIN (FORMAT JSON) ' || rows;
+        FETCH asked INTO plan;
+        CLOSE asked;
+    EXCEPTION WHEN syntax_error_or_access_rule_violation OR data_exception
+                OR feature_not_supported OR invalid_cursor_definition THEN
+        GET STACKED DIAGNOSTICS said = MESSAGE_TEXT, state = RETURNED_SQLSTATE;
+        RAISE EXCEPTION 'the condition cannot be asked for: %', said USING ERRCODE = state,
+            HINT = 'It is what may follow WHERE in a SELECT from the table alone, such as price < '
+                   '20; what is in no schema of PostgreSQL''s is named with its own: shop.category.';
+    END;
     -- Here it comes from the statistics of the table's own columns, so it is usually near.
     IF (plan #>> '{0,Plan,Plan Rows}')::float8 > 20.0 * few THEN
         RETURN NULL;
