@@ -8,7 +8,6 @@ have nothing to do with what is searched for.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,6 @@ from pipeline import spaces
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect, fetch_one
 from pipeline.postgres.embedded import EmbeddedServer
-from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from tests.helpers.power_law import PowerLaw
 
@@ -73,8 +71,15 @@ def ranks(rows: int) -> Ids:
 def copied(connection: Connection, chunks: Iterator[Vectors], dimensions: int) -> None:
     """Vectors (n, D) into the table ``staged``, numbered from 0, by COPY BINARY."""
     row = np.dtype(
-        [("fields", ">i2"), ("id_bytes", ">i4"), ("id", ">i8"), ("vector_bytes", ">i4")]
-        + [("dimensions", ">i2"), ("unused", ">i2"), ("vector", ">f2", dimensions)]
+        [
+            ("fields", ">i2"),
+            ("id_bytes", ">i4"),
+            ("id", ">i8"),
+            ("vector_bytes", ">i4"),
+            ("dimensions", ">i2"),
+            ("unused", ">i2"),
+            ("vector", ">f2", dimensions),
+        ]
     )
     connection.execute("DROP TABLE IF EXISTS staged")
     connection.execute(

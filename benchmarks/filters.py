@@ -2,9 +2,9 @@
 
     python -m benchmarks.filters --folder FOLDER [--rows 1000000] [--dimensions 192]
 
-Every modality, share that a filter leaves (100 % to 0.01 %) and k (1 to 500), by each way to say the
-filter: the functions and plain SQL, with metadata, with a bound on a column of an attached table
-(price, day), with a policy of row-level security. The database and what was measured stay in the
+Every modality, share that a filter leaves (100 % to 0.01 %) and k (1 to 500), by each way to say
+the filter: the functions and plain SQL, with metadata, with a bound on a column of an attached
+table (price, day), with a policy of row-level security. The database and what was measured stay in the
 folder: run again it goes on with what is missing. ``--show`` prints the tables of docs/scaling.md.
 """
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg import sql
 
 from benchmarks.filter_data import LAST_DAY, SHARES, Ids, Truth, database, products_of
 from benchmarks.harness import say
@@ -191,7 +190,9 @@ def run(folder: Path, rows: int, dimensions: int, count: int, ways: Sequence[str
 
 
 def read(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    return (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
 
 
 def show(cells: Sequence[dict[str, Any]]) -> None:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.other_loops NAME image MODEL INPUTS EMBEDDINGS`: the library, two folders, and
 a file for the first embeddings; prints the rows and their seconds. The calls are those of the
-libraries' documentation, in float32 and batches of 32, on the CPU. It imports nothing of ours, so it
+documentation, in float32 and batches of 32, on the CPU. It imports nothing of ours, so it
 runs in an environment that has the library and nothing else.
 """
 

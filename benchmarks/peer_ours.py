@@ -9,7 +9,7 @@ from psycopg import sql
 
 from benchmarks.filter_data import copied
 from benchmarks.harness import FreeDescription, FreeEmbedder
-from benchmarks.peer_stores import K, InPostgres, labels
+from benchmarks.peer_stores import InPostgres, K, labels
 from pipeline import spaces
 from pipeline.postgres import migrate
 from pipeline.postgres.arrays import allow_packed
@@ -76,9 +76,7 @@ class Ours(InPostgres):
                 for row in enumerate(labels(len(vectors))):
                     copy.write_row((row[0], json.dumps(row[1])))
             connection.execute(SOURCES)
-            connection.execute(
-                sql.SQL(ITEMS).format(space.table("image"), sql.Literal(space.id))
-            )
+            connection.execute(sql.SQL(ITEMS).format(space.table("image"), sql.Literal(space.id)))
             connection.execute("DROP TABLE staged, said")
             spaces.build_indexes(connection, space)
             spaces.activate(connection, space, min_coverage=0)
@@ -120,7 +118,10 @@ class OursByFunction(Ours):
 
     def search(self, query: Vectors, share: str, ef_search: int) -> Sequence[int]:
         rows = self.connection(ef_search).execute(
-            FUNCTION, (pack_vector(query, "halfvec"), json.dumps(filter_of(share))), prepare=True, binary=True
+            FUNCTION,
+            (pack_vector(query, "halfvec"), json.dumps(filter_of(share))),
+            prepare=True,
+            binary=True,
         )
         return [row[0] - 1 for row in rows.fetchall()]
 

@@ -20,6 +20,12 @@ K = 10
 SHARES = {"all": 1.0, "tenth": 0.1, "hundredth": 0.01}
 # The graph of all of them: that of a new space of ours.
 M, EF_CONSTRUCTION = 24, 128
+LANGCHAIN = """
+INSERT INTO images (langchain_id, content, embedding, "all", tenth, hundredth)
+SELECT ('00000000-0000-0000-0000-' || lpad(v.id::text, 12, '0'))::uuid, v.id::text,
+    v.embedding::vector, labels ? 'all', labels ? 'tenth', labels ? 'hundredth'
+FROM staged AS v JOIN said USING (id)
+"""
 
 
 def labels(rows: int) -> list[dict[str, bool]]:
@@ -51,9 +57,7 @@ class Faiss:
         self.selectors: dict[str, Any] = {}
 
     def fill(self, vectors: Vectors) -> None:
-        self.index = self.faiss.IndexHNSWFlat(
-            vectors.shape[1], M, self.faiss.METRIC_INNER_PRODUCT
-        )
+        self.index = self.faiss.IndexHNSWFlat(vectors.shape[1], M, self.faiss.METRIC_INNER_PRODUCT)
         self.index.hnsw.efConstruction = EF_CONSTRUCTION
         self.index.add(vectors)
         for share, part in SHARES.items():
@@ -99,7 +103,13 @@ class Lance:
             self.table.create_scalar_index(share, index_type="BITMAP")
 
     def search(self, query: Vectors, share: str, ef_search: int) -> Sequence[int]:
-        asked = self.table.search(query).select(["id", "_distance"]).limit(K).ef(ef_search).refine_factor(2)
+        asked = (
+            self.table.search(query)
+            .select(["id", "_distance"])
+            .limit(K)
+            .ef(ef_search)
+            .refine_factor(2)
+        )
         if share != "all":
             asked = asked.where(share, prefilter=True)
         return asked.to_arrow()["id"].to_pylist()  # type: ignore[no-any-return]
@@ -158,15 +168,7 @@ class Langchain(InPostgres):
             vectors.shape[1],
             metadata_columns=[Column(share, "boolean") for share in SHARES],
         )
-        self.copy(
-            vectors,
-            "INSERT INTO images (langchain_id, content, embedding, "
-            + ", ".join(f'"{share}"' for share in SHARES)
-            + ") SELECT ('00000000-0000-0000-0000-' || lpad(v.id::text, 12, '0'))::uuid, "
-            "v.id::text, v.embedding::vector, "
-            + ", ".join(f"labels ? '{share}'" for share in SHARES)
-            + " FROM staged AS v JOIN said USING (id)",
-        )
+        self.copy(vectors, LANGCHAIN)
         self.stores: dict[int, Any] = {}
 
         def store(ef_search: int) -> Any:
@@ -220,4 +222,3 @@ class Vecs(InPostgres):
             ef_search=ef_search,
         )
         return [int(number) for number in found]
-

@@ -1,13 +1,13 @@
 """Text to image in this project's table and in what one would pick instead, in one run.
 
-    python -m benchmarks.peers [--rows 100000] [--stores faiss lance ...]
+    python -m benchmarks.peers [--rows 100000] [--stores FAISS LanceDB ...]
 
 The same vectors (two cones with a power-law spectrum) in our table, in langchain-postgres', in
 supabase/vecs', in FAISS' HNSW in memory and in LanceDB, all with the same graph (m 24,
 ef_construction 128), with and without a filter that leaves 10 % and 1 %: rows of the LIMIT of 10,
-recall, the median of one client, queries a second with 1 and 4 clients, by ``ef_search``. Ours three
-times: a prepared statement, search_items(), the Python client. Each is a process of its own, one
-after the other. A library that is not installed is left out and said (benchmarks/README.md).
+recall, the median of one client, queries a second with 1 and 4 clients, by ``ef_search``. Ours
+three times: a prepared statement, search_items(), the Python client. Each is a process of its own,
+one after the other. A library that is not installed is left out and said (benchmarks/README.md).
 """
 
 import argparse
@@ -70,7 +70,7 @@ def server_mb(server_pid: int | None) -> int:
         return 0
     total = 0
     children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(server_pid)],  # noqa: S607
+        ["ps", "-o", "pid=", "--ppid", str(server_pid)],
         capture_output=True,
         text=True,
         check=True,
@@ -132,7 +132,9 @@ def measure(
     }
 
 
-def one(name: str, folder: Path, url: str, pid: int | None, rows: int, count: int, dims: int) -> None:
+def one(
+    name: str, folder: Path, url: str, pid: int | None, rows: int, count: int, dims: int
+) -> None:
     """All of one store, as lines of JSON."""
     made = PowerLaw(dims)
     images = np.vstack([stored(chunk) for chunk in made.images(rows)])
@@ -175,7 +177,9 @@ def run(rows: int, count: int, dims: int, names: Sequence[str]) -> list[dict[str
                     continue
                 say(f"{name} ...")
                 with connect(server_url, schema=None) as admin:
-                    admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"s{number}")))
+                    admin.execute(
+                        sql.SQL("CREATE DATABASE {}").format(sql.Identifier(f"s{number}"))
+                    )
                 url = server_url.replace("/pipeline?", f"/s{number}?")
                 given = [name, str(folder), url, pid, str(rows), str(count), str(dims)]
                 done = subprocess.run(

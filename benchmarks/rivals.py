@@ -2,12 +2,13 @@
 
 Ours is the whole command, database included. The rivals write no database: `transformers`' own
 CLIP loop, `sentence-transformers`' and `infinity-emb`'s engine keep their embeddings in memory,
-`clip-retrieval inference` writes .npy files. All are processes of their own with the same random-weight ViT-B-32, which costs as much as a trained
-one, and the same files; they run one after the other and in turns with ``--rounds``.
+`clip-retrieval inference` writes .npy files. All are processes of their own with the same
+random-weight ViT-B-32, which costs as much as a trained one, and the same files; they run one after
+the other and in turns with ``--rounds``.
 
-Nothing is timed before `transformers` gives the embeddings of OpenCLIP, and no figure of the others
-is printed unless they give them, too. `--sentence-transformers` and `--infinity-emb` take the python
-of an environment that has them.
+Nothing is timed before `transformers` gives the embeddings of OpenCLIP, and no figure of the
+others is printed unless they give them, too. `--sentence-transformers` and `--infinity-emb` take
+the python of an environment that has them.
 
 `clip-retrieval` needs an environment of its own (benchmarks/README.md), whose python goes to
 ``--clip-retrieval``. It takes OpenCLIP's checkpoint as it is: after ``open_clip:ViT-B-32/`` it
@@ -121,7 +122,7 @@ def run_other(
     began = time.perf_counter()
     done = subprocess.run(
         [python, "-m", "benchmarks.other_loops", name, modality, checkpoint, inputs, output],
-        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -240,9 +241,7 @@ def measure(
             for other, python in others.items():
                 say(f"{modality}, round {number + 1}: {plain} through {other} ...")
                 some_of_it = folder / f"{other}-{number}.npy"
-                run, embeddings = run_other(
-                    python, other, modality, transformers, few, some_of_it
-                )
+                run, embeddings = run_other(python, other, modality, transformers, few, some_of_it)
                 same = reference.check(modality, some, embeddings[:CHECKED])
                 rows.append(compare(other, modality, run, same, count, ours))
             if clip_retrieval:

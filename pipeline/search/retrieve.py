@@ -86,7 +86,7 @@ def _search(
     statement = _SEARCH.format(
         query=query, embedding=_EMBEDDING if wanted.with_embeddings else sql.SQL("NULL")
     )
-    rows = allow_packed(connection.cursor()).execute(
+    found = allow_packed(connection.cursor()).execute(
         statement,
         {
             **values,
@@ -96,8 +96,8 @@ def _search(
             "least": wanted.min_similarity,
             "ranking": wanted.ranking,
         },
-    ).fetchall()
-    return [_neighbour(*row) for row in rows]
+    )
+    return [_neighbour(*row) for row in found.fetchall()]
 
 
 def _neighbour(

@@ -23,7 +23,8 @@ CREATE TABLE things (id bigint PRIMARY KEY, title text, price integer, source te
 SELECT attach_source('things', '{"title": {"modality": "text", "content": "title"}}',
     metadata => 'jsonb_build_object(''all'', true, ''few'', price < 10)');
 ALTER TABLE things DISABLE TRIGGER USER;
-INSERT INTO things SELECT n, 'p' || n, n * 7 % %(rows)s, 'theirs' FROM generate_series(1, %(rows)s) AS n;
+INSERT INTO things SELECT n, 'p' || n, n * 7 % %(rows)s, 'theirs'
+FROM generate_series(1, %(rows)s) AS n;
 DROP TRIGGER source_items_inserted ON source_items;
 CALL backfill_source('things');
 SELECT setseed(0.5);
@@ -44,7 +45,8 @@ ORDER BY rank
 """
 SCANS = """
 SELECT sum(pg_stat_get_xact_numscans(i.indexrelid)) FROM pg_index AS i
-JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam WHERE a.amname = 'hnsw'
+JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
+WHERE a.amname = 'hnsw'
 """
 
 
@@ -106,7 +108,10 @@ def test_a_condition_may_be_about_a_column_that_is_called_as_one_of_ours(
         ("no_such_column = 1", "condition cannot be asked for: column .no_such_column"),
         ("embedding IS NOT NULL", "condition cannot be asked for: column .embedding"),
         ("price <", "condition cannot be asked for: syntax error"),
-        ("true); DELETE FROM public.things; SELECT (true", "condition cannot be asked for: .*multi-query"),
+        (
+            "true); DELETE FROM public.things; SELECT (true",
+            "condition cannot be asked for: .*multi-query",
+        ),
         ("count(*) > 1", "condition cannot be asked for: aggregate"),
         ("", "condition is ''"),
     ],
@@ -149,7 +154,9 @@ def test_a_policy_that_shows_most_rows_leaves_the_search_to_the_graph(things: Co
 def test_rows_of_several_key_columns_are_chosen_among(
     shop: Connection, connection: Connection, space: Space, settings: Settings
 ) -> None:
-    shop.execute("CREATE TABLE shop.visits (at timestamptz, n bigint, said text, PRIMARY KEY (at, n))")
+    shop.execute(
+        "CREATE TABLE shop.visits (at timestamptz, n bigint, said text, PRIMARY KEY (at, n))"
+    )
     attach(shop, "shop.visits", contents={"said": {"modality": "text", "content": "said"}})
     shop.execute(
         "INSERT INTO shop.visits SELECT '2026-01-01Z'::timestamptz + n * interval '1 day', n, "
@@ -162,9 +169,9 @@ def test_rows_of_several_key_columns_are_chosen_among(
     )
     rows = connection.execute(where, ("at < '2026-01-04Z'",)).fetchall()
     assert sorted(rows) == [("a visit of the day 1",), ("a visit of the day 2",)]
+    connection.execute(
+        "INSERT INTO attached_sources (name, location, capture, sources, definition) "
+        "VALUES ('files', 'file:///x', 'scan', '{files}', '{}')"
+    )
     with pytest.raises(psycopg.Error, match="is no table or view"):
-        connection.execute(
-            "INSERT INTO attached_sources (name, location, capture, sources, definition) "
-            "VALUES ('files', 'file:///x', 'scan', '{files}', '{}')"
-        )
         connection.execute(where.replace("visits", "files"), ("true",))
