@@ -4,8 +4,9 @@
 
 Every modality, share that a filter leaves (100 % to 0.01 %) and k (1 to 500), by each way to say
 the filter: the functions and plain SQL, with metadata, with a bound on a column of an attached
-table (price, day), with a policy of row-level security. The database and what was measured stay in the
-folder: run again it goes on with what is missing. ``--show`` prints the tables of docs/scaling.md.
+table (price, day), with a policy of row-level security. The database and what was measured stay in
+the folder: run again it goes on with what is missing. ``--show`` prints the tables of
+docs/scaling.md.
 """
 
 import argparse

@@ -59,7 +59,7 @@ def nearest(images: Vectors, queries: Vectors) -> dict[str, list[set[int]]]:
     rank, found = ranks(len(images)), {}
     for share, part in SHARES.items():
         numbers: Ids = np.flatnonzero(rank < part * len(images))
-        best = np.argpartition(-(queries @ images[numbers].T), K, axis=1)[:, :K]
+        best = np.argsort(-(queries @ images[numbers].T), axis=1)[:, :K]
         found[share] = [set(numbers[row].tolist()) for row in best]
     return found
 
@@ -119,7 +119,7 @@ def measure(
         began = time.perf_counter()
         found = ask(number)
         times.append(1000 * (time.perf_counter() - began))
-        recalls.append(len(right & set(found)) / K)
+        recalls.append(len(right & set(found)) / len(right))
         rows.append(len(found))
     return {
         "share": share,

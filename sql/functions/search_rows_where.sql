@@ -109,7 +109,12 @@ BEGIN
     END IF;
     which := @schema@.attached_rows_meeting(s.id, condition);
     IF k BETWEEN 1 AND 10000 THEN  -- else it is refused below
-        chosen := @schema@.source_items_meeting(which.rows, s.sources, @schema@.few_matches(k, (
+        -- Of what is asked for alone: each is looked up among the items.
+        chosen := @schema@.source_items_meeting(which.rows, ARRAY(
+            SELECT s.name || '.' || c.key FROM jsonb_each(s.definition -> 'contents') AS c
+            WHERE coalesce(c.key = ANY (content), true)
+              AND coalesce(c.value ->> 'modality' = ANY (modality), true)
+        ), @schema@.few_matches(k, (
             SELECT max(m.item_count) FROM @schema@.space_modalities AS m
             JOIN @schema@.embedding_spaces AS e ON e.id = m.space_id WHERE e.state = 'active')));
     END IF;
