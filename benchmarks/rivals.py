@@ -1,12 +1,14 @@
 """`pipeline ingest` against other people's loops on a CPU: `python -m benchmarks.rivals`.
 
 Ours is the whole command, database included. The rivals write no database: `transformers`' own
-CLIP loop keeps its embeddings in memory, `clip-retrieval inference` writes .npy files. All three
-are processes of their own with the same random-weight ViT-B-32, which costs as much as a trained
-one, and the same files; they run one after the other and in turns with ``--rounds``.
+CLIP loop, `sentence-transformers`' and `infinity-emb`'s engine keep their embeddings in memory,
+`clip-retrieval inference` writes .npy files. All are processes of their own with the same
+random-weight ViT-B-32, which costs as much as a trained one, and the same files; they run one after
+the other and in turns with ``--rounds``.
 
-Nothing is timed before `transformers` gives the embeddings of OpenCLIP, and no figure of
-`clip-retrieval` is printed unless its files hold them, too.
+Nothing is timed before `transformers` gives the embeddings of OpenCLIP, and no figure of the
+others is printed unless they give them, too. `--sentence-transformers` and `--infinity-emb` take
+the python of an environment that has them.
 
 `clip-retrieval` needs an environment of its own (benchmarks/README.md), whose python goes to
 ``--clip-retrieval``. It takes OpenCLIP's checkpoint as it is: after ``open_clip:ViT-B-32/`` it
@@ -26,9 +28,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,6 +45,7 @@ from benchmarks import transformers_checkpoint, transformers_loop
 from benchmarks.embedder import ARCHITECTURE
 from benchmarks.end_to_end import activate, ingest, photographs
 from benchmarks.harness import captions, database, say
+from benchmarks.other_loops import LOOPS
 
 CHECKED = 16  # inputs whose embeddings are compared
 LEAST_COSINE = 0.9999
@@ -111,6 +115,24 @@ def run_transformers(modality: str, checkpoint: Path, inputs: Path) -> Run:
     return Run(report["rows"], seconds, process - seconds - report["warm_up_seconds"])
 
 
+def run_other(
+    python: str, name: str, modality: str, checkpoint: Path, inputs: Path, output: Path
+) -> tuple[Run, npt.NDArray[Any]]:
+    """With the first embeddings, rows in the order of the files' names."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [python, "-m", "benchmarks.other_loops", name, modality, checkpoint, inputs, output],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    process = time.perf_counter() - began
+    report = json.loads(done.stdout.splitlines()[-1])
+    seconds = report["seconds"]
+    run = Run(report["rows"], seconds, process - seconds - report["warm_up_seconds"])
+    return run, np.load(output)
+
+
 def run_clip_retrieval(
     python: str, modality: str, weights: Path, inputs: Path, output: Path
 ) -> tuple[Run, npt.NDArray[np.float16]]:
@@ -174,8 +196,13 @@ def measure(
     rounds: int = 1,
     clip_retrieval: str | None = None,
     precision: str = "auto",
+    others: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """One row of figures per round and rival; ``plain`` inputs for `transformers`' loop."""
+    """One row of figures per round and rival; ``plain`` inputs for `transformers`' loop.
+
+    Args:
+        others: names of ``other_loops.LOOPS``, each with the python that has the library.
+    """
     rows = []
     reference = Reference()
     with tempfile.TemporaryDirectory() as name, database() as url:
@@ -211,6 +238,12 @@ def measure(
             say(f"{modality}, round {number + 1}: {count} through pipeline ingest ...")
             ours = ingest(url, folder, modality, references) | {"precision": precision}
             rows.append(compare("transformers", modality, run, agreement, count, ours))
+            for other, python in others.items():
+                say(f"{modality}, round {number + 1}: {plain} through {other} ...")
+                some_of_it = folder / f"{other}-{number}.npy"
+                run, embeddings = run_other(python, other, modality, transformers, few, some_of_it)
+                same = reference.check(modality, some, embeddings[:CHECKED])
+                rows.append(compare(other, modality, run, same, count, ours))
             if clip_retrieval:
                 say(f"{modality}, round {number + 1}: {len(many)} through clip-retrieval ...")
                 run, embeddings = run_clip_retrieval(
@@ -235,7 +268,11 @@ def main() -> None:
         metavar="PYTHON",
         help="the python of an environment with clip-retrieval; without it that rival is left out",
     )
+    for name in LOOPS:
+        parser.add_argument(f"--{name}", metavar="PYTHON", help="the same for this one")
     arguments = parser.parse_args()
+    given = {name: getattr(arguments, name.replace("-", "_")) for name in LOOPS}
+    others = {name: python for name, python in given.items() if python}
     for modality, count, most in (
         ("image", arguments.images, 320),
         ("text", arguments.texts, 640),
@@ -250,11 +287,13 @@ def main() -> None:
             arguments.rounds,
             arguments.clip_retrieval,
             arguments.precision,
+            others,
         ):
             print(json.dumps(row), flush=True)
-    if not arguments.clip_retrieval:
-        left_out = {"rival": "clip-retrieval", "left_out": "--clip-retrieval PYTHON was not given"}
-        print(json.dumps(left_out))
+    for name, python in {"clip-retrieval": arguments.clip_retrieval, **given}.items():
+        if not python:
+            left_out = {"rival": name, "left_out": f"--{name} PYTHON was not given"}
+            print(json.dumps(left_out))
 
 
 if __name__ == "__main__":

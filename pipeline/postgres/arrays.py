@@ -7,11 +7,13 @@ element's type; per dimension its length and lower bound; then each element afte
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from psycopg import Cursor
+from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from psycopg.rows import TupleRow
+
+T = TypeVar("T", bound=AdaptContext)
 
 # Built-in types have the same number in every database.
 _INTEGERS = {"bigint": (20, 8, "q"), "integer": (23, 4, "i")}
@@ -30,10 +32,10 @@ class _PackedArrayDumper(Dumper):
         return obj
 
 
-def allow_packed(cursor: Cursor[TupleRow]) -> Cursor[TupleRow]:
-    """The same cursor, which now takes ``PackedArray`` parameters."""
-    cursor.adapters.register_dumper(PackedArray, _PackedArrayDumper)
-    return cursor
+def allow_packed(context: T) -> T:
+    """The same cursor or connection, which now takes ``PackedArray`` parameters."""
+    context.adapters.register_dumper(PackedArray, _PackedArrayDumper)
+    return context
 
 
 def head(element_oid: int, count: int) -> bytes:

@@ -3,6 +3,8 @@
 Apart from ``arrays.py``, since NumPy takes longer to import than a run with nothing to do takes.
 """
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +35,12 @@ def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> Packed
     element["dimensions"] = dimensions
     element["values"] = vectors
     return PackedArray(head(element_oid, count) + element.tobytes())
+
+
+def pack_vector(vector: Vectors, vector_type: str) -> PackedArray:
+    """One vector (D,) in its binary form, which takes a fifth of the time that its text takes."""
+    values = np.ascontiguousarray(vector, dtype=_ELEMENT[vector_type])
+    return PackedArray(struct.pack(">HH", len(values), 0) + values.tobytes())
 
 
 def unpack_vector(data: bytes, vector_type: str) -> npt.NDArray[np.float32]:

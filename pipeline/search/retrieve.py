@@ -9,7 +9,9 @@ from psycopg import sql
 
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import ModalityType
+from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import pack_vector
 from pipeline.search.results import RANKINGS, MultimodalDocument, Neighbour, Ranking
 from pipeline.vectors import Vectors, unit_rows
 
@@ -74,8 +76,8 @@ def like_vector(
     Args:
         of_modality: what the vector was made from, where that is known.
     """
-    shown = "[" + ",".join(map(repr, vector.tolist())) + "]"
-    return _search(connection, _BY_VECTOR, {"vector": shown, "of": of_modality}, wanted)
+    packed = pack_vector(vector, "halfvec")
+    return _search(connection, _BY_VECTOR, {"vector": packed, "of": of_modality}, wanted)
 
 
 def _search(
@@ -84,7 +86,7 @@ def _search(
     statement = _SEARCH.format(
         query=query, embedding=_EMBEDDING if wanted.with_embeddings else sql.SQL("NULL")
     )
-    rows = connection.execute(
+    found = allow_packed(connection.cursor()).execute(
         statement,
         {
             **values,
@@ -94,8 +96,8 @@ def _search(
             "least": wanted.min_similarity,
             "ranking": wanted.ranking,
         },
-    ).fetchall()
-    return [_neighbour(*row) for row in rows]
+    )
+    return [_neighbour(*row) for row in found.fetchall()]
 
 
 def _neighbour(

@@ -46,7 +46,7 @@ BEGIN
                m.rank
         FROM @schema@.nearest_items(NULL::text, probe, NULL::bigint, hybrid_search.modality, n,
             hybrid_search.filter, NULL::real, hybrid_search.ranking, 'text'::text,
-            NULL::text[]) AS m
+            NULL::text[], NULL::bigint[], NULL::text) AS m
     ),
     found AS MATERIALIZED (
         SELECT s.id AS source_id, ts_rank_cd(own.document, own.words) AS weight

@@ -11,6 +11,15 @@
 -- reads on while it stays the same; where many are equal, they are compared without the index. So
 -- equal items come in one order, and a smaller k gives the first of a larger.
 
+CREATE OR REPLACE FUNCTION @schema@.few_matches(k integer, items bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+-- The cost of an exact search grows with the matches m, that of the index with k * items / m, and
+-- they meet where m * m is some 3 * k * items.
+RETURN greatest(5000, least(50000, sqrt(3.0 * k * coalesce(items, 0))))::bigint;
+COMMENT ON FUNCTION @schema@.few_matches(integer, bigint) IS
+    'So many matches of a filter are sooner compared than looked for by the index.';
+
 CREATE OR REPLACE FUNCTION @schema@.has_few_matches(
     modality text, filter jsonb, sources text[], few bigint)
 RETURNS boolean
@@ -78,8 +87,11 @@ COMMENT ON FUNCTION @schema@.modality_means(integer) IS
 
 CREATE OR REPLACE FUNCTION @schema@.nearest_items(
     query text, embedding @vector@.halfvec, like_item bigint, modality text[], k integer,
-    filter jsonb, min_similarity real, ranking text, query_modality text, sources text[])
+    filter jsonb, min_similarity real, ranking text, query_modality text, sources text[],
+    chosen bigint[], condition text)
 RETURNS SETOF @schema@.item_match
+-- chosen: of these source items alone, which are few; condition: over the source item s, where they
+-- are many. At most one of the two is given, and then sources are.
 -- Volatile, so that each statement below sees what is committed by then: see the first of them.
 LANGUAGE plpgsql VOLATILE ROWS 10
 SET search_path = pg_catalog, pg_temp
@@ -89,6 +101,9 @@ SET hnsw.iterative_scan = relaxed_order
 SET hnsw.max_scan_tuples = 100000
 SET enable_seqscan = on
 SET enable_incremental_sort = on
+SET enable_sort = on
+SET enable_hashjoin = on
+SET enable_mergejoin = on
 SET jit = off
 AS $$
 DECLARE
@@ -237,12 +252,11 @@ BEGIN
         AND t.query_modality = coalesce(of_query, t.query_modality)
     WHERE m.space_id = active.id AND m.modality = ANY (modalities);
 
-    -- Exact search where it is faster: its cost grows with the matches m, that of the index with
-    -- k * items / m, and they meet where m * m is some 3 * k * items.
-    -- A compact index has to find all that are ranked again.
-    few := greatest(5000, least(50000, sqrt(3.0 * asked.items * CASE
-        WHEN active.coordinates IS NULL THEN k ELSE greatest(tuned, 4 * (k + 10)) END)))::bigint;
-    SELECT array_agg(CASE WHEN filtered OR row_security_active('@schema@.multimodal_items')
+    -- Exact search where it is faster. A compact index has to find all that are ranked again.
+    few := @schema@.few_matches(CASE WHEN active.coordinates IS NULL THEN k
+        ELSE greatest(tuned, 4 * (k + 10)) END, asked.items);
+    SELECT array_agg(CASE WHEN chosen IS NOT NULL THEN true
+                          WHEN filtered OR row_security_active('@schema@.multimodal_items')
                           THEN @schema@.has_few_matches(u.m, filter, sources, few) ELSE false END
                      ORDER BY u.n)
     INTO exact
@@ -263,9 +277,10 @@ BEGIN
                 '@schema@.multimodal_items AS i WHERE i.modality = %L%s%s%s%s',
                 modalities[n],
                 CASE WHEN filter <> '{}' THEN ' AND i.metadata @> $3' END,
-                CASE WHEN sources IS NOT NULL THEN ' AND EXISTS (SELECT FROM '
-                    '@schema@.source_items AS s WHERE s.id = i.source_id AND s.source = ANY ($8))'
-                    END,
+                CASE WHEN chosen IS NOT NULL THEN ' AND i.source_id = ANY ($11)'
+                     WHEN sources IS NOT NULL THEN ' AND EXISTS (SELECT FROM '
+                    '@schema@.source_items AS s WHERE s.id = i.source_id AND s.source = ANY ($8)'
+                    || coalesce(' AND ' || condition, '') || ')' END,
                 CASE WHEN itself IS NOT NULL THEN ' AND i.source_id <> $4' END,
                 CASE WHEN min_similarity IS NOT NULL AND centred IS NOT NULL THEN format(
                     ' AND (i.embedding OPERATOR(@vector@.<=>) $1::@vector@.%I) <= 1 - $7',
@@ -341,12 +356,17 @@ BEGIN
         IF true = ALL (exact) AND tied IS NOT TRUE THEN
             PERFORM set_config('enable_seqscan', 'off', true);
         END IF;
+        -- What the planner takes a filter to leave is often far too little, and then it reads and
+        -- sorts all that matches. That the index pays was decided above: without sorts and hashes
+        -- its order is the only one.
+        PERFORM set_config(s.name, CASE WHEN true = ANY (exact) THEN 'on' ELSE 'off' END, true)
+        FROM unnest('{enable_sort,enable_hashjoin,enable_mergejoin}'::text[]) AS s (name);
         EXECUTE statement INTO result, more, ended, tied
             USING probe, @vector@.l2_normalize(centred)::@vector@.halfvec, filter, itself, means,
                   centred, min_similarity::float8, sources,
                   @schema@.compact_embedding(probe, active.id, active.coordinates),
                   @schema@.compact_embedding(@vector@.l2_normalize(centred)::@vector@.halfvec,
-                      active.id, active.coordinates);
+                      active.id, active.coordinates), chosen;
         EXIT WHEN cardinality(result) >= k AND (NOT tied OR candidates >= 10000);
         IF tied AND cardinality(result) >= k AND coalesce(asked.items, 0) <= 50000 THEN
             -- A node of pgvector's graph holds up to 10 equal vectors; to further nodes of the same
@@ -366,7 +386,8 @@ BEGIN
     RETURN QUERY SELECT r.* FROM unnest(result) AS r;
 END $$;
 COMMENT ON FUNCTION @schema@.nearest_items(
-    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text, text[]) IS
+    text, @vector@.halfvec, bigint, text[], integer, jsonb, real, text, text, text[], bigint[],
+    text) IS
     'search_items() of these sources, or of all, without a word where they are fewer than k.';
 
 CREATE OR REPLACE FUNCTION @schema@.search_items(
@@ -389,7 +410,7 @@ DECLARE
 BEGIN
     RETURN QUERY SELECT * FROM @schema@.nearest_items(
         query, embedding, like_item, modality, k, filter, min_similarity, ranking, query_modality,
-        NULL::text[]);
+        NULL::text[], NULL::bigint[], NULL::text);
     GET DIAGNOSTICS given = ROW_COUNT;
     IF given < k THEN
         RAISE NOTICE 'only % of the % asked for: %', given, k, CASE

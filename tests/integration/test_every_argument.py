@@ -38,6 +38,21 @@ CALLS: dict[str, list[dict[str, str]]] = {
         }
         for of in ({"query": "'one'"}, {"embedding": f"'{AXES}'"}, {"like_item": "1"})
     ],
+    "search_rows_where": [
+        {
+            **of,
+            "name": "'things'",
+            "condition": "'id > 0'",
+            "content": "'{photo}'",
+            "modality": "'{image}'",
+            "k": "3",
+            "filter": "'{\"number\": 1}'",
+            "min_similarity": "-1",
+            "ranking": "'raw'",
+            "query_modality": "'text'",
+        }
+        for of in ({"query": "'one'"}, {"embedding": f"'{AXES}'"}, {"like_item": "1"})
+    ],
     "search_rows": [
         {
             **of,
@@ -136,8 +151,8 @@ NO_ROWS_ARE_RIGHT = {
     ("classify_items", "items", "'{}'"),
     ("near_duplicates", "threshold", "3e38"),
     *{(name, "filter", "'{\"no\": {\"such\": 1}}'")
-      for name in ("search_items", "search_rows", "hybrid_search", "classify_items",
-                   "near_duplicates")},
+      for name in ("search_items", "search_rows", "search_rows_where", "hybrid_search",
+                   "classify_items", "near_duplicates")},
 }  # fmt: skip
 
 
@@ -161,7 +176,9 @@ def filled(connection: Connection, space: Space) -> Connection:
         INSERT INTO source_items (id, source, source_key, row_key, modality, content_ref)
         OVERRIDING SYSTEM VALUE
         SELECT source_id, CASE modality WHEN 'text' THEN 'things.title' ELSE 'things.photo' END,
-            source_id, source_id, modality, content_ref FROM multimodal_items
+            source_id, source_id, modality, content_ref FROM multimodal_items;
+        ALTER TABLE things DISABLE TRIGGER USER;
+        INSERT INTO things SELECT source_id FROM multimodal_items;
         """
     )
     # The number 1 is in all, so that the filter leaves some.

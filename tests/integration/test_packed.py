@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from pipeline.postgres.arrays import (
@@ -13,6 +14,7 @@ from pipeline.postgres.arrays import (
     pack_texts,
 )
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.vector_arrays import pack_vector, unpack_vector
 from pipeline.spaces import Space
 from pipeline.spaces.items import Writer
 from tests.helpers.fakes import vector_of
@@ -36,6 +38,16 @@ def test_the_server_reads_what_was_packed(
         values = ["", "caf\u00e9", "\U0001f600", "a,b{}\"'\\"]
     row = allow_packed(connection.cursor()).execute(f"SELECT %s::{kind}[]", (packed,)).fetchone()
     assert row == (values,)
+
+
+@pytest.mark.parametrize("kind", ["halfvec", "vector"])
+def test_one_vector_is_read_as_it_was_packed(connection: Connection, kind: str) -> None:
+    vector = np.asarray([0.5, -0.25, 0.0, 1.0], dtype=np.float32)
+    packed = pack_vector(vector, kind)
+    cursor = allow_packed(connection.cursor())
+    read = cursor.execute(f"SELECT (%s::{kind})::text".encode(), (packed,)).fetchone()
+    assert read == ("[0.5,-0.25,0,1]",)
+    assert unpack_vector(packed, kind).tolist() == vector.tolist()
 
 
 def test_known_vectors_are_found_by_the_index_where_there_are_no_statistics(
