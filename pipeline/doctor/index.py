@@ -93,8 +93,8 @@ def _is_used(connection: Connection, space: Space, modality: str) -> bool:
         )
         plan = connection.execute(
             sql.SQL(
-                "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} ORDER BY {} <=> {}::{} "
-                "LIMIT 10"
+                "EXPLAIN SELECT id FROM multimodal_items WHERE modality = {} "
+                "ORDER BY {} <=> {}::{} LIMIT 10"
             ).format(sql.Literal(modality), space.key, sql.Literal(vector), space.key_type)
         ).fetchall()
     return any(space.index_name(modality) in line for (line,) in plan)
