@@ -38,7 +38,7 @@ def pack_vectors(vectors: Vectors, vector_type: str, element_oid: int) -> Packed
 
 
 def pack_vector(vector: Vectors, vector_type: str) -> PackedArray:
-    """One vector (D,) in its binary form, which takes a fifth of the time that its text takes."""
+    """One vector (D,) in its binary form."""
     values = np.ascontiguousarray(vector, dtype=_ELEMENT[vector_type])
     return PackedArray(struct.pack(">HH", len(values), 0) + values.tobytes())
 
