@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # How often the stage, waiting for another, looks whether it is to stop.
 LOOK_SECONDS = 0.2
+# How often a run that has caught up looks for what is still its own, for which all that is new has
+# to be read: of a million rows that arrive just then, too.
+LOOK_AGAIN_SECONDS = 1.0
 # So many rows that wait for places in trouble hinder no claim; each is a reference in memory.
 MOST_HELD_UP = 10_000
 
@@ -104,7 +107,7 @@ class Claiming:
             elif self._caught_up is not None and not self._is_due(caught_up=self._caught_up):
                 # What is in flight may come back as due or be changed, so it is waited for before
                 # the end; but not what is new since: beside a steady stream there would be none.
-                if self._in_flight.wait_empty(LOOK_SECONDS):
+                if self._in_flight.wait_empty(LOOK_AGAIN_SECONDS):
                     suspects = self._is_due(suspects=True)
                     if not suspects and not self._is_due(caught_up=self._caught_up):
                         break
@@ -113,7 +116,7 @@ class Claiming:
                 if not self._options.once:
                     self._wait_for_jobs()
                 elif self._caught_up is None:
-                    self._caught_up = self._now()
+                    self._caught_up = self._caught_up_now()
                 else:
                     self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
         if self._control.stop.is_set():
@@ -144,7 +147,7 @@ class Claiming:
             lambda c: is_due(c, self._space_id, suspects=suspects, caught_up=caught_up)
         )
 
-    def _now(self) -> CaughtUp:
+    def _caught_up_now(self) -> CaughtUp:
         in_hand = self._in_flight.ids()  # before the time, so that no change of theirs is missed
         return self._connection.run(lambda c: CaughtUp.now(c, in_hand))
 
