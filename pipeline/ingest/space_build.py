@@ -20,7 +20,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.rights import CHANGE
 from pipeline.quality.upkeep import RecallUpkeep
-from pipeline.queue import status
+from pipeline.queue.due import remaining, server_time
 from pipeline.queue.pauses import wait_until_resumed
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
@@ -147,12 +147,15 @@ class SpaceBuild:
             )
 
     def _fill(self, connection: Connection, space: Space) -> None:
-        """Until no job is pending or running: also those of other workers and in back-off."""
+        """Until none of the jobs that it finds is pending or running, also of other workers and in
+        back-off. What comes later is left to whoever works next: beside a steady stream there is
+        always more."""
+        began = server_time(connection)
         while not self._stopped.is_set():
             # None is claimed of a paused space, and no model is loaded for it.
             wait_until_resumed(connection, space.id, self._settings.poll_seconds, self._stopped)
-            counts = status.counts(connection, space.id)
-            if counts.due and not self._stopped.is_set():
+            left = remaining(connection, space.id, began)
+            if left.due and not self._stopped.is_set():
                 report = self._run_ingest(
                     self._settings,
                     database=self._database,
@@ -165,9 +168,9 @@ class SpaceBuild:
                 self._worker = None
                 self._embedded += report.done
                 continue
-            if not counts.pending + counts.running:
+            if not left.waiting:
                 break
-            self._listener.waiting(counts.pending + counts.running)
+            self._listener.waiting(left.waiting)
             sweep(connection, self._settings.max_attempts)
             self._stopped.wait(POLL_SECONDS)
 

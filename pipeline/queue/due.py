@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from pipeline.postgres.connections import Connection
+from psycopg.rows import class_row
+
+from pipeline.postgres.connections import Connection, fetch_one
 
 
 @dataclass(slots=True)
@@ -21,9 +23,7 @@ class CaughtUp:
 
     @classmethod
     def now(cls, connection: Connection, in_hand: Iterable[int]) -> "CaughtUp":
-        row = connection.execute("SELECT clock_timestamp()").fetchone()
-        assert row is not None
-        return cls(row[0], set(in_hand))
+        return cls(server_time(connection), set(in_hand))
 
 
 def is_due(
@@ -54,3 +54,41 @@ def is_due(
         },
     ).fetchone()
     return bool(row and row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Jobs that came before a moment and are neither done nor failed.
+
+    Attributes:
+        due: may be claimed now.
+        waiting: others hold them, or their next attempt is not due.
+    """
+
+    due: int
+    waiting: int
+
+
+# A first attempt under way of what came later has one attempt; a job that was there keeps the time
+# at which it was due while it runs, and has more attempts once that time was put off.
+_REMAINING = """
+SELECT count(*) FILTER (WHERE is_due) AS due, count(*) FILTER (WHERE NOT is_due) AS waiting
+FROM (
+    SELECT state = 'pending' AND run_after <= now() AS is_due FROM ingest_jobs
+    WHERE space_id = %(space)s AND state IN ('pending', 'running')
+      AND (run_after <= %(at)s OR attempts > CASE state WHEN 'pending' THEN 0 ELSE 1 END)
+) AS remaining
+"""
+
+
+def remaining(connection: Connection, space_id: int, at: datetime) -> Remaining:
+    """What is left of the jobs that the space had at that moment, by the server's clock."""
+    with connection.cursor(row_factory=class_row(Remaining)) as cursor:
+        return fetch_one(cursor.execute(_REMAINING, {"space": space_id, "at": at}))
+
+
+def server_time(connection: Connection) -> datetime:
+    """Now, by the clock that jobs are timed with."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    return row[0]

@@ -101,6 +101,25 @@ def test_a_build_waits_for_the_rows_that_another_worker_holds(
     assert report[0].coverage.share == 1.0
 
 
+def test_a_build_ends_though_new_rows_keep_coming(
+    settings: Settings, connection: Connection, second: Space
+) -> None:
+    """Beside a steady stream; what came after it had begun is embedded by whoever works next."""
+    most = 100
+    added: list[str] = []
+
+    def one_more(_: Sequence[bytes]) -> None:
+        if len(added) < most:
+            added.append(f"added while the model worked, {len(added)}")
+            add_texts(connection, added[-1:], source=f"stream {len(added)}")
+
+    embedder = FakeEmbedder(12, before=one_more)
+    report = SpaceBuild(settings, "second", run_ingest=fake_ingest(embedder)).run()
+    assert ROWS <= report.embedded < ROWS + most
+    assert status.counts(connection, second.id).due == ROWS + len(added) - report.embedded
+    assert spaces.missing_indexes(connection, second) == []
+
+
 def wait_for_index_entry(connection: Connection, space: Space, thread: threading.Thread) -> None:
     """Until the building index stands in the catalogue, so its first transaction is through."""
     for _ in range(1000):
