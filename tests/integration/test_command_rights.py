@@ -80,6 +80,8 @@ TABLE = {
         TABLES, "space create third --model demo --precision bfloat16", model=True
     ),
     "space build": Case(TABLES, "space build second", "second", model=True),
+    "space pause": Case(INGEST, "space pause demo"),
+    "space resume": Case(INGEST, "space resume demo"),
     "space reindex": Case(TABLES, "space reindex second --m 8", "second"),
     "space activate": Case(TABLES, "space activate second --min-coverage 0", "second"),
     "space rollback": Case(TABLES, "space rollback", "activated"),

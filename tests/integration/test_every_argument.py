@@ -104,6 +104,7 @@ NOT_TRIED = {
     "configure_loopback",  # an administrator's, who gives a login and its password
     "ask_for_file_embedding",  # of bytes; see test_query_files.py
     "file_embedding",
+    "compact_embedding",  # of a space with a compact index: see test_compact_index.py
     "forget_file",
     "configure_text_search",  # see test_full_text_languages.py
     "attach_source",  # of attached tables: see test_attach_*.py

@@ -211,7 +211,8 @@ def test_rows_that_no_space_can_embed_are_counted(
     told = json.loads(CliRunner().invoke(app, ["--json"]).stdout)
     of_space = {"space": "fake", "state": "active", "model": "fake"}
     nowhere = {"space": None, "state": None, "model": None}
-    counts = {"items": 0, "pending": 0, "running": 0, "failed": 0, "unsupported": 0}
+    counts = dict.fromkeys(("items", "pending", "running", "failed", "unsupported"), 0)
+    counts |= {"paused": None}
     assert told == [
         {**of_space, "modality": "image", **counts},
         {**of_space, "modality": "text", **counts, "pending": 1},

@@ -47,6 +47,8 @@ COMMANDS: dict[str, list[str]] = {
     "space create": ["new", "--model", "fake:12"],
     "space build": ["fake"],
     "space reindex": ["fake"],
+    "space pause": ["fake"],
+    "space resume": ["fake"],
     "space activate": ["fake"],
     "space rollback": [],
     "space drop": ["fake", "--yes"],

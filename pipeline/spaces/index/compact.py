@@ -7,6 +7,7 @@ writes the vector, and a CHECK refuses a row without them: no row is lost to a s
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -15,7 +16,9 @@ from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.piecewise import piecewise
 from pipeline.spaces.index.parent import with_patience
 from pipeline.spaces.space import Space, get_space
-from pipeline.vectors import Vectors
+
+if TYPE_CHECKING:
+    from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def prepare(connection: Connection, space: Space, dimensions: int | None = None)
 
 def _fit(
     connection: Connection, space: Space, dimensions: int | None
-) -> tuple[Vectors, int] | None:
+) -> "tuple[Vectors, int] | None":
     """The axes, and how many coordinates are to be written."""
     # Late: NumPy, which a run with nothing to build must not pay for.
     from pipeline.spaces.index import rotation
@@ -87,7 +90,7 @@ def _fit(
     return axes, width
 
 
-def _sample(connection: Connection, space: Space, modality: str) -> Vectors:
+def _sample(connection: Connection, space: Space, modality: str) -> "Vectors":
     """(<= SAMPLE, D), float32, from all over the table."""
     import numpy as np
 
@@ -109,7 +112,7 @@ def _sample(connection: Connection, space: Space, modality: str) -> Vectors:
     return np.array(found, np.float32).reshape(len(found), space.dimensions)
 
 
-def _introduce(connection: Connection, space: Space, axes: Vectors, width: int) -> None:
+def _introduce(connection: Connection, space: Space, axes: "Vectors", width: int) -> None:
     """The rotation, the trigger that keeps the coordinates, and the CHECK that wants them."""
 
     def work() -> bool:
