@@ -1,0 +1,60 @@
+"""Reading films for one encoder of images: frames come back small, fitted to the model."""
+
+from typing import Any
+
+from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
+from pipeline.modalities.decoding.reader import ProcessReader, media_task, require
+from pipeline.modalities.decoding.task import Answer, Prepare, Task
+from pipeline.modalities.image.thumbnail import Thumbnail
+from pipeline.modalities.still import Still, image_of
+
+_SIDE = 1024  # pixels of a frame's longer side for an encoder that does not say how it fits images
+
+
+def fitting(encoder: Encoder | None) -> Prepare:
+    """How the encoder fits an image, or else a size that any model's input is smaller than."""
+    fit: Any = getattr(encoder, "fit", None)
+    return fit if callable(fit) else Thumbnail(_SIDE)
+
+
+def task(options: ReadOptions, encoder: Encoder | None) -> Task:
+    """What decodes films within these limits."""
+    limits = {
+        name: getattr(options, name)
+        for name in (
+            *("video_segment_seconds", "max_media_seconds", "max_frame_pixels", "max_side"),
+            *("max_parts", "max_decoded_bytes"),
+        )
+    }
+    return media_task(
+        "pipeline.modalities.video.task",
+        "video",
+        options,
+        limits,
+        options.max_frame_pixels,
+        fitting(encoder),
+    )
+
+
+def stills(answer: Answer) -> Decoded:
+    """Its content: a list of frames, each with the span that it stands for."""
+    spans, *frames = answer.arrays
+    content = [
+        Still(image_of(frame), {"start": float(start), "end": float(end)})
+        for (start, end), frame in zip(spans, frames, strict=True)
+    ]
+    return Decoded(content, answer.notes)
+
+
+class VideoReader(ProcessReader):
+    """See :meth:`Modality.decode` of films."""
+
+    def __init__(self, modality: Modality, encoder: Encoder, options: ReadOptions) -> None:
+        super().__init__(modality, encoder, options, task(options, encoder))
+
+    def decode(self, data: bytes) -> Decoded:
+        require("av", "decoding films", "video")
+        return super().decode(data)
+
+    def decoded(self, answer: Answer) -> Decoded:
+        return stills(answer)
