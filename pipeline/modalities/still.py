@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.modalities.base import Decoded, Part
+from pipeline.modalities.base import Decoded, Encoder, Part
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pipeline.modalities.decoding.task import Array
+    from pipeline.modalities.decoding.task import Array, Prepare
+
+_SIDE = 1024  # pixels of the longer side for an encoder that does not say how it fits images
 
 
 @dataclass(slots=True)
@@ -26,6 +28,14 @@ class Still:
     image: "Image.Image"
     notes: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+
+
+def fitting(encoder: Encoder | None) -> "Prepare":
+    """How the encoder fits an image, or else a size that any model's input is smaller than."""
+    from pipeline.modalities.image.thumbnail import Thumbnail
+
+    fit: Any = getattr(encoder, "fit", None)
+    return fit if callable(fit) else Thumbnail(_SIDE)
 
 
 def image_of(pixels: "Array") -> "Image.Image":

@@ -8,8 +8,8 @@ from PIL import Image
 from pipeline.errors import MissingExtra
 from pipeline.modalities.image.probes import images
 
-_SIZE = (128, 96)
-_FRAMES = 12  # of each image
+_SIZE = (64, 48)
+_FRAMES = 3  # of each image, a second of it
 
 
 def films() -> list[bytes]:
@@ -29,7 +29,7 @@ def _film(shots: list[Image.Image]) -> bytes:
         raise MissingExtra("making films to probe a model with", "video") from exc
     file = io.BytesIO()
     with av.open(file, "w", "matroska", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("ffv1", rate=12)
+        stream = container.add_stream("ffv1", rate=_FRAMES)
         stream.width, stream.height = _SIZE
         stream.pix_fmt = "yuv420p"
         for shot in shots:

@@ -1,21 +1,9 @@
 """Reading films for one encoder of images: frames come back small, fitted to the model."""
 
-from typing import Any
-
 from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
 from pipeline.modalities.decoding.reader import ProcessReader, media_task, require
-from pipeline.modalities.decoding.task import Answer, Prepare, Task
-from pipeline.modalities.image.thumbnail import Thumbnail
-from pipeline.modalities.still import Still, image_of
-
-_SIDE = 1024  # pixels of a frame's longer side for an encoder that does not say how it fits images
-
-
-def fitting(encoder: Encoder | None) -> Prepare:
-    """How the encoder fits an image, or else a size that any model's input is smaller than."""
-    fit: Any = getattr(encoder, "fit", None)
-    return fit if callable(fit) else Thumbnail(_SIDE)
-
+from pipeline.modalities.decoding.task import Answer, Task
+from pipeline.modalities.still import Still, fitting, image_of
 
 def task(options: ReadOptions, encoder: Encoder | None) -> Task:
     """What decodes films within these limits."""
