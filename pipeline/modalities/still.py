@@ -43,7 +43,7 @@ def image_of(pixels: "Array") -> "Image.Image":
     from PIL import Image
 
     height, width, _ = pixels.shape
-    return Image.frombuffer("RGB", (width, height), pixels.data, "raw", "RGB", 0, 1)
+    return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
 
 
 def parts_of(decoded: Decoded) -> list[Part]:

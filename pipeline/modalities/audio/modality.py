@@ -50,7 +50,7 @@ class Audio(Modality):
         return reader.sound(here(reader.task(options, None))(data), reader.USUAL_RATE)
 
     def parts(self, decoded: Decoded, encoder: Encoder, options: ReadOptions) -> list[Part]:
-        """Windows with ``start`` and ``end`` in seconds; those in which nothing sounds are left out.
+        """Windows with ``start`` and ``end`` in seconds; silent ones are left out.
 
         Raises:
             PermanentRowError: ``silence``: all of them; ``too_many_parts``.
@@ -64,7 +64,9 @@ class Audio(Modality):
             samples = resampled_whole(samples, decoded.notes["sampling_rate"], rate)
         length = max(1, round(of_sound.seconds * rate))
         parts: list[Part] = []
-        for start, end in windows(len(samples), length, round(options.audio_overlap_seconds * rate)):
+        for start, end in windows(
+            len(samples), length, round(options.audio_overlap_seconds * rate)
+        ):
             heard = samples[start:end]
             if abs(heard).max(initial=0.0) <= _SILENT:
                 continue

@@ -14,7 +14,7 @@ def sounds() -> list[bytes]:
     """WAV, 16 bits: a chord, a rising tone and soft noise, which show another resampling, another
     scale of mel bands and another gain; the last is stereo."""
     time = np.arange(_RATE * _SECONDS) / _RATE
-    chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (220.0, 277.2, 329.6)) / 4
+    chord = np.sin(2 * np.pi * np.outer((220.0, 277.2, 329.6), time)).sum(axis=0) / 4
     rising = 0.5 * np.sin(2 * np.pi * (100 + 1500 * time) * time)
     noise = np.random.default_rng(7).standard_normal(len(time)) * 0.02
     return [_wav(chord[:, None]), _wav(rising[:, None]), _wav(np.stack([noise, chord], axis=1))]

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,8 @@ class Sound:
     blocks: Iterator[Samples]
 
 
-def opened(data: bytes, name: str) -> Iterator[Sound]:
-    """One sound, open until the iterator is closed. Raises PermanentRowError."""
+def opened(data: bytes, name: str) -> AbstractContextManager[Sound]:
+    """The sound in these bytes; what is wrong with its blocks is a PermanentRowError, too."""
     if name in _BY_LIBSNDFILE and not (name == sniff.OGG and not _knows(data)):
         return _by_libsndfile(data, name)
     return _by_ffmpeg(data, name)
@@ -52,13 +53,14 @@ def _knows(data: bytes) -> bool:
     return any(codec in head for codec in codecs) and b"\x80theora" not in head
 
 
+@contextmanager
 def _by_libsndfile(data: bytes, name: str) -> Iterator[Sound]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             _check(file.samplerate, file.channels)
             yield Sound(file.samplerate, file.channels, file.subtype, _blocks_of(file))
-    except soundfile.LibsndfileError as exc:
-        text = str(exc.error_string)
+    except soundfile.SoundFileError as exc:
+        text = str(getattr(exc, "error_string", exc))
         code = "unsupported_format" if "unimplemented" in text.lower() else "corrupt"
         raise PermanentRowError(code, f"the {name} cannot be read: {text}"[:160]) from exc
 
@@ -69,6 +71,7 @@ def _blocks_of(file: soundfile.SoundFile) -> Iterator[Samples]:
         yield block
 
 
+@contextmanager
 def _by_ffmpeg(data: bytes, name: str) -> Iterator[Sound]:
     demuxer = {sniff.MP3: "mp3"}.get(name, name)
     with opening.opened(data, demuxer) as container:

@@ -46,7 +46,7 @@ def _decode(data: bytes, limits: Limits) -> Answer:
         )
     if is_protected(data, name):
         raise PermanentRowError("encrypted", "a sound under digital rights management")
-    for sound in opened(data, name):
+    with opened(data, name) as sound:
         mono = _mono(sound.blocks)
         samples = _bounded(resampled(mono, sound.rate, limits.sampling_rate), limits)
         notes = {

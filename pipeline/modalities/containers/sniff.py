@@ -1,7 +1,7 @@
 """Which container bytes are, decided from the bytes and never from a name.
 
-What is not on the list never reaches FFmpeg, which reads some hundred formats and guesses: playlists
-(HLS, DASH), lists of files (concat) and scripts name further files and addresses.
+What is not on the list never reaches FFmpeg, which reads some hundred formats and guesses:
+playlists (HLS, DASH), lists of files (concat) and scripts name further files and addresses.
 """
 
 from pipeline.modalities.image.sniff import described, is_image
@@ -61,8 +61,7 @@ def container(data: bytes) -> str | None:
 def _is_transport_stream(data: bytes) -> bool:
     """Packets of 188 bytes, or of 192 with a clock before each."""
     return any(
-        len(data) > start + 2 * size
-        and all(data[start + size * n] == _SYNC for n in range(3))
+        len(data) > start + 2 * size and all(data[start + size * n] == _SYNC for n in range(3))
         for start, size in ((0, _PACKET), (4, _PACKET + 4))
     )
 

@@ -107,7 +107,7 @@ def _write(shared: int, arrays: list[Array]) -> None:
     for array in arrays:
         if array.dtype.str not in DTYPES or not array.flags.c_contiguous:
             raise TypeError(f"an array of {array.dtype.str} cannot be given back")
-        view, done = memoryview(array.reshape(-1).view("u1")), 0
+        view, done = array.reshape(-1).view("u1").data, 0
         while done < array.nbytes:
             done += os.pwrite(shared, view[done:], start + done)
         start += array.nbytes

@@ -73,8 +73,7 @@ class DecoderProcess:
             self.end()
             raise TransientRowError(
                 "internal",
-                f"no decoder process starts ({exc}); "
-                f"see `python -c 'import {module}'`",
+                f"no decoder process starts ({exc}); see `python -c 'import {module}'`",
             ) from exc
         except BaseException:
             self.end()

@@ -12,7 +12,7 @@ from pipeline.modalities.decoding.task import Answer, Decode, Prepare, Task
 _COPIES_OF_FILE = 3
 _COPIES_OF_ANSWER = 3
 _HEADROOM = 256 * 2**20
-# Measured with 12 megapixels of 10 bits: the reference frames of a codec, eight candidates, one RGB.
+# At most 3 bytes of 10 bits: 17 reference frames, 8 candidates; two copies in RGB; and some spare.
 BYTES_PER_FRAME_PIXEL = 100
 
 

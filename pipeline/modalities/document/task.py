@@ -1,6 +1,7 @@
 """What a decoder process of documents does: every page rendered, fitted, and its text read."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ Prepare = Callable[[Image.Image], Image.Image]
 HEAD = 1024  # bytes within which a PDF begins, as readers have it
 PAGE_END = "\f"
 _PASSWORD, _SECURITY = 4, 5  # FPDF_ERR_*
+# pdfium takes a document without pages for a damaged one.
+_NO_PAGES = re.compile(rb"/Type\s*/Pages\b[^>]*/Count\s+0\b")
 _LARGEST_SIDE = 14_400.0  # points: ISO 32000-1, Annex C.2
 _MOST_CHARACTERS = 100_000  # of a page
 
@@ -75,8 +78,8 @@ def _decode(data: bytes, limits: Limits, prepare: Prepare | None) -> Answer:
                     "(PIPELINE_MAX_DECODED_BYTES)",
                 )
             pages.append(pixels)
-    text = np.frombuffer("".join(texts).encode("utf-8", "replace"), np.uint8)
-    return Answer([text, *pages], {"format": "PDF"})
+    letters = np.frombuffer("".join(texts).encode("utf-8", "replace"), np.uint8)
+    return Answer([letters, *pages], {"format": "PDF"})
 
 
 @contextmanager
@@ -86,7 +89,9 @@ def _opened(data: bytes) -> Iterator[Any]:
     except pypdfium2.PdfiumError as exc:
         if exc.err_code in (_PASSWORD, _SECURITY):
             raise PermanentRowError("encrypted", "the document asks for a password") from exc
-        raise PermanentRowError("corrupt", "the PDF is damaged: it has no pages to be found") from exc
+        if _NO_PAGES.search(data):
+            raise PermanentRowError("no_pages", "a document of 0 pages") from exc
+        raise PermanentRowError("corrupt", "the PDF is damaged: no page of it is found") from exc
     try:
         document.init_forms()  # so that what was filled in is drawn
         yield document

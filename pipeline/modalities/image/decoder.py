@@ -57,7 +57,7 @@ class ImageDecoder:
         (pixels,), notes = self._pool.decode(data)
         height, width, _ = pixels.shape
         # The image keeps the array's memory: nothing is copied.
-        image = Image.frombuffer("RGB", (width, height), pixels.data, "raw", "RGB", 0, 1)
+        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
         return Decoded(image, notes)
 
     def close(self) -> None:

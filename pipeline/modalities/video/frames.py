@@ -22,8 +22,7 @@ def small_copy(frame: VideoFrame) -> Small:
     small = frame.reformat(
         WIDTH, HEIGHT, "rgb24", **_colours(frame), interpolation=Interpolation.AREA
     )
-    pixels: Small = small.to_ndarray()
-    return pixels
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
 def upright(frame: VideoFrame, aspect: Fraction | None) -> Image.Image:
@@ -47,7 +46,8 @@ def _colours(frame: VideoFrame) -> dict[str, Any]:
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """(a, b, c, d): a point (x, y) of the frame is shown at (a x + c y, b x + d y)."""
-    found = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+    side_data: Any = frame.side_data  # by enumeration, too, which its types do not say
+    found = side_data.get(SideDataType.DISPLAYMATRIX)
     if found is None:
         return None
     numbers = np.frombuffer(bytes(found), np.int32)

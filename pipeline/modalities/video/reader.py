@@ -5,6 +5,7 @@ from pipeline.modalities.decoding.reader import ProcessReader, media_task, requi
 from pipeline.modalities.decoding.task import Answer, Task
 from pipeline.modalities.still import Still, fitting, image_of
 
+
 def task(options: ReadOptions, encoder: Encoder | None) -> Task:
     """What decodes films within these limits."""
     limits = {

@@ -52,7 +52,7 @@ def _decode(data: bytes, limits: Limits, prepare: Prepare | None) -> Answer:
         context = stream.codec_context
         _check_size(context.width, context.height, limits)
         context.thread_count = 1
-        notes = {"format": name, "codec": context.codec.name}
+        notes: dict[str, Any] = {"format": name, "codec": context.codec.name}
         spans: list[tuple[float, float]] = []
         images: list[Any] = []
         size = 0
