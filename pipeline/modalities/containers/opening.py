@@ -67,11 +67,9 @@ def opened(data: bytes, demuxer: str) -> Iterator[InputContainer]:
             io.BytesIO(data), "r", demuxer, options, io_open=_refuse, metadata_errors="replace"
         ) as container:
             yield container
-    except PermanentRowError:
+    except (PermanentRowError, MemoryError):
         raise
-    except MemoryError:
-        raise
-    except (FFmpegError, ValueError, OverflowError, ArithmeticError) as exc:
+    except (FFmpegError, OSError, ValueError, ArithmeticError, LookupError) as exc:
         raise PermanentRowError("corrupt", f"it cannot be read: {_brief(exc)}") from exc
 
 

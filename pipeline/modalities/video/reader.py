@@ -9,11 +9,12 @@ from pipeline.modalities.still import Still, fitting, image_of
 def task(options: ReadOptions, encoder: Encoder | None) -> Task:
     """What decodes films within these limits."""
     limits = {
-        name: getattr(options, name)
-        for name in (
-            *("video_segment_seconds", "max_media_seconds", "max_frame_pixels", "max_side"),
-            *("max_parts", "max_decoded_bytes"),
-        )
+        "video_segment_seconds": options.video_segment_seconds,
+        "max_media_seconds": options.max_media_seconds,
+        "max_frame_pixels": options.max_frame_pixels,
+        "max_side": options.max_side,
+        "max_parts": options.max_parts,
+        "max_decoded_bytes": options.max_decoded_bytes,
     }
     return media_task(
         "pipeline.modalities.video.task",
