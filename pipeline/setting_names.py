@@ -1,4 +1,4 @@
-"""Settings that are almost named like one of ours: warned of, and nothing else.
+"""How settings are named; what is almost named like one of ours is warned of, and nothing else.
 
 It is no error, since orchestrators set variables of their own.
 """
@@ -9,6 +9,9 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+
+PREFIX = "PIPELINE_"
+RENAMED = {"database_schema": "schema"}  # as people write it
 
 logger = logging.getLogger(__name__)
 
@@ -46,3 +49,15 @@ def warn_once(found: str, near: str | None) -> None:
         f"; did you mean {near}?" if near else "",
         extra={"nearest": near},
     )
+
+
+def variables_of(name: str) -> list[str]:
+    """The environment variables of a setting, the one that wins first."""
+    plain = name.lower().removeprefix(PREFIX.lower())
+    plain = RENAMED.get(plain, plain)
+    return [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
+
+
+def is_unset(variable: str, value: str | None) -> bool:
+    """An empty URL is none: a compose file's ``${DATABASE_URL:-}`` cannot leave it out."""
+    return variable.upper() in variables_of("database_url") and not (value or "").strip()

@@ -14,6 +14,10 @@ from tests.unit.test_layers import importers_of
 ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/modalities/text/segments.py": ("embed",),
+    "pipeline/modalities/audio": ("audio",),
+    "pipeline/modalities/containers": ("audio", "video"),
+    "pipeline/modalities/document": ("documents",),
+    "pipeline/modalities/video": ("video",),
     "pipeline/postgres/embedded": ("server",),
     "pipeline/integrations/ray.py": ("ray", "parquet"),
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),
