@@ -6,6 +6,7 @@
     ├── DatabaseError             the database cannot do what is needed
     │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
     ├── ModelError                a model cannot be loaded, or is not the one a space was built with
+    │   └── ModelUnavailable      its server gives no vectors now, and may later
     ├── OutOfMemory               a batch does not fit into the device's memory: halve it
     ├── SpaceError                an embedding space is not in the state an operation needs
     └── RowError                  one source row cannot be embedded; never fails its batch
@@ -55,6 +56,10 @@ class EmbeddedServerError(DatabaseError):
 
 class ModelError(PipelineError):
     """A model cannot be loaded, or differs from the one its space was built with."""
+
+
+class ModelUnavailable(ModelError):  # noqa: N818 (named after what happened)
+    """The server of a remote model gives no vectors now; trying again later may help."""
 
 
 class OutOfMemory(PipelineError):  # noqa: N818 (named after what happened, like MemoryError)
@@ -119,6 +124,7 @@ ROW_ERROR_CODES: dict[str, bool] = {
     "too_many_windows": True,
     # the model and the worker
     "unsupported_modality": True,
+    "refused": True,
     "bad_vector": True,
     "out_of_memory": False,
     "embed_failed": False,
