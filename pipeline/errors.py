@@ -6,7 +6,8 @@
     ├── DatabaseError             the database cannot do what is needed
     │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
     ├── ModelError                a model cannot be loaded, or is not the one a space was built with
-    │   └── ModelUnavailable      its server gives no vectors now, and may later
+    │   └── RemoteModelError      its server refuses the key or the model
+    │       └── ModelUnavailable  its server gives no vectors now, and may later
     ├── OutOfMemory               a batch does not fit into the device's memory: halve it
     ├── SpaceError                an embedding space is not in the state an operation needs
     └── RowError                  one source row cannot be embedded; never fails its batch
@@ -58,7 +59,11 @@ class ModelError(PipelineError):
     """A model cannot be loaded, or differs from the one its space was built with."""
 
 
-class ModelUnavailable(ModelError):  # noqa: N818 (named after what happened)
+class RemoteModelError(ModelError):
+    """The server of a remote model does not serve it as asked, which is the fault of no row."""
+
+
+class ModelUnavailable(RemoteModelError):  # noqa: N818 (named after what happened)
     """The server of a remote model gives no vectors now; trying again later may help."""
 
 

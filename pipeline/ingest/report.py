@@ -37,6 +37,7 @@ class IngestReport:
         seconds: of the worker; the model was loaded before.
         seconds_indexing: of building the index after a large backlog, 0 where that was not due.
         seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
+        tokens: that the server of a remote model counted; 0: there is none.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
         bottleneck: how often, looked at many times a second, the others waited for this stage.
@@ -48,6 +49,7 @@ class IngestReport:
     retrying: int = 0
     items: int = 0
     reused: int = 0
+    tokens: int = 0
     seconds: float = 0.0
     seconds_indexing: float = 0.0
     seconds_measuring: float = 0.0
@@ -125,6 +127,7 @@ class IngestReport:
             "retrying": self.retrying,
             "items": self.items,
             "reused": self.reused,
+            "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "seconds_indexing": round(self.seconds_indexing, 3),
             "seconds_measuring": round(self.seconds_measuring, 3),

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.embedders.remote.dialects.base import Answer, Question, UnreadableAnswer
 from pipeline.embedders.remote.spec import RemoteSpec
 from pipeline.embedders.remote.waiting import asked_seconds
-from pipeline.errors import MissingExtra, ModelError, ModelUnavailable, PermanentRowError
+from pipeline.errors import MissingExtra, ModelUnavailable, PermanentRowError, RemoteModelError
 
 try:
     import httpx
@@ -67,7 +67,7 @@ class Client:
         Raises:
             PermanentRowError: ``refused``: the server refuses the inputs, or one of them.
             ModelUnavailable: it gave no answer for so long, or the budget is spent.
-            ModelError: it refuses the key or the model.
+            RemoteModelError: it refuses the key or the model.
         """
         self._check_budget()
         request = self.spec.dialect.request(question)
@@ -139,8 +139,10 @@ class Client:
         if status in _OF_THE_INPUT:
             raise PermanentRowError("refused", f"the model's server refuses it: {said}")
         if status in (401, 403):
-            raise ModelError(f"the model's server refuses the key in PIPELINE_REMOTE_KEY: {said}")
-        raise ModelError(
+            raise RemoteModelError(
+                f"the model's server refuses the key in PIPELINE_REMOTE_KEY: {said}"
+            )
+        raise RemoteModelError(
             f"the model's server does not answer for {self.spec.model!r} at {self.spec.url}: {said}"
         )
 

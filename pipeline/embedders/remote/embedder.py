@@ -3,11 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 
-import numpy as np
-
 from pipeline.embedders.remote.client import Client
 from pipeline.embedders.remote.description import RemoteDescription
-from pipeline.embedders.remote.encoders import RemoteEncoder, RemoteImages, RemoteTexts
+from pipeline.embedders.remote.encoders import RemoteImages, RemoteTexts
 from pipeline.embedders.remote.spec import RemoteSpec
 from pipeline.modalities import IMAGE, TEXT, Encoder
 
@@ -28,15 +26,11 @@ class RemoteEmbedder:
 
     def __init__(self, remote: RemoteSpec, spec: str, client: Client) -> None:
         self._client = client
-        encoders: dict[str, RemoteEncoder] = {}
-        for name, kind in ((TEXT.name, RemoteTexts), (IMAGE.name, RemoteImages)):
-            if name in remote.dialect.modalities:
-                encoders[name] = kind(client)
-        texts = encoders[TEXT.name]
-        first = np.frombuffer(_FIRST.encode(), dtype=np.uint8)
-        dimensions = texts.embed([first]).shape[1]
-        for encoder in encoders.values():
-            encoder.dimensions = dimensions
+        texts = RemoteTexts(client)
+        texts.dimensions = dimensions = texts.embed(texts.prepare([_FIRST])).shape[1]
+        encoders: dict[str, Encoder] = {TEXT.name: texts}
+        if IMAGE.name in remote.dialect.modalities:
+            encoders[IMAGE.name] = RemoteImages(client, dimensions)
         self.encoders: Mapping[str, Encoder] = encoders
         named = f"{remote.dialect.name}#{remote.model}"
         self.description = RemoteDescription(

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.embedders.remote.client import Client
 from pipeline.embedders.remote.dialects.base import Question, RemoteInput, UnreadableAnswer
 from pipeline.embedders.remote.tokens import estimate
-from pipeline.errors import ModelError, PermanentRowError, RowError
+from pipeline.errors import ModelError, PermanentRowError, RemoteModelError, RowError
 from pipeline.modalities.base import Input, Role
 from pipeline.modalities.text.windows import TextWindow, split_text
 from pipeline.vectors import Vectors, unit_rows
@@ -104,9 +104,11 @@ class RemoteEncoder:
             if vectors.ndim != 2:
                 raise UnreadableAnswer("vectors of several lengths")
         except (TypeError, ValueError, UnreadableAnswer) as exc:
-            raise ModelError(f"the model's server gives vectors that are none: {exc}") from exc
+            raise RemoteModelError(
+                f"the model's server gives vectors that are none: {exc}"
+            ) from exc
         if self.dimensions and vectors.shape[1] != self.dimensions:
-            raise ModelError(
+            raise RemoteModelError(
                 f"the model's server gives {vectors.shape[1]} dimensions, and gave "
                 f"{self.dimensions} before: another model answers to {spec.model!r} now"
             )
