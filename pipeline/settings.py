@@ -78,6 +78,16 @@ class Settings(BaseSettings):
         128, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
     )
 
+    # a model behind a server
+    remote_key: SecretStr | None = Field(None, description="that says who asks a remote model")
+    remote_url: str = Field("", description="where a remote model's server is, if it moved")
+    remote_seconds: Duration = Field(
+        300.0, ge=0, description="to ask a remote model again where it gives no vectors"
+    )
+    remote_budget: int = Field(
+        0, ge=0, description="tokens that a run may use of a remote model; 0: any number"
+    )
+
     # the database
     roles: bool = Field(True, description="whether migrations create the roles pipeline_*")
     old_pgvector: bool = Field(

@@ -51,6 +51,7 @@ CURES = {
     "bad_text": "store the text, in its right encoding",
     "too_many_windows": "split it into several rows, or raise the limit",
     "unsupported_modality": "delete the row, or build a space whose model has its modality",
+    "refused": "the message is the server's; shorten or change the input",
     "bad_vector": "look at the input; report it with the model's name",
     "out_of_memory": (
         "lower `PIPELINE_BATCH_SIZE` or `PIPELINE_DECODE_PROCESSES`, use a smaller model or "

@@ -13,6 +13,7 @@ from tests.unit.test_layers import importers_of
 # Who may import what an extra brings, besides the base.
 ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
+    "pipeline/embedders/remote": ("remote",),
     "pipeline/modalities/text/segments.py": ("embed",),
     "pipeline/modalities/audio": ("audio",),
     "pipeline/modalities/containers": ("audio", "video"),
