@@ -9,6 +9,8 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 PREFIX = "PIPELINE_"
 RENAMED = {"database_schema": "schema"}  # as people write it
@@ -49,6 +51,14 @@ def warn_once(found: str, near: str | None) -> None:
         f"; did you mean {near}?" if near else "",
         extra={"nearest": near},
     )
+
+
+def only_known(values: dict[str, Any], file: Path, names: list[str]) -> dict[str, Any]:
+    """The settings among what stands in a file; warns of keys that are none."""
+    known = {*names, "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
+    for key in values.keys() - known:
+        warn_once(f"{file}: {key!r}", nearest(key.upper().removeprefix(PREFIX), names))
+    return {key: value for key, value in values.items() if key in known}
 
 
 def variables_of(name: str) -> list[str]:

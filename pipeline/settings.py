@@ -213,9 +213,7 @@ class Settings(BaseSettings):
     @classmethod
     def _shorter_than_the_lease(cls, value: float, info: ValidationInfo) -> float:
         if value >= info.data.get("lease_seconds", math.inf):
-            raise ValueError(
-                "it must be shorter than PIPELINE_LEASE_SECONDS, or every claim lapses"
-            )
+            raise ValueError("must be shorter than PIPELINE_LEASE_SECONDS, or every claim lapses")
         return value
 
     @property
@@ -269,7 +267,7 @@ class Settings(BaseSettings):
 
 
 def _where(name: str, flags: Mapping[str, Any]) -> str:
-    """Where the setting got its value: the one that wins."""
+    """Where the setting got its value."""
     plain = name.lower().removeprefix(PREFIX.lower())
     return next(iter([] if plain in flags else set_in(name)), variables_of(name)[0])
 
@@ -299,10 +297,4 @@ def names() -> list[str]:
 
 def _read(file: Path) -> dict[str, Any]:
     """The settings in a TOML file; warns of keys that are none."""
-    values = config_file.read(file)
-    known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
-    for key in [key for key in values if key not in known]:
-        del values[key]
-        nearest = setting_names.nearest(key.upper().removeprefix(PREFIX), names())
-        setting_names.warn_once(f"{file}: {key!r}", nearest)
-    return values
+    return setting_names.only_known(config_file.read(file), file, names())

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.modalities.base import Role
+from pipeline.modalities import IMAGE, TEXT, Role
 
 
 class UnreadableAnswer(Exception):  # noqa: N818 - never reaches a caller of the embedder
@@ -125,7 +125,7 @@ class Limits:
 
     name: str
     url: str = ""
-    modalities: tuple[str, ...] = ("text", "image")
+    modalities: tuple[str, ...] = (TEXT.name, IMAGE.name)
     items: int = 32
     tokens: int = 100_000
     body_bytes: int = 16 * 2**20

@@ -12,6 +12,7 @@ from pipeline.embedders.remote.dialects.base import (
     part_of,
     tokens_of,
 )
+from pipeline.modalities import TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def asked(question: Question) -> dict[str, Any]:
 OPENAI = OpenAiStyle(
     "openai",
     "https://api.openai.com/v1",
-    modalities=("text",),
+    modalities=(TEXT.name,),
     items=256,
     tokens=250_000,
     context=8_000,
