@@ -30,11 +30,20 @@ NEVER_IMPORTED = {
     "pillow-heif": "rendering.py imports by a table of formats",
     "torchvision": "OpenCLIP's transforms are its; its version has to go with torch's",
 }
+_PEER = "a peer that benchmarks compare with, installed by hand, see benchmarks/README.md"
 UNDECLARED = {
     "alembic_utils": "a plug-in that applications may have; without it a test is skipped",
     "clip_benchmark": "the Makefile installs it without its dependencies",
+    "faiss": _PEER,
+    "infinity_emb": _PEER,
+    "lancedb": _PEER,
+    "langchain_core": _PEER,
+    "langchain_postgres": _PEER,
     "misbehave": "a module that a test writes",
+    "psycopg2": "the driver of vecs",
     "resvg_py": "installed by hand by who draws the samples anew, see docs/demo-model.md",
+    "sentence_transformers": _PEER,
+    "vecs": _PEER,
 }
 
 
