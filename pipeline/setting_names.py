@@ -56,7 +56,7 @@ def warn_once(found: str, near: str | None) -> None:
 def only_known(values: dict[str, Any], file: Path, names: list[str]) -> dict[str, Any]:
     """The settings among what stands in a file; warns of keys that are none."""
     known = {*names, "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
-    for key in values.keys() - known:
+    for key in [key for key in values if key not in known]:
         warn_once(f"{file}: {key!r}", nearest(key.upper().removeprefix(PREFIX), names))
     return {key: value for key, value in values.items() if key in known}
 
