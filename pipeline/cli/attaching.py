@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.cli.attached_shown import show_location_preview, show_preview
-from pipeline.cli.following import follow, print_followed, tell_problems
+from pipeline.cli.following import follow, print_followed
 from pipeline.cli.output import EX_TEMPFAIL, note, print_json
 from pipeline.cli.removing import brake_of
 from pipeline.cli.sql_words import as_options, told_as_options
@@ -48,8 +48,7 @@ def attach_table(attachment: "Attachment", then: Then, *, dry_run: bool) -> None
             if dry_run:
                 seen = preview(own, attachment, schema=database.schema)
                 show_preview(seen, as_json=then.as_json)
-                tell_problems(seen)
-                if seen.problems:
+                if seen.problems:  # which the connection told as warnings
                     raise typer.Exit(1)
                 return
             name = attach(own, attachment, schema=database.schema)

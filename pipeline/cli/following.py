@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
     from pipeline.settings import Settings
     from pipeline.sources.attached import AttachedSource
-    from pipeline.sources.attached_preview import Preview
     from pipeline.sources.attached_sync import AttachedReport, Difference
     from pipeline.sources.removal import Brake, Refusal
 
@@ -89,7 +88,7 @@ def follow(
                 bar.update(task, total=estimated_rows(connection, source.name))
             schema = settings.database_schema
             compared = sync(connection, source.name, progress=progress, schema=schema)
-        tell_problems(compared)
+        _tell_problems(compared)
         return Followed(
             source.name,
             told.added + compared.added,
@@ -99,8 +98,7 @@ def follow(
         )
 
 
-def tell_problems(done: "AttachedReport | Difference | Preview") -> None:
-    """What is not followed, and what to do about it."""
+def _tell_problems(done: "AttachedReport | Difference") -> None:
     for problem in done.problems:
         note(f"pipeline: {problem}")
     for advice in done.advice:
@@ -149,7 +147,7 @@ def look(connection: "Connection", source: "AttachedSource") -> Followed | None:
         return None
     with told_as_options():
         found = differing(connection, source.name)
-    tell_problems(found)
+    _tell_problems(found)
     return Followed(source.name, 0, 0, 0, problems=found.problems, differing=found.rows)
 
 

@@ -45,7 +45,8 @@ def sync(
 
     Triggers do not run for session_replication_role = replica, pg_restore --disable-triggers and
     logical replication; a view, a folder and a bucket have none. Exits 1 where one could not be
-    synced, or too much of it is gone at once, 75 where it may succeed later.
+    synced, rows of it cannot be read, or too much of it is gone at once, 75 where it may succeed
+    later.
 
     Example: pipeline sync products
     """

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.connections import Connections
@@ -15,7 +14,7 @@ from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
 from pipeline.queue import claims
 from pipeline.queue.bounds import ClaimBounds
-from pipeline.queue.due import database_time, is_due
+from pipeline.queue.due import CaughtUp, is_due
 from pipeline.queue.news import wait_for_jobs
 from pipeline.queue.pauses import find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
@@ -24,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 # How often the stage, waiting for another, looks whether it is to stop.
 LOOK_SECONDS = 0.2
+# How often a run that has caught up looks for what is still its own, for which all that is new has
+# to be read: of a million rows that arrive just then, too.
+LOOK_AGAIN_SECONDS = 1.0
 # So many rows that wait for places in trouble hinder no claim; each is a reference in memory.
 MOST_HELD_UP = 10_000
 
@@ -84,6 +86,7 @@ class Claiming:
         self._worker_id = worker_id
         self._options = options
         self._left = options.limit
+        self._caught_up: CaughtUp | None = None
         self._hand_over = hand_over
         self._held_up = held_up
         self._release_what_waits = release_what_waits
@@ -91,7 +94,6 @@ class Claiming:
 
     def run(self) -> None:
         next_sweep, suspects = 0.0, False
-        caught_up: datetime | None = None  # when nothing was due for the first time
         while not self._control.stop.is_set() and self._left != 0:
             if self._connection.run(lambda c: find_pause(c, self._space_id)) is not None:
                 if self._options.once:
@@ -108,19 +110,19 @@ class Claiming:
                 # One at a time, alone in the worker: if the row kills it, no other is blamed.
                 if self._in_flight.wait_below(1, LOOK_SECONDS):
                     suspects = self._claim(1, suspects=True) > 0
-            elif caught_up is not None and not self._is_due(caught_up=caught_up):
-                # What is in flight may come back as due, so it is waited for before the end; but
-                # not what is new since: beside a steady stream there would be no end.
-                if self._in_flight.wait_empty(LOOK_SECONDS):
+            elif self._caught_up is not None and not self._is_due(caught_up=self._caught_up):
+                # What is in flight may come back as due or be changed, so it is waited for before
+                # the end; but not what is new since: beside a steady stream there would be none.
+                if self._in_flight.wait_empty(LOOK_AGAIN_SECONDS):
                     suspects = self._is_due(suspects=True)
-                    if not suspects and not self._is_due(caught_up=caught_up):
+                    if not suspects and not self._is_due(caught_up=self._caught_up):
                         break
             # Not one by one: a claim costs the same for one row as for many.
             elif self._has_room_for(size := self._jobs_per_claim()) and not self._claim(size):
                 if not self._options.once:
                     self._wait_for_jobs()
-                elif caught_up is None:
-                    caught_up = self._connection.run(database_time)
+                elif self._caught_up is None:
+                    self._caught_up = self._caught_up_now()
                 else:
                     self._control.stop.wait(0.05)  # due, but locked by somebody for a moment
         if self._control.stop.is_set():
@@ -146,10 +148,14 @@ class Claiming:
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
 
-    def _is_due(self, *, suspects: bool = False, caught_up: datetime | None = None) -> bool:
+    def _is_due(self, *, suspects: bool = False, caught_up: CaughtUp | None = None) -> bool:
         return self._connection.run(
             lambda c: is_due(c, self._space_id, suspects=suspects, caught_up=caught_up)
         )
+
+    def _caught_up_now(self) -> CaughtUp:
+        in_hand = self._in_flight.ids()  # before the time, so that no change of theirs is missed
+        return self._connection.run(lambda c: CaughtUp.now(c, in_hand))
 
     def _claim(self, room: int, *, suspects: bool = False) -> int:
         if self._left is not None:
@@ -168,6 +174,8 @@ class Claiming:
             )
         if self._left is not None:
             self._left -= len(jobs)
+        if self._caught_up is not None:
+            self._caught_up.in_hand.difference_update(job.source_id for job in jobs)
         self._in_flight.add(jobs)
         self._hand_over(jobs)
         return len(jobs)

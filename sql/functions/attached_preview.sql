@@ -14,11 +14,7 @@ DECLARE
 BEGIN
     PERFORM @schema@.check_is_owner(attachment);
     rows := 0; of_sources := '{}';
-    FOR keys IN EXECUTE format(
-        'SELECT array_agg(n.row_key) FROM (SELECT k.row_key, (row_number() OVER () - 1) / 1000 '
-        'AS chunk FROM (%s) AS k) AS n GROUP BY n.chunk',
-        @schema@.unreadable_statement(attachment, 'keys of rows'))
-    LOOP
+    FOR keys IN SELECT c FROM @schema@.keys_by_chunk(attachment) AS c LOOP
         SELECT * INTO counted FROM @schema@.run_for_each(
             attachment, @schema@.unreadable_statement(attachment, 'count'), keys, NULL, NULL);
         rows := rows + counted.added;

@@ -229,6 +229,20 @@ END $$;
 COMMENT ON FUNCTION @schema@.note_unreadable(integer, jsonb) IS
     'Notes which rows of an attached source cannot be read and why, and warns.';
 
+CREATE OR REPLACE FUNCTION @schema@.keys_by_chunk(attachment integer) RETURNS SETOF text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT array_agg(n.row_key) FROM (SELECT k.row_key, (row_number() OVER () - 1) / 1000 '
+        'AS chunk FROM (%s) AS k) AS n GROUP BY n.chunk',
+        @schema@.unreadable_statement(attachment, 'keys of rows'));
+END $$;
+COMMENT ON FUNCTION @schema@.keys_by_chunk(integer) IS
+    'The keys of the rows of an attached source, in arrays of a thousand, so that of one that '
+    'cannot be read few others are tried again.';
+
 CREATE OR REPLACE FUNCTION @schema@.compare_each(attachment integer) RETURNS SETOF text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -238,11 +252,7 @@ DECLARE
     keys       text[];
     unreadable jsonb := '[]';
 BEGIN
-    FOR keys IN EXECUTE format(
-        'SELECT array_agg(n.row_key) FROM (SELECT k.row_key, (row_number() OVER () - 1) / 1000 '
-        'AS chunk FROM (%s) AS k) AS n GROUP BY n.chunk',
-        @schema@.unreadable_statement(attachment, 'keys of rows'))
-    LOOP
+    FOR keys IN SELECT c FROM @schema@.keys_by_chunk(attachment) AS c LOOP
         SELECT * INTO compared FROM @schema@.run_for_each(
             attachment, @schema@.unreadable_statement(attachment, 'compare'), keys, NULL, NULL);
         RETURN QUERY SELECT f FROM unnest(compared.differing) AS f;

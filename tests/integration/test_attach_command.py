@@ -134,7 +134,7 @@ def test_a_dry_run_counts_what_can_be_read_and_names_what_cannot(
     number = ("--text", "number=substr(title, 7)::int::text", "--image", "photo_url")
     done = run("attach", "public.products", *number, "--dry-run")
     assert done.returncode == 1, done.stderr
-    assert "row 2 of products cannot be read: number: invalid input syntax" in done.stderr
+    assert done.stderr.count("row 2 of products cannot be read: number: invalid input syntax") == 1
     assert "change the row, or detach and attach" in done.stderr
     assert "3 rows give 6 source items" in done.stdout
     done = run("attach", "products", *number, "--filter", "id < 3", "--dry-run", "--json")
@@ -145,7 +145,7 @@ def test_a_dry_run_counts_what_can_be_read_and_names_what_cannot(
     assert run("attach", "public.products", *number, "--no-sync").returncode == 0
     done = run("sync", "products", "--dry-run")
     assert done.returncode == 1, done.stderr
-    assert "row 2 of products cannot be read: number: invalid input syntax" in done.stderr
+    assert done.stderr.count("row 2 of products cannot be read: number: invalid input syntax") == 1
 
 
 def test_what_is_there_can_be_left_to_a_sync(run: Run, products: Connection) -> None:

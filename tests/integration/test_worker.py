@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.modalities import Decoded
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.queue import failures, status
+from pipeline.queue.due import CaughtUp
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
@@ -88,6 +89,29 @@ def test_a_run_ends_though_new_rows_keep_coming(
     assert left == len(added) + 1 - report.done
     assert "there from the beginning" in vectors(connection)
     assert work(settings, space).done == left
+
+
+def test_what_changes_in_the_hands_of_a_run_that_has_caught_up_is_its_own(
+    settings: Settings, space: Space, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caught_up, changed, now = threading.Event(), threading.Event(), CaughtUp.now
+
+    def note(own: Connection, in_hand: Iterable[int]) -> CaughtUp:
+        found = now(own, in_hand)
+        caught_up.set()
+        return found
+
+    def change(_: Sequence[bytes]) -> None:
+        if not changed.is_set():
+            assert caught_up.wait(60)
+            changed.set()
+            connection.execute("UPDATE source_items SET content_ref = 'changed'")
+            add_texts(connection, ["new since"], source="later")
+
+    monkeypatch.setattr(CaughtUp, "now", note)
+    add_texts(connection, ["as it was"])
+    assert work(settings, space, FakeEmbedder(before=change)).done >= 1
+    assert "changed" in vectors(connection)
 
 
 def test_a_row_that_changed_back_reuses_its_vector_and_keeps_its_item(
