@@ -6,6 +6,8 @@
     ├── DatabaseError             the database cannot do what is needed
     │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
     ├── ModelError                a model cannot be loaded, or is not the one a space was built with
+    │   └── RemoteModelError      its server refuses the key or the model
+    │       └── ModelUnavailable  its server gives no vectors now, and may later
     ├── OutOfMemory               a batch does not fit into the device's memory: halve it
     ├── SpaceError                an embedding space is not in the state an operation needs
     └── RowError                  one source row cannot be embedded; never fails its batch
@@ -55,6 +57,14 @@ class EmbeddedServerError(DatabaseError):
 
 class ModelError(PipelineError):
     """A model cannot be loaded, or differs from the one its space was built with."""
+
+
+class RemoteModelError(ModelError):
+    """The server of a remote model does not serve it as asked, which is the fault of no row."""
+
+
+class ModelUnavailable(RemoteModelError):  # noqa: N818 (named after what happened)
+    """The server of a remote model gives no vectors now; trying again later may help."""
 
 
 class OutOfMemory(PipelineError):  # noqa: N818 (named after what happened, like MemoryError)
@@ -113,12 +123,28 @@ ROW_ERROR_CODES: dict[str, bool] = {
     "truncated": True,
     "corrupt": True,
     "decoder_crashed": True,
+    # sound, film, documents
+    "not_audio": True,
+    "not_a_video": True,
+    "not_a_document": True,
+    "missing_extra": True,
+    "encrypted": True,
+    "no_audio": True,
+    "no_video": True,
+    "no_pages": True,
+    "zero_length": True,
+    "silence": True,
+    "bad_samples": True,
+    "too_long": True,
+    "too_many_parts": True,
+    "page_too_large": True,
     # the text
     "empty_text": True,
     "bad_text": True,
     "too_many_windows": True,
     # the model and the worker
     "unsupported_modality": True,
+    "refused": True,
     "bad_vector": True,
     "out_of_memory": False,
     "embed_failed": False,

@@ -1,4 +1,4 @@
-"""Settings that are almost named like one of ours: warned of, and nothing else.
+"""How settings are named; what is almost named like one of ours is warned of, and nothing else.
 
 It is no error, since orchestrators set variables of their own.
 """
@@ -9,6 +9,11 @@ import logging
 import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+PREFIX = "PIPELINE_"
+RENAMED = {"database_schema": "schema"}  # as people write it
 
 logger = logging.getLogger(__name__)
 
@@ -46,3 +51,23 @@ def warn_once(found: str, near: str | None) -> None:
         f"; did you mean {near}?" if near else "",
         extra={"nearest": near},
     )
+
+
+def only_known(values: dict[str, Any], file: Path, names: list[str]) -> dict[str, Any]:
+    """The settings among what stands in a file; warns of keys that are none."""
+    known = {*names, "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
+    for key in [key for key in values if key not in known]:
+        warn_once(f"{file}: {key!r}", nearest(key.upper().removeprefix(PREFIX), names))
+    return {key: value for key, value in values.items() if key in known}
+
+
+def variables_of(name: str) -> list[str]:
+    """The environment variables of a setting, the one that wins first."""
+    plain = name.lower().removeprefix(PREFIX.lower())
+    plain = RENAMED.get(plain, plain)
+    return [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
+
+
+def is_unset(variable: str, value: str | None) -> bool:
+    """An empty URL is none: a compose file's ``${DATABASE_URL:-}`` cannot leave it out."""
+    return variable.upper() in variables_of("database_url") and not (value or "").strip()

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import SecretStr
 
-from pipeline.settings import Settings, names, set_in, variables_of
+from pipeline.setting_names import variables_of
+from pipeline.settings import Settings, names, set_in
 
 
 @dataclass(frozen=True, slots=True)

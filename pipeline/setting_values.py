@@ -53,6 +53,15 @@ def _network(entry: str) -> str:
     return entry
 
 
+def _can_be_a_schema(value: str) -> str:
+    if not value or not value.isprintable() or len(value.encode()) > 63:
+        raise ValueError("the name of a schema has 1 to 63 bytes, all of them printable")
+    if value.startswith("pg_") or value == "information_schema":
+        raise ValueError("that schema is PostgreSQL's own")
+    return value
+
+
+SchemaName = Annotated[str, AfterValidator(_can_be_a_schema)]
 Duration = Annotated[float, Field(le=LONGEST)]
 Device = Annotated[str, Field(pattern=r"^[a-z]+(:[0-9]+)?$")]
 # ``~`` is somebody's home.

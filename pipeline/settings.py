@@ -30,6 +30,7 @@ from pydantic_settings import (
 
 from pipeline import config_file, setting_names
 from pipeline.errors import ConfigurationError
+from pipeline.setting_names import PREFIX, RENAMED, is_unset, variables_of
 from pipeline.setting_values import (
     Device,
     Duration,
@@ -37,11 +38,9 @@ from pipeline.setting_values import (
     Folders,
     Networks,
     Places,
+    SchemaName,
     no_boolean,
 )
-
-PREFIX = "PIPELINE_"
-_RENAMED = {"database_schema": "schema"}  # as people write it
 
 DEFAULT_MODEL = "ViT-B-32/laion2b_s34b_b79k"
 DEFAULT_SCHEMA = "public"
@@ -62,7 +61,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("PIPELINE_DATABASE_URL", "DATABASE_URL", "database_url"),
         description="PostgreSQL to use; none: the embedded one",
     )
-    database_schema: str = Field(
+    database_schema: SchemaName = Field(
         DEFAULT_SCHEMA,
         validation_alias=AliasChoices("PIPELINE_SCHEMA", "schema", "database_schema"),
         description="where all that is ours is; fixed at the first migrate",
@@ -77,6 +76,16 @@ class Settings(BaseSettings):
     hnsw_m: int = Field(24, ge=2, le=100, description="of a new space: links of a vector")
     hnsw_ef_construction: int = Field(
         128, ge=4, le=1000, description="of a new space: candidates for them; at least twice m"
+    )
+
+    # a model behind a server
+    remote_key: SecretStr | None = Field(None, description="that says who asks a remote model")
+    remote_url: str = Field("", description="where a remote model's server is, if it moved")
+    remote_seconds: Duration = Field(
+        300.0, ge=0, description="to ask a remote model again where it gives no vectors"
+    )
+    remote_budget: int = Field(
+        0, ge=0, description="tokens that a run may use of a remote model; 0: any number"
     )
 
     # the database
@@ -150,6 +159,26 @@ class Settings(BaseSettings):
     keep_gps: bool = Field(
         False, description="whether metadata says where an image was taken, if it tells"
     )
+    max_media_seconds: Duration = Field(14_400.0, gt=0, description="of a sound or a film")
+    max_frame_pixels: int = Field(17_000_000, ge=1, description="per frame of a film")
+    max_parts: int = Field(
+        2000, ge=1, le=2000, description="segments of a film, pages of a document, windows of sound"
+    )
+    max_decoded_bytes: int = Field(
+        256 * 2**20, ge=2**20, description="of one file's frames, pages or samples as decoded"
+    )
+    media_cpu_seconds: Duration = Field(
+        300.0, gt=0, description="of the processor for one sound, film or document"
+    )
+    media_timeout_seconds: Duration = Field(
+        900.0, gt=0, description="for one sound, film or document, by the clock"
+    )
+    video_segment_seconds: Duration = Field(
+        10.0, ge=0.5, description="longest part of a film whose picture changes"
+    )
+    audio_overlap_seconds: Duration = Field(
+        1.0, ge=0, description="between windows of a long sound; at most half a window"
+    )
     http_per_host: int = Field(4, ge=1, description="requests to one host at the same time")
     max_text_bytes: int = Field(2**20, ge=1, description="of a text, as UTF-8")
     text_overlap_tokens: int = Field(8, ge=0, description="between windows of a long text")
@@ -174,15 +203,6 @@ class Settings(BaseSettings):
         "ten rows may always, while others stay",
     )
 
-    @field_validator("database_schema")
-    @classmethod
-    def _can_be_a_schema(cls, value: str) -> str:
-        if not value or not value.isprintable() or len(value.encode()) > 63:
-            raise ValueError("the name of a schema has 1 to 63 bytes, all of them printable")
-        if value.startswith("pg_") or value == "information_schema":
-            raise ValueError("that schema is PostgreSQL's own")
-        return value
-
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean(cls, value: Any, info: ValidationInfo) -> Any:
@@ -193,9 +213,7 @@ class Settings(BaseSettings):
     @classmethod
     def _shorter_than_the_lease(cls, value: float, info: ValidationInfo) -> float:
         if value >= info.data.get("lease_seconds", math.inf):
-            raise ValueError(
-                "it must be shorter than PIPELINE_LEASE_SECONDS, or every claim lapses"
-            )
+            raise ValueError("must be shorter than PIPELINE_LEASE_SECONDS, or every claim lapses")
         return value
 
     @property
@@ -218,7 +236,7 @@ class Settings(BaseSettings):
             name: value
             for name, value in env_settings.env_vars.items()
             if name.upper().startswith(PREFIX) or name.upper() == "DATABASE_URL"
-            if not _is_unset(name, value)
+            if not is_unset(name, value)
         }
         return (
             init_settings,
@@ -249,16 +267,9 @@ class Settings(BaseSettings):
 
 
 def _where(name: str, flags: Mapping[str, Any]) -> str:
-    """Where the setting got its value: the one that wins."""
+    """Where the setting got its value."""
     plain = name.lower().removeprefix(PREFIX.lower())
     return next(iter([] if plain in flags else set_in(name)), variables_of(name)[0])
-
-
-def variables_of(name: str) -> list[str]:
-    """The environment variables of a setting, the one that wins first."""
-    plain = name.lower().removeprefix(PREFIX.lower())
-    plain = _RENAMED.get(plain, plain)
-    return [PREFIX + plain.upper(), *(["DATABASE_URL"] if plain == "database_url" else [])]
 
 
 def set_in(name: str) -> list[str]:
@@ -268,7 +279,7 @@ def set_in(name: str) -> list[str]:
     set_there = {
         variable.upper(): variable
         for variable, value in os.environ.items()
-        if not _is_unset(variable, value)
+        if not is_unset(variable, value)
     }
     file = config_file.path()
     in_file = _read(file)
@@ -279,22 +290,11 @@ def set_in(name: str) -> list[str]:
     ]
 
 
-def _is_unset(variable: str, value: str | None) -> bool:
-    """An empty URL is none: a compose file's ``${DATABASE_URL:-}`` cannot leave it out."""
-    return variable.upper() in variables_of("database_url") and not (value or "").strip()
-
-
 def names() -> list[str]:
     """Of the settings: as in the file, and in upper case behind ``PIPELINE_``."""
-    return [_RENAMED.get(name, name) for name in Settings.model_fields]
+    return [RENAMED.get(name, name) for name in Settings.model_fields]
 
 
 def _read(file: Path) -> dict[str, Any]:
     """The settings in a TOML file; warns of keys that are none."""
-    values = config_file.read(file)
-    known = {*names(), "DATABASE_URL", "PIPELINE_DATABASE_URL", "PIPELINE_SCHEMA"}
-    for key in [key for key in values if key not in known]:
-        del values[key]
-        nearest = setting_names.nearest(key.upper().removeprefix(PREFIX), names())
-        setting_names.warn_once(f"{file}: {key!r}", nearest)
-    return values
+    return setting_names.only_known(config_file.read(file), file, names())

@@ -6,8 +6,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pipeline.setting_names import OTHERS
-from pipeline.settings import PREFIX, Settings, names, variables_of
+from pipeline.setting_names import OTHERS, PREFIX, variables_of
+from pipeline.settings import Settings, names
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 _HEAD = """# Settings

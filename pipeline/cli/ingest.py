@@ -226,6 +226,8 @@ def _print(report: "IngestReport", *, stopped: bool) -> None:
         ],
         right=("rows/s at work", "at work", "bottleneck"),
     )
+    if report.tokens:
+        after.append(f"the model's server counted {report.tokens:,} tokens")
     print(*after, sep="\n", end="\n" if after else "")
     if report.failed:
         note("some rows failed for good: see `pipeline failures`, then `pipeline retry`")

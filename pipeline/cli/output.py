@@ -11,7 +11,7 @@ import typer
 from pipeline.cli import stderr
 from pipeline.cli.log_lines import JsonFormatter, NoteFormatter, TextFormatter
 from pipeline.cli.printing import printable, printable_json
-from pipeline.errors import DatabaseError
+from pipeline.errors import DatabaseError, ModelUnavailable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -56,7 +56,10 @@ def fail_by_usage(exc: Any) -> NoReturn:  # of click, or of typer's own
 
 
 def exit_code(exc: Exception) -> int:
-    """75 where the database is merely out of reach, so that a scheduler tries again; else 1."""
+    """75 where the database or the model is merely out of reach, so that a scheduler tries again;
+    else 1."""
+    if isinstance(exc, ModelUnavailable):
+        return EX_TEMPFAIL
     psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
     if psycopg is None or not isinstance(exc, (psycopg.Error, DatabaseError)):
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.embedders.base import PRECISION_FLOOR, Embedder, Family
 from pipeline.embedders.description import Description
 from pipeline.embedders.openclip import OPENCLIP
+from pipeline.embedders.remote import REMOTE
 from pipeline.errors import ConfigurationError, ModelError
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 # Asked in this order for whose a spec is; OpenCLIP's has many forms, and takes what nobody claims.
-_FAMILIES: list[Family] = [OPENCLIP]
+_FAMILIES: list[Family] = [REMOTE, OPENCLIP]
 
 
 def register(family: Family) -> None:

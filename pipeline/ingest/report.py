@@ -41,6 +41,7 @@ class IngestReport:
         seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
         paused: the space's pause, if it was paused when the run ended.
         held: the rows that are due and wait for its end.
+        tokens: that the server of a remote model counted; 0: there is none.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
         bottleneck: how often, looked at many times a second, the others waited for this stage.
@@ -52,6 +53,7 @@ class IngestReport:
     retrying: int = 0
     items: int = 0
     reused: int = 0
+    tokens: int = 0
     seconds: float = 0.0
     seconds_indexing: float = 0.0
     seconds_measuring: float = 0.0
@@ -131,6 +133,7 @@ class IngestReport:
             "retrying": self.retrying,
             "items": self.items,
             "reused": self.reused,
+            "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "seconds_indexing": round(self.seconds_indexing, 3),
             "seconds_measuring": round(self.seconds_measuring, 3),

@@ -206,4 +206,6 @@ def _work(
             progress=listener.progress,
         )
         listener.starting(worker, due)
-        return worker.run()
+        report = worker.run()
+        report.tokens = getattr(embedder, "tokens", 0)  # of a model behind a server
+        return report

@@ -15,7 +15,7 @@ from typing import Self
 import psycopg
 
 from pipeline.embedders import Embedder
-from pipeline.errors import DatabaseError
+from pipeline.errors import DatabaseError, RemoteModelError
 from pipeline.ingest.claim_size import BYTES_PER_CLAIM, CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
@@ -211,6 +211,7 @@ class Worker:
         Raises:
             DatabaseError: the database stayed away, or cannot do what it should; the rows in hand
                 were given back, if that was possible.
+            RemoteModelError: the model's server gives no vectors; likewise.
             PipelineError: the model broke down; the rows in hand come back by their lapsing leases.
         """
         began = time.monotonic()
@@ -261,9 +262,10 @@ class Worker:
         self._connections.close()
         # After a failure of ours a row in hand may be to blame. It is left to its lease: only so
         # does the attempt count, and a row that breaks every worker ends as failed. No row is to
-        # blame for the database's trouble.
+        # blame for the trouble of the database or of a model's server.
         error = self._control.error
-        if len(self._in_flight) and (error is None or is_of_the_database(error)):
+        innocent = error is None or isinstance(error, RemoteModelError)
+        if len(self._in_flight) and (innocent or is_of_the_database(error)):
             give_back(self._database, self._space.id, self.id, len(self._in_flight))
 
     def _look_up(self, modality: str, hashes: Sequence[bytes]) -> Found:

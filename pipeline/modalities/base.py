@@ -37,6 +37,14 @@ class ReadOptions:
     keep_gps: bool = False
     text_overlap_tokens: int = 8
     max_windows: int = 512
+    max_media_seconds: float = 14_400.0
+    max_frame_pixels: int = 17_000_000
+    max_parts: int = 2000
+    max_decoded_bytes: int = 256 * 2**20
+    media_cpu_seconds: float = 300.0
+    media_timeout_seconds: float = 900.0
+    video_segment_seconds: float = 10.0
+    audio_overlap_seconds: float = 1.0
 
     @classmethod
     def of(cls, settings: "Settings") -> Self:

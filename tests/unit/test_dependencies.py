@@ -13,7 +13,12 @@ from tests.unit.test_layers import importers_of
 # Who may import what an extra brings, besides the base.
 ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
+    "pipeline/embedders/remote": ("remote",),
     "pipeline/modalities/text/segments.py": ("embed",),
+    "pipeline/modalities/audio": ("audio",),
+    "pipeline/modalities/containers": ("audio", "video"),
+    "pipeline/modalities/document": ("documents",),
+    "pipeline/modalities/video": ("video",),
     "pipeline/postgres/embedded": ("server",),
     "pipeline/integrations/ray.py": ("ray", "parquet"),
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),

@@ -64,14 +64,14 @@ def test_a_file_that_uses_up_its_time_fails_for_good(
 
 
 def test_it_is_not_tried_again(hurried: ImageDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.modalities.image import decoder as module
+    from pipeline.modalities.decoding import pool as module
 
     started = []
     start = module.DecoderProcess.__init__
 
-    def counted(self: module.DecoderProcess, setup: dict[str, object]) -> None:
+    def counted(self: module.DecoderProcess, name: str, setup: dict[str, object]) -> None:
         started.append(self)
-        start(self, setup)
+        start(self, name, setup)
 
     monkeypatch.setattr(module.DecoderProcess, "__init__", counted)
     failure(hurried, jpeg_of_many_scans(2000, 3000))

@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw
 
 def pngs() -> list[bytes]:
     """As files: what is stored is what is embedded again."""
-    return [_png(image) for image in _images()]
+    return [_png(image) for image in images()]
 
 
-def _images() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     """Fine stripes show another resampling, odd sides another crop, colours another mean and
     standard deviation."""
     y, x = np.mgrid[0:240, 0:320]

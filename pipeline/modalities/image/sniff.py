@@ -79,6 +79,11 @@ def sniff(data: bytes) -> str:
     raise PermanentRowError(code, f"this is {name}; expected {EXPECTED}")
 
 
+def described(data: bytes) -> str:
+    """What content is, in the words of an error; never its bytes."""
+    return _allowed(data) or _name(data)[0]
+
+
 def is_image(head: bytes) -> bool:
     """Whether content that begins so may reach Pillow."""
     return _allowed(head) is not None

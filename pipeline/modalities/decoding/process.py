@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import time
 import weakref
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from pipeline.errors import (
     ROW_ERROR_CODES,
@@ -19,6 +20,7 @@ from pipeline.errors import (
     PermanentRowError,
     TransientRowError,
 )
+from pipeline.modalities.decoding.task import DTYPES, Answer, Array
 
 _START_SECONDS = 60.0  # for a new process to come up on a busy machine
 _MAX_ANSWER = 64 * 1024
@@ -26,14 +28,14 @@ _KEEP_SHARED = 32 * 2**20  # bytes of shared memory an idle process may keep
 _KEPT_ENVIRONMENT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
 
 
-class ProcessGone(Exception):  # noqa: N818 - never reaches a caller of ImageDecoder
+class ProcessGone(Exception):  # noqa: N818 - never reaches a caller of DecoderPool
     """The decoder process died."""
 
 
 class DecoderProcess:
     """One decoder process and the two things shared with it: a socket and an anonymous file."""
 
-    def __init__(self, setup: dict[str, Any]) -> None:
+    def __init__(self, module: str, setup: dict[str, Any]) -> None:
         if not sys.executable:
             raise ConfigurationError("no Python interpreter to start decoder processes with")
         self._socket, theirs = socket.socketpair()
@@ -41,7 +43,7 @@ class DecoderProcess:
         # The path goes along as it is, so that a script, a test or a zip finds the same modules.
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; "
-            "from pipeline.modalities.image import child; child.serve()"
+            f"from pipeline.modalities.decoding import child; child.serve({module!r})"
         )
         environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -67,12 +69,11 @@ class DecoderProcess:
         try:
             self._send(setup)
             self._receive(_START_SECONDS, "starting a decoder process")
-        except ProcessGone as exc:  # before any image: the installation's fault
+        except ProcessGone as exc:  # before any content: the installation's fault
             self.end()
             raise TransientRowError(
                 "internal",
-                f"no decoder process starts ({exc}); "
-                "see `python -c 'import pipeline.modalities.image.child'`",
+                f"no decoder process starts ({exc}); see `python -c 'import {module}'`",
             ) from exc
         except BaseException:
             self.end()
@@ -81,9 +82,8 @@ class DecoderProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(
-        self, data: bytes, timeout: float, max_pixels: int
-    ) -> tuple[Image.Image, dict[str, Any]]:
+    def decode(self, data: bytes, timeout: float, answer_bytes: int) -> Answer:
+        """Have it decode ``data``. Raises RowError, ProcessGone."""
         _write(self._shared, data)
         self._send({"size": len(data)})
         answer = self._receive(timeout, "decoding")
@@ -91,14 +91,23 @@ class DecoderProcess:
         if code is not None:
             kind = PermanentRowError if ROW_ERROR_CODES[code] else TransientRowError
             raise kind(code, answer["message"])
-        width, height = answer["size"]
-        if width < 1 or height < 1 or width * height > max_pixels:
-            raise ProcessGone("it gave an impossible answer")
-        pixels = _read(self._shared, width * height * 3)
+        arrays = self._arrays(answer["arrays"], answer_bytes)
         if os.fstat(self._shared).st_size > _KEEP_SHARED:
             os.ftruncate(self._shared, 0)
-        image = Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
-        return image, answer["notes"]
+        return Answer(arrays, answer["notes"])
+
+    def _arrays(self, described: list[tuple[list[int], str]], most: int) -> list[Array]:
+        """Out of the shared file, where they stand one behind the other."""
+        arrays: list[Array] = []
+        start = 0
+        for shape, dtype in described:
+            size = math.prod(shape) * np.dtype(dtype).itemsize if dtype in DTYPES else most
+            if min(shape, default=0) < 0 or size < 0 or start + size > most:
+                raise ProcessGone("it gave an impossible answer")
+            data = _read(self._shared, start, size)
+            arrays.append(np.frombuffer(data, dtype).reshape(shape))
+            start += size
+        return arrays
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -151,12 +160,12 @@ def _write(file: int, data: bytes) -> None:
         done += os.pwrite(file, view[done:], done)
 
 
-def _read(file: int, size: int) -> bytearray:
+def _read(file: int, start: int, size: int) -> bytearray:
     buffer = bytearray(size)
     view, done = memoryview(buffer), 0
     while done < size:
-        count = os.preadv(file, [view[done:]], done)
+        count = os.preadv(file, [view[done:]], start + done)
         if count == 0:
-            raise ProcessGone("it gave fewer pixels than it said")
+            raise ProcessGone("it gave less than it said")
         done += count
     return buffer
