@@ -89,6 +89,5 @@ def remaining(connection: Connection, space_id: int, at: datetime) -> Remaining:
 
 def server_time(connection: Connection) -> datetime:
     """Now, by the clock that jobs are timed with."""
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
-    assert row is not None
-    return row[0]
+    now: datetime = fetch_one(connection.execute("SELECT clock_timestamp()"))[0]
+    return now

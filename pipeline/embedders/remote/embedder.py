@@ -7,7 +7,7 @@ from pipeline.embedders.remote.client import Client
 from pipeline.embedders.remote.description import RemoteDescription
 from pipeline.embedders.remote.encoders import RemoteImages, RemoteTexts
 from pipeline.embedders.remote.spec import RemoteSpec
-from pipeline.modalities import IMAGE, TEXT, Encoder
+from pipeline.modalities import IMAGE, TEXT, Encoder, Modality
 
 # What the first question asks for, which tells how many dimensions there are.
 _FIRST = "a photo of a cat"
@@ -28,10 +28,10 @@ class RemoteEmbedder:
         self._client = client
         texts = RemoteTexts(client)
         texts.dimensions = dimensions = texts.embed(texts.prepare([_FIRST])).shape[1]
-        encoders: dict[str, Encoder] = {TEXT.name: texts}
-        if IMAGE.name in remote.dialect.modalities:
-            encoders[IMAGE.name] = RemoteImages(client, dimensions)
-        self.encoders: Mapping[str, Encoder] = encoders
+        images = RemoteImages(client, dimensions)
+        both: tuple[tuple[Modality, Encoder], ...] = ((TEXT, texts), (IMAGE, images))
+        served = [(m.name, encoder) for m, encoder in both if m.name in remote.dialect.modalities]
+        self.encoders: Mapping[str, Encoder] = dict(served)
         named = f"{remote.dialect.name}#{remote.model}"
         self.description = RemoteDescription(
             model=spec,
@@ -41,7 +41,7 @@ class RemoteEmbedder:
             context_length=remote.context,
             dialect=remote.dialect.name,
             served_model=remote.model,
-            side=remote.side if IMAGE.name in encoders else 0,
+            side=remote.side if images in self.encoders.values() else 0,
             asked_dimensions=remote.dimensions,
         )
 
