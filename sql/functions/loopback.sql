@@ -61,7 +61,7 @@ RETURN '-c default_transaction_read_only=off -c statement_timeout=10s -c lock_ti
     || E'-c default_transaction_isolation=read\\ committed -c search_path=pg_catalog';
 COMMENT ON FUNCTION @schema@.loopback_options() IS 'The settings of a loop-back connection.';
 
-CREATE OR REPLACE FUNCTION @schema@.run_by_loopback(statement text) RETURNS text
+CREATE OR REPLACE FUNCTION @schema@.try_by_loopback(statement text) RETURNS text
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -70,19 +70,30 @@ DECLARE
                     WHERE extname = 'dblink');
     target text := @schema@.loopback_connection();
     answer text;
-    reason text;
-    pause  double precision := 0.02;
 BEGIN
     -- dblink would take a connection of that name in its place, and this session may have been
     -- somebody else's before: a pooler's are.
     EXECUTE format('SELECT %s.dblink_disconnect(c) '
                    'FROM unnest(%1$s.dblink_get_connections()) AS c WHERE c = $1::name::text', dblink)
         USING target;
+    EXECUTE format('SELECT answer FROM %s.dblink($1, $2) AS t (answer text)', dblink)
+        INTO answer USING target, statement;
+    RETURN answer;
+END $$;
+COMMENT ON FUNCTION @schema@.try_by_loopback(text) IS
+    'Runs one statement of one text column over the loop-back, if it has a connection free.';
+
+CREATE OR REPLACE FUNCTION @schema@.run_by_loopback(statement text) RETURNS text
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    reason text;
+    pause  double precision := 0.02;
+BEGIN
     LOOP
         BEGIN
-            EXECUTE format('SELECT answer FROM %s.dblink($1, $2) AS t (answer text)', dblink)
-                INTO answer USING target, statement;
-            RETURN answer;
+            RETURN @schema@.try_by_loopback(statement);
         EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
             GET STACKED DIAGNOSTICS reason = PG_EXCEPTION_DETAIL;
         END;
@@ -208,7 +219,8 @@ BEGIN
     -- Not on a standby: nothing would be noted there where the loop-back leads to itself, so that
     -- every search tried again; and what is cached is to be found while the primary is away.
     IF NOT pg_is_in_recovery() AND @schema@.has_loopback() THEN
-        PERFORM @schema@.run_by_loopback(format(
+        -- Once: a search does not wait for it.
+        PERFORM @schema@.try_by_loopback(format(
             'SELECT @schema@.loopback_touch(%L::text[], %L::text)', queries,
             @schema@.loopback_proof()));
     END IF;  -- else the cache forgets in the order of asking

@@ -10,6 +10,7 @@ AS $$
 DECLARE
     answer @vector@.halfvec;
     used   timestamptz;
+    noted  text; -- a text whose use this transaction noted, or tried to
 BEGIN
     -- Before its key is computed; the rest is checked where a text is asked for.
     IF text_embedding.query IS NULL OR octet_length(text_embedding.query) > 10000 THEN
@@ -28,8 +29,12 @@ BEGIN
     IF answer IS NULL THEN
         RETURN (@schema@.text_embeddings(ARRAY[text_embedding.query], timeout))[1];
     END IF;
-    -- A SELECT must not write, so the use is noted by the loop-back, at most once an hour.
-    IF used < now() - interval '1 hour' THEN
+    -- A SELECT must not write, so the use is noted by the loop-back, at most once an hour. Where no
+    -- index serves, this runs for every row, none of which sees what the first one noted.
+    noted := encode(@schema@.query_key(text_embedding.query), 'hex');
+    IF used < now() - interval '1 hour'
+       AND coalesce(current_setting('pipeline.noted_query', true), '') <> noted THEN
+        PERFORM set_config('pipeline.noted_query', noted, true);
         PERFORM @schema@.touch_query_embeddings(ARRAY[text_embedding.query]);
     END IF;
     RETURN answer;

@@ -32,6 +32,7 @@ BEGIN
             ('@schema@.loopback_touch(text[], text)', true, '{}'),
             ('@schema@.loopback_connection()', false, '{}'),
             ('@schema@.run_by_loopback(text)', false, '{}'),
+            ('@schema@.try_by_loopback(text)', false, '{}'),
             ('@schema@.text_embeddings_by_loopback(text[], interval)', false, '{}'),
             ('@schema@.touch_query_embeddings(text[])', false, '{}'),
             ('@schema@.request_query_embeddings(text[], text, text)', false, '{}'),

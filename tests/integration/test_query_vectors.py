@@ -1,19 +1,23 @@
 """One key for query texts: what Python keeps, SQL finds, and the other way round."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 
 import numpy as np
 import psycopg
 import pytest
 
 from pipeline.errors import PermanentRowError
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, connect, fetch_one
 from pipeline.search import asking, query_vectors
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.unified_index import UnifiedIndex
 from pipeline.vectors import Vectors
-from tests.helpers.fakes import FakeEmbedder, vector_of
+from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.spaces import fill
 from tests.integration.test_serve import embedding, serving
 
 # Cleaning changes each of these, so the key of the raw text is another than that of the cleaned.
@@ -102,3 +106,50 @@ def test_analysts_can_compute_a_key_but_read_no_query(connection: Connection) ->
     connection.execute("SELECT query_key('x')")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute("SELECT query FROM query_embeddings")
+
+
+@contextmanager
+def loopback_without_connections(connection: Connection) -> Iterator[None]:
+    (limit,) = fetch_one(
+        connection.execute("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'pipeline_loopback'")
+    )
+    connection.execute("ALTER ROLE pipeline_loopback CONNECTION LIMIT 0")
+    try:
+        yield
+    finally:
+        connection.execute(f"ALTER ROLE pipeline_loopback CONNECTION LIMIT {limit}".encode())
+
+
+def noted_by_row(url: str, rows: int) -> int:
+    """How often the loop-back was tried by two searches that ask for the vector row by row."""
+    search = (
+        "SELECT id FROM multimodal_items ORDER BY embedding <=> text_embedding('a red bicycle')"
+    )
+    with connect(url) as client:
+        client.execute("SET track_functions = 'pl'")
+        for _ in range(2):
+            assert len(client.execute(search.encode()).fetchall()) == rows
+        client.execute("SELECT pg_stat_force_next_flush()")
+        query = "SELECT funcname, calls FROM pg_stat_user_functions"
+        calls = dict(client.execute(query).fetchall())
+    assert calls["text_embedding"] == 2 * rows
+    return int(calls["touch_query_embeddings"])
+
+
+@pytest.mark.usefixtures("dblink")
+@pytest.mark.parametrize("loopback_works", [True, False])
+def test_use_is_noted_once_where_no_index_serves(
+    url: str, connection: Connection, settings: Settings, space: Space, loopback_works: bool
+) -> None:
+    """PostgreSQL then asks for the vector row by row, each with the statement's own snapshot."""
+    texts = [f"text {n}" for n in range(30)]
+    add_texts(connection, texts)
+    fill(settings, space, FakeEmbedder())
+    with UnifiedIndex(settings, FakeEmbedder()) as index:
+        index.embed_query("a red bicycle")
+    connection.execute("UPDATE query_embeddings SET last_used_at = now() - interval '2 days'")
+    with nullcontext() if loopback_works else loopback_without_connections(connection):
+        attempts = noted_by_row(url, len(texts))
+    assert attempts == (1 if loopback_works else 2)
+    (age,) = fetch_one(connection.execute("SELECT now() - last_used_at FROM query_embeddings"))
+    assert (age < timedelta(hours=1)) is loopback_works

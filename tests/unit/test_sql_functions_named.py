@@ -338,6 +338,7 @@ PARTS: set[str] = {
     "text_search_default",
     "told_error",
     "touch_query_embeddings",
+    "try_by_loopback",
     "unfit_expression",
     "unreadable_part",
     "unreadable_statement",
