@@ -44,13 +44,14 @@ class HeldUp(FakeEmbedder):
 
 
 @contextlib.contextmanager
-def held_up() -> Iterator[HeldUp]:
-    """A model that embeds nothing before its gate is set, which is at the end at the latest."""
+def held_up(url: str, **options: int) -> Iterator[HeldUp]:
+    """Served by a model that embeds nothing before its gate is set, at the end at the latest."""
     model = HeldUp()
-    try:
-        yield model
-    finally:
-        model.gate.set()
+    with serving(url, model, **options):
+        try:
+            yield model
+        finally:
+            model.gate.set()
 
 
 def test_a_cancelled_call_leaves_no_connection_behind(
@@ -58,7 +59,7 @@ def test_a_cancelled_call_leaves_no_connection_behind(
 ) -> None:
     connection.execute("GRANT USAGE ON SCHEMA pipeline_dblink TO PUBLIC")  # as where it was before
     connection.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pipeline_dblink TO PUBLIC")
-    with held_up() as model, serving(url, model):
+    with held_up(url):
         analyst.execute("SET statement_timeout = '500ms'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             analyst.execute("SELECT text_embedding('slow')")
@@ -77,7 +78,7 @@ def test_a_cancelled_call_leaves_no_connection_behind(
 def test_whoever_waits_a_thousand_years_leaves_nothing_behind_when_it_ends(
     url: str, connection: Connection, analyst: Connection
 ) -> None:
-    with held_up() as model, serving(url, model):
+    with held_up(url):
         thread = threading.Thread(
             target=lambda: _ignoring(analyst, "SELECT text_embedding('slow', '1000 years')")
         )
@@ -197,7 +198,7 @@ def test_who_asks_for_thousands_holds_nobody_up(connection: Connection, space: S
 def test_too_many_waiting_texts_are_refused_by_login_and_in_all(
     url: str, connection: Connection, analyst: Connection
 ) -> None:
-    with held_up() as model, serving(url, model, asker_limit=5, queue_limit=8):
+    with held_up(url, asker_limit=5, queue_limit=8):
         ask = "SELECT text_embeddings(array_agg(%s || n), '0 s') FROM generate_series(1, %s) AS n"
         with pytest.raises(psycopg.Error, match="no vector for the query within"):
             analyst.execute(ask, ("a", 5))
@@ -239,7 +240,7 @@ def test_many_callers_take_few_connections(url: str, connection: Connection) -> 
             assert_is_vector_of(embedding(own, text), text)
             found.append(text)
 
-    with held_up() as model, serving(url, model):
+    with held_up(url) as model:
         threads = [threading.Thread(target=ask, args=(f"text {n}",)) for n in range(40)]
         for thread in threads:
             thread.start()
