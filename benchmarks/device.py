@@ -1,8 +1,8 @@
 """The model on the device at hand, stage by stage: `python -m benchmarks.device` (made for a GPU).
 
 For each architecture with random weights (speed does not depend on them), in the precision that
-``auto`` takes: texts/s, and images/s of the forward pass alone (pixels on the device already), from memory
-(uint8 rows through the encoder of images, normalising and the way back included) and from JPEG
+``auto`` takes: texts/s, and images/s of the forward pass alone (pixels on the device already), from
+memory (uint8 rows through the encoder of images, normalising and the way back included) and from JPEG
 files (decoder processes beside it); the forward pass as a share of the device's peak, which is
 counted in multiplications and additions by torch's own counter; and which of the stages binds.
 ``python -m benchmarks.end_to_end images`` adds the database.
@@ -71,9 +71,13 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = folder / "weights.safetensors"
-        save_file(open_clip.create_model(architecture).state_dict(), weights)
-        embedder = MultimodalEmbedder(f"{architecture}:{weights}")
+        save_file(
+            open_clip.create_model(architecture).state_dict(),
+            folder / "open_clip_model.safetensors",
+        )
+        document = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
+        (folder / "open_clip_config.json").write_text(json.dumps(document))
+        embedder = MultimodalEmbedder(str(folder))
         device, batch = embedder.model.device, embedder.batch_size
         module, encoder = embedder.model.module, embedder.encoders[IMAGE.name]
         dtype = DTYPES[embedder.description.precision]

@@ -87,6 +87,26 @@ def test_texts_and_images_give_unit_float32_rows_in_input_order(clip: Multimodal
         assert images[position] == pytest.approx(clip.embed_images([picture])[0], abs=1e-6)
 
 
+def test_images_are_the_same_where_every_pixel_is(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = np.random.default_rng(4).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    other = one.copy()
+    other[1, 5, 7:] ^= 255
+    sizes: list[int] = []
+    forward = clip.model.forward
+
+    def recording(encode: Any, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return forward(encode, batch)
+
+    monkeypatch.setattr(clip.model, "forward", recording)
+    rows = clip.encoders["image"].embed([one, other, one.copy(), other[:, ::-1].copy()])
+    assert sum(sizes) == 3
+    assert (rows[0] == rows[2]).all()
+    assert len(np.unique(rows, axis=0)) == 3
+
+
 def test_no_input_gives_no_row(clip: MultimodalEmbedder) -> None:
     assert clip.embed_text([]).shape == (0, 32)
     assert clip.embed_images([]).shape == (0, 32)
