@@ -1,10 +1,11 @@
 """The model on the device at hand, stage by stage: `python -m benchmarks.device` (made for a GPU).
 
 For each architecture with random weights (speed does not depend on them), in the precision that
-``auto`` takes: texts/s, and images/s of the forward pass alone (pixels on the device already), from
-memory (uint8 rows through the encoder of images, normalising and the way back included) and from JPEG
-files (decoder processes beside it); the forward pass as a share of the device's peak, which is
-counted in multiplications and additions by torch's own counter; and which of the stages binds.
+``auto`` takes: texts/s, and images/s of the forward pass alone (pixels on the device already),
+from memory (uint8 rows through the encoder of images, normalising and the way back included) and
+from JPEG files (decoder processes beside it); the forward pass as a share of the device's peak,
+which is counted in multiplications and additions by torch's own counter; and which of the stages
+binds.
 ``python -m benchmarks.end_to_end images`` adds the database.
 
 The peak is that of the data sheet, dense, where the device is known, else give it with ``--peak``;

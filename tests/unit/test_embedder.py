@@ -453,6 +453,18 @@ def test_too_large_a_batch_is_out_of_memory(
     assert clip.batch_size == 16  # the next batch is not to fail in its turn
 
 
+def test_a_model_too_large_for_the_device_is_said_to_be(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(module, "to", full)
+    with pytest.raises(ModelError, match="does not fit into the memory of cpu; .*PIPELINE_DEVICE"):
+        clip.model.use(module, "float32")
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [
