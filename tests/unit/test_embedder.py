@@ -461,7 +461,7 @@ def test_a_model_too_large_for_the_device_is_said_to_be(
 
     module = torch.nn.Linear(1, 1)
     monkeypatch.setattr(module, "to", full)
-    with pytest.raises(ModelError, match="does not fit into the memory of cpu; .*PIPELINE_DEVICE"):
+    with pytest.raises(ModelError, match=r"does not fit into the memory of cpu; .*PIPELINE_DEVICE"):
         clip.model.use(module, "float32")
 
 
