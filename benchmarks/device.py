@@ -1,10 +1,11 @@
 """The model on the device at hand, stage by stage: `python -m benchmarks.device` (made for a GPU).
 
 For each architecture with random weights (speed does not depend on them), in the precision that
-``auto`` takes: images/s of the forward pass alone (pixels on the device already), from memory
-(uint8 rows through the encoder of images, normalising and the way back included) and from JPEG
-files (decoder processes beside it); the forward pass as a share of the device's peak, which is
-counted in multiplications and additions by torch's own counter; and which of the stages binds.
+``auto`` takes: texts/s, and images/s of the forward pass alone (pixels on the device already),
+from memory (uint8 rows through the encoder of images, normalising and the way back included) and
+from JPEG files (decoder processes beside it); the forward pass as a share of the device's peak,
+which is counted in multiplications and additions by torch's own counter; and which of the stages
+binds.
 ``python -m benchmarks.end_to_end images`` adds the database.
 
 The peak is that of the data sheet, dense, where the device is known, else give it with ``--peak``;
@@ -27,9 +28,9 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.end_to_end import photographs
-from benchmarks.harness import say
+from benchmarks.harness import captions, say
 from pipeline.embedders.openclip.embedder import DTYPES, MultimodalEmbedder
-from pipeline.modalities import IMAGE, ReadOptions
+from pipeline.modalities import IMAGE, TEXT, ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
 
 # Dense bfloat16 TFLOP/s of NVIDIA's data sheets.
@@ -71,9 +72,13 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = folder / "weights.safetensors"
-        save_file(open_clip.create_model(architecture).state_dict(), weights)
-        embedder = MultimodalEmbedder(f"{architecture}:{weights}")
+        save_file(
+            open_clip.create_model(architecture).state_dict(),
+            folder / "open_clip_model.safetensors",
+        )
+        document = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
+        (folder / "open_clip_config.json").write_text(json.dumps(document))
+        embedder = MultimodalEmbedder(str(folder))
         device, batch = embedder.model.device, embedder.batch_size
         module, encoder = embedder.model.module, embedder.encoders[IMAGE.name]
         dtype = DTYPES[embedder.description.precision]
@@ -89,6 +94,7 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
         rows = list(random.integers(0, 256, (batch, 3, height, width), dtype=np.uint8))
         memory = seconds(lambda: encoder.embed(rows), device, rounds)
         decoding, together = from_files(embedder, photographs(folder, files))
+        of_texts = texts_per_second(embedder, rounds)
     tflops = counter.get_total_flops() / forward / 1e12
     product = matmul_tflops(device, dtype)
     peak = peak or peak_of(device)
@@ -105,12 +111,26 @@ def measure(architecture: str, files: int, rounds: int, peak: float | None) -> d
         "precision": embedder.description.precision,
         "batch": batch,
         "images_per_second": {name: round(rate, 1) for name, rate in per_second.items()},
+        "texts_per_second": of_texts,
         "gflop_per_image": round(counter.get_total_flops() / batch / 1e9, 1),
         "tflops": round(tflops, 2),
         "share_of_peak": round(tflops / peak, 3) if peak else None,
         "share_of_a_matrix_product": round(tflops / product, 3),
         "binding_stage": {"from_memory": "model", "decoding_alone": "decoding"}[binding],
         "of_the_binding_stage": round(per_second["from_files"] / per_second[binding], 3),
+    }
+
+
+def texts_per_second(embedder: MultimodalEmbedder, rounds: int) -> dict[str, float]:
+    """Captions of 5 to 20 words: their tokens, in one thread, and the model from these on."""
+    encoder, texts = embedder.encoders[TEXT.name], captions(8192)
+    began = time.perf_counter()
+    tokens = encoder.prepare(texts)
+    tokenizing = time.perf_counter() - began
+    model = seconds(lambda: encoder.embed(tokens), embedder.model.device, rounds)
+    return {
+        "tokenizing": round(len(texts) / tokenizing, 1),
+        "from_tokens": round(len(texts) / model, 1),
     }
 
 

@@ -11,10 +11,12 @@ is enough for its rate (``--plain``).
 
 import argparse
 import json
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,19 @@ from pipeline.spaces import probes
 
 def photographs(folder: Path, count: int) -> list[Path]:
     """JPEGs of 640x480: noise of a few sizes, so that they compress about as photographs do."""
-    random = np.random.default_rng(0)
-    paths = []
-    for number in range(count):
-        coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        image = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
-        noise = random.integers(-12, 13, (480, 640, 1))
-        pixels = np.clip(np.asarray(image, dtype=np.int16) + noise, 0, 255).astype(np.uint8)
-        paths.append(folder / f"{number:05}.jpg")
-        Image.fromarray(pixels).save(paths[-1], quality=85)
+    paths = [folder / f"{number:05}.jpg" for number in range(count)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and PIL let go of the interpreter
+        list(pool.map(photograph, paths, range(count)))
     return paths
+
+
+def photograph(path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC)
+    noise = random.integers(-12, 13, (480, 640, 1))
+    pixels = np.clip(np.asarray(image, dtype=np.int16) + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(pixels).save(path, quality=85)
 
 
 def plain_images(model: Any, transform: Any, paths: Sequence[Path]) -> None:

@@ -87,6 +87,26 @@ def test_texts_and_images_give_unit_float32_rows_in_input_order(clip: Multimodal
         assert images[position] == pytest.approx(clip.embed_images([picture])[0], abs=1e-6)
 
 
+def test_images_are_the_same_where_every_pixel_is(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = np.random.default_rng(4).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    other = one.copy()
+    other[1, 5, 7:] ^= 255
+    sizes: list[int] = []
+    forward = clip.model.forward
+
+    def recording(encode: Any, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return forward(encode, batch)
+
+    monkeypatch.setattr(clip.model, "forward", recording)
+    rows = clip.encoders["image"].embed([one, other, one.copy(), other[:, ::-1].copy()])
+    assert sum(sizes) == 3
+    assert (rows[0] == rows[2]).all()
+    assert len(np.unique(rows, axis=0)) == 3
+
+
 def test_no_input_gives_no_row(clip: MultimodalEmbedder) -> None:
     assert clip.embed_text([]).shape == (0, 32)
     assert clip.embed_images([]).shape == (0, 32)
@@ -169,7 +189,7 @@ def test_vectors_equal_openclips_own_in_every_family(family: str, tmp_path: Path
     forward = embedder.model.forward
 
     def recording(encode: Any, batch: Any) -> Any:
-        if batch.ndim == 2:
+        if isinstance(batch, np.ndarray):
             lengths.append(batch.shape[1])
         return forward(encode, batch)
 
@@ -416,6 +436,8 @@ def test_a_row_without_direction_is_nan_and_the_others_are_not(
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_too_large_a_batch_is_out_of_memory(
@@ -429,6 +451,18 @@ def test_too_large_a_batch_is_out_of_memory(
     with pytest.raises(OutOfMemory, match="PIPELINE_BATCH_SIZE"):
         clip.embed_images(pictures()[:1])
     assert clip.batch_size == 16  # the next batch is not to fail in its turn
+
+
+def test_a_model_too_large_for_the_device_is_said_to_be(
+    clip: MultimodalEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    module = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(module, "to", full)
+    with pytest.raises(ModelError, match=r"does not fit into the memory of cpu; .*PIPELINE_DEVICE"):
+        clip.model.use(module, "float32")
 
 
 @pytest.mark.parametrize(

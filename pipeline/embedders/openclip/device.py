@@ -69,4 +69,13 @@ def is_out_of_memory(exc: BaseException) -> bool:
     """Whether the device (or this machine) had no memory left for a batch."""
     if isinstance(exc, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return "not enough memory" in str(exc) or "can't allocate memory" in str(exc)
+    return any(sign in str(exc) for sign in _NO_MEMORY)
+
+
+# As torch's CPU allocator says it, what allocates on a GPU past torch's, and cuBLAS and cuDNN.
+_NO_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+)
