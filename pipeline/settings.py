@@ -109,6 +109,10 @@ class Settings(BaseSettings):
         description="query files that may wait in all; of one login at one address a quarter",
     )
 
+    serve_token: SecretStr | None = Field(
+        None, description="that who asks `serve --http` has to send as a bearer token"
+    )
+
     # the queue
     batch_size: int = Field(
         0,
