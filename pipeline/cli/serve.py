@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.embeddings_api import http_door, opened
 from pipeline.cli.output import note
 from pipeline.cli.signals import StopSignals
 
@@ -25,10 +26,19 @@ def serve(
             help="First make the login by which text_embedding() reaches the server itself.",
         ),
     ] = False,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Also answer OpenAI's embeddings API there, such as 127.0.0.1:8080.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Embed what others search for, in any SQL session or by `pipeline search`, until stopped.
 
-    Keeps the active space's model in memory. Exits 0 on SIGTERM or SIGINT.
+    Keeps the active space's model in memory. With --http it is also behind POST /v1/embeddings and
+    GET /v1/models. Exits 0 on SIGTERM or SIGINT.
 
     Example: pipeline serve --cache-size 50000
     """
@@ -43,6 +53,7 @@ def serve(
     from pipeline.spaces.statistics import LOOK_SECONDS, refresh_active
 
     settings = Settings.load(query_cache_size=cache_size)
+    door = http_door(http, settings) if http is not None else None
     database = Database.of(settings)
     database.open("pipeline serve", needs=SERVE).close()
     if configure_loopback:
@@ -50,7 +61,10 @@ def serve(
 
     def load(space: "Space") -> "Embedder":
         note(f"loading the model {space.model}")
-        return open_model(database, space, device=settings.device)
+        model = open_model(database, space, device=settings.device)
+        if door is not None:
+            door.current.become(space, model)
+        return model
 
     server = QueryServer(
         database.url,
@@ -68,7 +82,7 @@ def serve(
         serving=lambda space: note(f"serving the space {space.name}; stop with Ctrl-C"),
     )
     StopSignals(server)
-    with every(LOOK_SECONDS, database, "statistics", refresh_active):
+    with every(LOOK_SECONDS, database, "statistics", refresh_active), opened(door, server.stop):
         report = server.run()
     texts = f"{report.answered} texts in {report.batches} batches"
     note(f"stopped after {texts}" + f" and {report.files} files" * bool(report.files))

@@ -1,4 +1,4 @@
-"""From a request to its answer: decoded, embedded with others', and in the words of OpenAI's API."""
+"""From a request to its answer: decoded, embedded beside others, and said as OpenAI says it."""
 
 import base64
 from collections.abc import Sequence
@@ -73,9 +73,7 @@ class Answers:
             # Decoded images are large: only as many at a time as a batch takes.
             size = len(asked.contents) if modality is TEXT else max(1, encoder.batch_size)
             while some := dict(islice(own, size)):
-                contents = [
-                    _decoded(served, modality, data, index) for index, data in some.items()
-                ]
+                contents = [_decoded(served, modality, data, index) for index, data in some.items()]
                 if modality is TEXT:
                     tokens += _tokens(encoder, contents)
                 results = self.batcher.embed(encoder, asked.role, contents)

@@ -1,7 +1,6 @@
 """The API as an ASGI application. Needs Starlette."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +22,6 @@ except ImportError as exc:
     raise MissingExtra("pipeline serve --http", "http") from exc
 
 from pipeline.embeddings_api.bodies import Bodies
-
-logger = logging.getLogger(__name__)
 
 
 class OnlyForThose:
@@ -59,7 +56,9 @@ class OnlyForThose:
             raise ApiError(401, "the bearer token is missing or wrong", "invalid_api_key")
 
 
-def application(answers: Answers, threads: ThreadPoolExecutor, bodies: Bodies, token: str) -> ASGIApp:
+def application(
+    answers: Answers, threads: ThreadPoolExecutor, bodies: Bodies, token: str
+) -> ASGIApp:
     """``/v1/embeddings``, ``/v1/models`` and ``/v1/models/NAME``, also without ``/v1``.
 
     Args:

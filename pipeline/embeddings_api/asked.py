@@ -121,7 +121,7 @@ def _contents(given: Mapping[str, Any], limits: Limits) -> tuple[tuple[Modality,
         raise bad("input is a text, an image, or a list of them", "input")
     if len(entries) > limits.inputs:
         raise bad(f"{len(entries)} inputs; expected at most {limits.inputs}", "input")
-    if isinstance(entries[0], int) or isinstance(entries[0], list):
+    if isinstance(entries[0], int | list):
         raise bad(
             "input holds tokens, which are those of another model; send the text itself (of "
             "LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",

@@ -1,6 +1,5 @@
 """The API's server: listens, answers in threads, and ends in good order. Needs uvicorn."""
 
-import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -22,7 +21,8 @@ try:
 except ImportError as exc:
     raise MissingExtra("pipeline serve --http", "http") from exc
 
-logger = logging.getLogger(__name__)
+# Of one request, unless all together have less than four times as much.
+BODY_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ApiOptions:
     token: str = ""
     inputs: int = MOST_INPUTS
     text_bytes: int = 2**20
-    body_bytes: int = 32 * 2**20
+    body_bytes: int = BODY_BYTES
     bytes_in_all: int = 512 * 2**20
     threads: int = 32
     grace_seconds: float = 30.0
@@ -55,24 +55,20 @@ class Door:
 
     Args:
         listening: a socket that listens already.
-        broken: called where the server ends by itself.
 
     Attributes:
         current: which model is served.
         batcher: what embeds.
+        is_broken: whether it ended by itself.
     """
 
-    def __init__(
-        self,
-        listening: socket.socket,
-        options: ApiOptions | None = None,
-        broken: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, listening: socket.socket, options: ApiOptions | None = None) -> None:
         options = options or ApiOptions()
         self.current = Current(options.read)
         self.batcher = Batcher()
         self._listening = listening
-        self._broken = broken
+        self.is_broken = False
+        self._told: Callable[[], None] = lambda: None
         self._threads = ThreadPoolExecutor(options.threads, "embeddings api")
         limits = Limits(options.inputs, options.text_bytes, options.read.max_bytes)
         app = application(
@@ -120,8 +116,13 @@ class Door:
             self._server.run(sockets=[self._listening])
         finally:
             if not self._server.should_exit:
-                logger.error("the HTTP server ended by itself")
-                self._broken()
+                self.is_broken = True
+                self._told()
+
+    def telling(self, ended: Callable[[], None]) -> Self:
+        """The same; ``ended`` is called where the server ends by itself."""
+        self._told = ended
+        return self
 
     def __enter__(self) -> Self:
         self.open()
