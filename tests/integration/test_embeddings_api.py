@@ -14,6 +14,9 @@ import openai
 import pytest
 
 from pipeline.embeddings_api.door import Door
+from pipeline.embeddings_api.served import Current
+from pipeline.errors import ConfigurationError
+from pipeline.modalities import IMAGE as IMAGE_MODALITY
 from pipeline.modalities import ReadOptions
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces import Space
@@ -239,6 +242,19 @@ def test_another_space_is_followed_and_nobody_is_cut_off(space: Space) -> None:
         assert [len(one) for one in vector(asked.result())] == [8] * 20
         assert len(vector(post(door, {"model": "other", "input": "a"}))[0]) == 16
         assert post(door, {"model": NAME, "input": "a"}).status_code == 404
+
+
+def test_decoders_end_with_their_last_user(space: Space) -> None:
+    current = Current(ReadOptions(decode_processes=1))
+    current.become(space, FakeEmbedder())
+    with current.using() as model:
+        assert model is not None
+        reader = model.reader(IMAGE_MODALITY)
+        current.become(space, FakeEmbedder())
+        assert reader.decode(IMAGE).content.size == (8, 8)
+    with pytest.raises(ConfigurationError, match="closed"):
+        reader.decode(IMAGE)
+    current.close()
 
 
 def test_a_broken_model_says_so_and_nothing_of_the_machine(space: Space) -> None:
