@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from pipeline.cli.output import note
 from pipeline.errors import PipelineError
@@ -10,6 +12,16 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     from pipeline.embeddings_api.door import Door
     from pipeline.settings import Settings
+
+
+Http = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Also answer OpenAI's embeddings API there, such as 127.0.0.1:8080.",
+        show_default=False,
+    ),
+]
 
 
 def http_door(address: str, settings: "Settings") -> "Door":

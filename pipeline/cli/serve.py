@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.embeddings_api import http_door, opened
+from pipeline.cli.embeddings_api import Http, http_door, opened
 from pipeline.cli.output import note
 from pipeline.cli.signals import StopSignals
 
@@ -28,14 +28,7 @@ def serve(
             help="First make the login by which text_embedding() reaches the server itself.",
         ),
     ] = False,
-    http: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Also answer OpenAI's embeddings API there, such as 127.0.0.1:8080.",
-            show_default=False,
-        ),
-    ] = None,
+    http: Http = None,
 ) -> None:
     """Embed what others search for, in any SQL session or by `pipeline search`, until stopped.
 
