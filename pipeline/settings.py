@@ -93,13 +93,12 @@ class Settings(BaseSettings):
     old_pgvector: bool = Field(
         False, description="whether pgvector 0.8.0 to 0.8.3 will do, which loses rows"
     )
+    serve_token: SecretStr | None = Field(None, description="bearer token of `serve --http`")
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
         90.0, gt=0, le=36_500, description="after which `serve` forgets a text nobody asks for"
     )
-    query_queue: int = Field(
-        20_000, ge=1, description="query texts that may wait for `serve` in all"
-    )
+    query_queue: int = Field(20_000, ge=1, description="texts that may wait for `serve` in all")
     query_queue_per_login: int = Field(
         5_000, ge=1, description="query texts of one login at one address that may wait"
     )

@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.embeddings_api import Http, http_door, opened
 from pipeline.cli.output import note
 from pipeline.cli.signals import StopSignals
 
 if TYPE_CHECKING:
     from pipeline.embedders import Embedder
     from pipeline.postgres.database import Database
+    from pipeline.search.serve import ServeOptions
+    from pipeline.settings import Settings
     from pipeline.spaces import Space
 
 
@@ -25,24 +28,26 @@ def serve(
             help="First make the login by which text_embedding() reaches the server itself.",
         ),
     ] = False,
+    http: Http = None,
 ) -> None:
     """Embed what others search for, in any SQL session or by `pipeline search`, until stopped.
 
-    Keeps the active space's model in memory. Exits 0 on SIGTERM or SIGINT.
+    Keeps the active space's model in memory. With --http it is also behind POST /v1/embeddings and
+    GET /v1/models. Exits 0 on SIGTERM or SIGINT.
 
     Example: pipeline serve --cache-size 50000
     """
     # Late, as in every command: --help loads neither a driver nor numpy.
-    from pipeline.modalities import ReadOptions
     from pipeline.postgres.chores import every
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import SERVE
-    from pipeline.search.serve import QueryServer, ServeOptions
+    from pipeline.search.serve import QueryServer
     from pipeline.settings import Settings
     from pipeline.spaces.opening import open_model
     from pipeline.spaces.statistics import LOOK_SECONDS, refresh_active
 
     settings = Settings.load(query_cache_size=cache_size)
+    door = http_door(http, settings) if http is not None else None
     database = Database.of(settings)
     database.open("pipeline serve", needs=SERVE).close()
     if configure_loopback:
@@ -50,28 +55,38 @@ def serve(
 
     def load(space: "Space") -> "Embedder":
         note(f"loading the model {space.model}")
-        return open_model(database, space, device=settings.device)
+        model = open_model(database, space, device=settings.device)
+        if door is not None:
+            door.current.become(space, model)
+        return model
 
     server = QueryServer(
         database.url,
         load,
-        ServeOptions(
-            cache_size=settings.query_cache_size,
-            retention_days=settings.query_retention_days,
-            asker_limit=settings.query_queue_per_login,
-            queue_limit=settings.query_queue,
-            file_queue_bytes=settings.query_queue_bytes,
-            read=ReadOptions.of(settings),
-            outage_seconds=settings.outage_seconds,
-            schema=database.schema,
-        ),
+        _options(settings, database.schema),
         serving=lambda space: note(f"serving the space {space.name}; stop with Ctrl-C"),
     )
     StopSignals(server)
-    with every(LOOK_SECONDS, database, "statistics", refresh_active):
+    with every(LOOK_SECONDS, database, "statistics", refresh_active), opened(door, server.stop):
         report = server.run()
     texts = f"{report.answered} texts in {report.batches} batches"
     note(f"stopped after {texts}" + f" and {report.files} files" * bool(report.files))
+
+
+def _options(settings: "Settings", schema: str) -> "ServeOptions":
+    from pipeline.modalities import ReadOptions
+    from pipeline.search.serve import ServeOptions
+
+    return ServeOptions(
+        cache_size=settings.query_cache_size,
+        retention_days=settings.query_retention_days,
+        asker_limit=settings.query_queue_per_login,
+        queue_limit=settings.query_queue,
+        file_queue_bytes=settings.query_queue_bytes,
+        read=ReadOptions.of(settings),
+        outage_seconds=settings.outage_seconds,
+        schema=schema,
+    )
 
 
 def _configure_loopback(database: "Database") -> None:

@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.commands import CommandLine
+from pipeline.cli.gate_options import (
+    GeneralPairs,
+    MaxGeneralLoss,
+    MaxLoss,
+    MinRecall,
+    Pairs,
+    gate_of,
+)
 from pipeline.cli.index_options import Kind, index_kind
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.space_build import build
@@ -107,16 +115,11 @@ def activate(
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Measure the space before, and refuse it.")
     ] = True,
-    min_recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: least recall@10 of its indexes.")
-    ] = 0.9,
-    pairs: Annotated[
-        str | None,
-        typer.Option(help="Gate: metadata key to compare retrieval by.", show_default=False),
-    ] = None,
-    max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: how much lower R@10 may be.")
-    ] = 0.01,
+    min_recall: MinRecall = 0.9,
+    pairs: Pairs = None,
+    max_loss: MaxLoss = 0.01,
+    general_pairs: GeneralPairs = None,
+    max_general_loss: MaxGeneralLoss = 0.02,
     recreate_views: RecreateViews = False,
     attempts: Attempts = 30,
     as_json: AsJson = False,
@@ -124,7 +127,8 @@ def activate(
     """Make a built space the one that is searched; the old one stays for `space rollback`.
 
     Refused unless the space covers the source rows, its indexes are whole, and it passes the gate:
-    recall against exact search, and with --pairs retrieval against the active space.
+    recall against exact search, and with --pairs retrieval against the active space. A fine-tuned
+    model has to find more by --pairs, and may lose little by --general-pairs.
 
     Example: pipeline space activate new --pairs pair
     """
@@ -132,8 +136,9 @@ def activate(
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import CHANGE
     from pipeline.quality import plain_sql
-    from pipeline.quality.gate import Gate, pass_gate
+    from pipeline.quality.gate import pass_gate
 
+    wanted = gate_of(min_recall, pairs, max_loss, general_pairs, max_general_loss)
     with Database.of(Settings.load()).open(needs=CHANGE) as connection:
         space = spaces.get_space(connection, name)
         before = spaces.find_active(connection)
@@ -143,7 +148,7 @@ def activate(
         if before is not None:
             spaces.check_coverage(connection, space, min_coverage)
             if gate:
-                for sentence in pass_gate(connection, space, Gate(min_recall, pairs, max_loss)):
+                for sentence in pass_gate(connection, space, wanted):
                     note(sentence)
         spaces.activate(
             connection,

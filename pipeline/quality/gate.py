@@ -20,11 +20,30 @@ class Gate:
         pairs: a metadata key that says which items belong together; None: retrieval is not
             compared with the active space.
         max_loss: how much lower R@10 (mean of both directions) may be than the active space's.
+        general_pairs: a key of pairs from everywhere, for a model that was fine-tuned on some:
+            R@10 by ``pairs`` has to be higher then, whatever ``max_loss``.
+        max_general_loss: the share of the active space's R@10 by ``general_pairs`` that may go.
     """
 
     min_recall: float = 0.9
     pairs: str | None = None
     max_loss: float = 0.01
+    general_pairs: str | None = None
+    max_general_loss: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """R@10 by one key, in the active space and in the other one."""
+
+    key: str
+    active: str
+    old: float
+    new: float
+
+    def __str__(self) -> str:
+        by = f"R@10 by {self.key} is {self.new:.3f}, {self.old:.3f} in {self.active!r}"
+        return f"{by} ({self.new - self.old:+.3f})"
 
 
 def pass_gate(connection: Connection, space: Space, gate: Gate) -> list[str]:
@@ -56,21 +75,41 @@ def pass_gate(connection: Connection, space: Space, gate: Gate) -> list[str]:
     ]
     active = spaces.find_active(connection)
     if gate.pairs is not None and active is not None and active.id != space.id:
-        found.append(_compare(connection, active, space, gate))
+        found += _compare_all(connection, active, space, gate)
     return found
 
 
-def _compare(connection: Connection, active: Space, space: Space, gate: Gate) -> str:
+def _compare_all(connection: Connection, active: Space, space: Space, gate: Gate) -> list[str]:
+    """What each set of pairs shows, all of them before any is judged."""
     assert gate.pairs is not None
-    before, after = (retrieval.retrieval(connection, s, gate.pairs) for s in (active, space))
+    own = _compare(connection, active, space, gate.pairs)
+    if gate.general_pairs is None:
+        if own.new < own.old - gate.max_loss:
+            raise _finds_less(space, active, [own], "it finds less")
+        return [str(own)]
+    general = _compare(connection, active, space, gate.general_pairs)
+    if own.new <= own.old:
+        raise _finds_less(space, active, [own, general], f"nothing is gained by {own.key}")
+    if general.new < general.old * (1 - gate.max_general_loss):
+        lost = 1 - general.new / general.old
+        why = f"{lost:.0%} is lost by {general.key}, of which {gate.max_general_loss:.0%} may be"
+        raise _finds_less(space, active, [own, general], why)
+    return [str(own), str(general)]
+
+
+def _compare(connection: Connection, active: Space, space: Space, key: str) -> Compared:
+    before, after = (retrieval.retrieval(connection, s, key) for s in (active, space))
     for measured_space, report in ((active, before), (space, after)):
         retrieval.record(connection, measured_space, report)
-    old, new = before.mean_recall(10), after.mean_recall(10)
-    sentence = f"R@10 by {gate.pairs} is {new:.3f}, {old:.3f} in {active.name!r}"
-    if new < old - gate.max_loss:
-        raise SpaceError(
-            f"the space {space.name!r} finds less than the active one: {sentence}; look at "
-            f"`pipeline eval retrieval --pairs {gate.pairs} --space {active.name} --space "
-            f"{space.name}`, or activate with --no-gate"
-        )
-    return sentence
+    return Compared(key, active.name, before.mean_recall(10), after.mean_recall(10))
+
+
+def _finds_less(space: Space, active: Space, sets: list[Compared], why: str) -> SpaceError:
+    looks = " and ".join(
+        f"`pipeline eval retrieval --pairs {one.key} --space {active.name} --space {space.name}`"
+        for one in sets
+    )
+    return SpaceError(
+        f"the space {space.name!r} finds less than the active one: {why}; "
+        f"{'; '.join(map(str, sets))}; look at {looks}, or activate with --no-gate"
+    )

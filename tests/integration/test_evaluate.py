@@ -1,6 +1,7 @@
 """Recall, tuning and retrieval: against numbers known by construction, and clip-benchmark's."""
 
 import json
+import re
 import sys
 import types
 from collections.abc import Sequence
@@ -370,6 +371,67 @@ def test_the_gate_refuses_a_space_that_finds_less(connection: Connection, paired
     row = connection.execute("SELECT count(DISTINCT space_id) FROM space_evaluations").fetchone()
     assert row == (2,)
     assert spaces.active_space(connection).name == "fake"
+
+
+OWN = PAIRS // 3
+BOTH_SETS = Gate(pairs="own", general_pairs="general", max_general_loss=0.1)
+
+
+def tuned(
+    connection: Connection, *, own_mixed_up: tuple[bool, bool], general_mixed_up: int = 0
+) -> Space:
+    """A space beside the active one, as after fine-tuning: the first third of the pairs have a
+    key ``own``, and may be mixed up before and after; the others have ``general``, and so many
+    of them are mixed up after."""
+    active = spaces.active_space(connection)
+    texts, images = clip_like(PAIRS, active.dimensions)
+    if own_mixed_up[0]:
+        images[:OWN] = images[:OWN][::-1].copy()
+    fill(connection, active, texts, images)
+    second = spaces.create(connection, "tuned", FakeEmbedder(12))
+    texts, images = clip_like(PAIRS, 12)
+    if own_mixed_up[1]:
+        images[:OWN] = images[:OWN][::-1].copy()
+    images[PAIRS - general_mixed_up :] = images[PAIRS - general_mixed_up :][::-1].copy()
+    fill(connection, second, texts, images)
+    for space in (active, second):
+        for modality in space.modalities:
+            connection.execute(
+                f"UPDATE {space.table_name(modality)} SET metadata = jsonb_build_object("  # type: ignore[arg-type]
+                f"CASE WHEN (metadata ->> 'pair')::int < {OWN} THEN 'own' ELSE 'general' END, "
+                "metadata ->> 'pair')"
+            )
+    spaces.build_indexes(connection, second)
+    return second
+
+
+def test_a_fine_tuned_model_gains_where_it_was_tuned_and_keeps_the_rest(
+    connection: Connection,
+) -> None:
+    second = tuned(connection, own_mixed_up=(True, False))
+    _, own, general = pass_gate(connection, second, BOTH_SETS)
+    assert re.fullmatch(r"R@10 by own is 0\.\d+, 0\.\d+ in 'fake' \(\+0\.\d+\)", own)
+    assert general.startswith("R@10 by general is ")
+
+
+def test_one_that_forgets_the_rest_is_refused_with_both_figures(connection: Connection) -> None:
+    second = tuned(connection, own_mixed_up=(True, False), general_mixed_up=PAIRS - OWN)
+    with pytest.raises(SpaceError) as refused:
+        pass_gate(connection, second, BOTH_SETS)
+    assert re.search(
+        r"\d+% is lost by general, of which 10% may be; R@10 by own is .* \(\+.*\); "
+        r"R@10 by general is .* \(-.*\); look at .*--pairs own.*--pairs general",
+        str(refused.value),
+    )
+    # What may be lost is a share of what there was.
+    all_of_it = Gate(pairs="own", general_pairs="general", max_general_loss=1.0)
+    assert len(pass_gate(connection, second, all_of_it)) == 3
+
+
+def test_one_that_gains_nothing_where_it_was_tuned_is_refused(connection: Connection) -> None:
+    second = tuned(connection, own_mixed_up=(False, True))
+    with pytest.raises(SpaceError, match="nothing is gained by own"):
+        pass_gate(connection, second, BOTH_SETS)
 
 
 def test_the_gate_refuses_an_index_that_misses(connection: Connection, paired: Space) -> None:

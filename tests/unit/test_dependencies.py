@@ -14,6 +14,7 @@ from tests.unit.test_layers import importers_of
 ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/embedders/remote": ("remote",),
+    "pipeline/embeddings_api": ("http",),
     "pipeline/modalities/text/segments.py": ("embed",),
     "pipeline/modalities/audio": ("audio",),
     "pipeline/modalities/containers": ("audio", "video"),

@@ -19,7 +19,7 @@ LEVELS = (
     ("spaces",),
     ("search", "quality", "transfer"),
     ("ingest", "doctor"),
-    ("unified_index", "integrations"),
+    ("unified_index", "integrations", "embeddings_api"),
     ("demo",),
     ("cli",),
 )

@@ -43,6 +43,10 @@ class TextEncoder:
         """See ``pipeline.modalities.text.TextEncoder``."""
         return self.tokenizer.split(text, overlap, max_windows)
 
+    def count(self, text: str) -> int:
+        """Tokens of ``text``, start and end of text included."""
+        return self.tokenizer.count(text)
+
     def prepare(self, contents: Sequence[str]) -> list[Tokens]:
         """Token ids, int32, shape (context length,) each. Every text must fit (``split``).
 
