@@ -15,7 +15,7 @@ from pipeline.embeddings_api.batching import Batcher, Content
 from pipeline.embeddings_api.faults import ApiError, bad, of_input, of_model
 from pipeline.embeddings_api.served import Current, ServedModel
 from pipeline.errors import ModelError, OutOfMemory, RowError
-from pipeline.modalities import TEXT, Encoder, Modality, ReadOptions, at_least_one
+from pipeline.modalities import Encoder, Modality, ReadOptions, at_least_one
 from pipeline.vectors import Vectors
 
 
@@ -71,11 +71,10 @@ class Answers:
             encoder = served.embedder.encoders[modality.name]
             own = ((n, data) for n, (of, data) in enumerate(asked.contents) if of is modality)
             # Decoded images are large: only as many at a time as a batch takes.
-            size = len(asked.contents) if modality is TEXT else max(1, encoder.batch_size)
+            size = max(1, encoder.batch_size)
             while some := dict(islice(own, size)):
                 contents = [_decoded(served, modality, data, index) for index, data in some.items()]
-                if modality is TEXT:
-                    tokens += _tokens(encoder, contents)
+                tokens += _tokens(encoder, contents)
                 results = self.batcher.embed(encoder, asked.role, contents)
                 for index, result in zip(some, results, strict=True):
                     vectors[index] = _checked(result, index)
@@ -135,9 +134,10 @@ def _checked(result: Result, index: int) -> Vectors:
 
 
 def _tokens(encoder: Encoder, contents: Sequence[Content]) -> int:
-    """By the model's own count where its encoder has one."""
+    """Of what is text, by the model's own count where its encoder has one."""
     count = getattr(encoder, "count", estimate)
-    return sum(count(part.content) for parts in contents for part in parts)
+    parts = (part.content for parts in contents for part in parts)
+    return sum(count(content) for content in parts if isinstance(content, str))
 
 
 def _said(vector: Vectors, asked: Asked) -> list[float] | str:
