@@ -70,8 +70,8 @@ class Answers:
         for modality in dict.fromkeys(modality for modality, _ in asked.contents):
             encoder = served.embedder.encoders[modality.name]
             own = ((n, data) for n, (of, data) in enumerate(asked.contents) if of is modality)
-            # Decoded images are large: only as many at a time as a batch takes.
-            size = max(1, encoder.batch_size)
+            # What files hold is large once decoded: only as many at a time as a batch takes.
+            size = len(asked.contents) if modality.inline else max(1, encoder.batch_size)
             while some := dict(islice(own, size)):
                 contents = [_decoded(served, modality, data, index) for index, data in some.items()]
                 tokens += _tokens(encoder, contents)

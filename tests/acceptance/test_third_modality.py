@@ -221,5 +221,5 @@ def test_without_the_plug_in_its_space_is_refused_in_a_sentence(plugged: Plugged
     done = plugged.python("from pipeline.cli import main; main()", "search", "a text")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "pipeline: the model is of the kind 'fake', and this installation knows openclip"
+        "pipeline: the model is of the kind 'fake', and this installation knows remote, openclip"
     )

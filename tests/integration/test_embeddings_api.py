@@ -187,20 +187,22 @@ def test_large_bodies_are_refused_before_they_are_read(space: Space) -> None:
 
 
 def test_requests_of_the_same_time_share_their_batches(space: Space) -> None:
-    gate = threading.Event()
+    gate, begun = threading.Event(), list[bytes]()
 
-    def slow(_: Sequence[bytes]) -> None:
+    def slow(contents: Sequence[bytes]) -> None:
+        begun.extend(contents)
         assert gate.wait(60)
 
     model = FakeEmbedder(before=slow)
     with api(space, model) as door, ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(post, door, {"model": NAME, "input": f"{n}"}) for n in range(8)]
-        wait_until(lambda: door.batcher.waiting == 7, "seven that wait for the first")
+        wait_until(lambda: len(begun) + door.batcher.waiting == 8, "those that wait for the first")
         gate.set()
         for number, answer in enumerate(asked):
             (found,) = vector(answer.result())
             np.testing.assert_allclose(found, vector_of(str(number).encode()), atol=1e-6)
-        assert (door.batcher.batches, model.embedded) == (2, 8)
+        assert door.batcher.batches <= 2
+        assert model.embedded == 8
 
 
 def test_one_who_asks_for_much_does_not_hold_another_up(space: Space) -> None:
