@@ -120,6 +120,32 @@ def test_a_build_ends_though_new_rows_keep_coming(
     assert spaces.missing_indexes(connection, second) == []
 
 
+def test_a_build_waits_for_the_next_attempt_of_a_row_that_it_found(
+    settings: Settings, connection: Connection, second: Space
+) -> None:
+    """Though that is due later than the build began, as what came since is."""
+    held = claims.claim(connection, second.id, "other", 20, 60)
+    put_off = list[int]()
+
+    def fail_them(_: int) -> None:
+        if not put_off:
+            put_off.append(
+                connection.execute(
+                    "UPDATE ingest_jobs SET state = 'pending', worker = NULL, leased_until = NULL, "
+                    "run_after = now() + interval '1 s' WHERE worker = 'other'"
+                ).rowcount
+            )
+
+    report = SpaceBuild(
+        settings,
+        "second",
+        run_ingest=fake_ingest(FakeEmbedder(12)),
+        listener=BuildListener(waiting=fail_them),
+    ).run()
+    assert put_off == [len(held)]
+    assert report.coverage.share == 1.0
+
+
 def wait_for_index_entry(connection: Connection, space: Space, thread: threading.Thread) -> None:
     """Until the building index stands in the catalogue, so its first transaction is through."""
     for _ in range(1000):
