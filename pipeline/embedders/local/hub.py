@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
-from pipeline.embedders.openclip.checkpoints import (
+from pipeline.embedders.local.files import (
     CONFIG_NAME,
     SAVED_CONFIG_NAME,
     SAVED_WEIGHTS_NAMES,
