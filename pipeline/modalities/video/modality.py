@@ -2,6 +2,7 @@
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
 from pipeline.modalities.containers.sniff import is_film
+from pipeline.modalities.image import IMAGE
 from pipeline.modalities.still import parts_of
 
 
@@ -20,6 +21,7 @@ class Video(Modality):
         for name in kinds.split()
     )
     columns = ("video", "video_path", "video_url", "film", "clip")
+    derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:
         return is_film(head)
