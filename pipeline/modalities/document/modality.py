@@ -14,7 +14,7 @@ class Document(Modality):
     media = "application"
     description = "A document: a PDF, as a file, an object or a URL of one."
     suffixes = frozenset({".pdf"})
-    columns = ("document", "document_path", "document_url", "pdf")
+    columns = ("document_path", "document_url", "pdf", "pdf_path", "pdf_url")
     derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:

@@ -20,7 +20,7 @@ class Video(Modality):
         )
         for name in kinds.split()
     )
-    columns = ("video", "video_path", "video_url", "film", "clip")
+    columns = ("video", "video_path", "video_url")
     derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:
