@@ -3,26 +3,41 @@ parts of them, with the seconds or the page that each stands for."""
 
 import functools
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
 from pipeline import spaces
 from pipeline.doctor.examination import examine
-from pipeline.errors import SpaceError
+from pipeline.errors import ConfigurationError, SpaceError
+from pipeline.ingest.offline import OfflineEmbedder
 from pipeline.ingest.reading import open_readers
 from pipeline.ingest.report import IngestReport
+from pipeline.jobs import ClaimedJob
+from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import TEXT
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect
+from pipeline.queue.backoff import Backoff
+from pipeline.queue.bounds import ClaimBounds
 from pipeline.queue.failures import retry
 from pipeline.queue.status import ingest_status, unsupported
 from pipeline.settings import Settings
+from pipeline.sources.removal import Brake
+from pipeline.sources.rescan import rescan
 from pipeline.spaces import Space
 from pipeline.spaces.creation import enqueue_derived
+from pipeline.spaces.portable import PortableSpace
+from pipeline.transfer.answer_files import answer_schema, finished_row
+from pipeline.transfer.answers import import_answers
+from pipeline.transfer.importing import ForeignItem, import_items
+from pipeline.transfer.pending import export_pending
 from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.media import film, scene
@@ -33,6 +48,7 @@ pytest.importorskip("av", reason="needs the extra [video]")
 pytest.importorskip("pypdfium2", reason="needs the extra [documents]")
 
 ITEMS = "SELECT part, metadata -> '_pipeline' FROM multimodal_items WHERE source_id = %s ORDER BY 1"
+QUERY = "[" + ",".join(map(str, vector_of(b"asked"))) + "]"
 
 
 @functools.cache
@@ -69,12 +85,17 @@ def media(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def embed(settings: Settings, space: Space, embedder: FakeEmbedder | None = None) -> IngestReport:
+def embed(
+    settings: Settings,
+    space: Space,
+    embedder: FakeEmbedder | None = None,
+    load: Callable[[str], Any] = load_file,
+) -> IngestReport:
     """One run of a worker, with what reads films and documents."""
     embedder = embedder or FakeEmbedder(space.dimensions)
     settings = settings.model_copy(update={"decode_processes": 1})
     with open_readers(space, embedder, settings) as readers:
-        return work(settings, space, embedder, readers=readers, load=load_file)
+        return work(settings, space, embedder, readers=readers, load=load)
 
 
 def notes_of(connection: Connection, source_id: int) -> list[dict[str, Any]]:
@@ -411,3 +432,94 @@ def test_vectors_are_those_of_the_images(
     expected = [vector_of(content) for content in embedder.seen]
     for (text,), vector in zip(stored, expected, strict=True):
         assert [float(x) for x in text[1:-1].split(",")] == pytest.approx(vector, abs=1e-3)
+
+
+def test_a_rescan_finds_the_film_that_changed_and_removes_the_one_that_is_gone(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    changed = add(connection, "video", media / "shots.mp4")
+    gone = add(connection, "document", media / "pages.pdf")
+    with Loader(LoadOptions.of(settings)) as loader:
+        embed(settings, space, load=loader.load)
+        (media / "shots.mp4").write_bytes(film([scene(9)] * 10))
+        (media / "pages.pdf").unlink()
+        report = rescan(connection, loader.stat, Brake(1.0))
+        assert (report.checked, report.changed, report.removed) == (2, 1, 1)
+        embed(settings, space, load=loader.load)
+    assert len(notes_of(connection, changed)) == 1
+    assert notes_of(connection, gone) == []
+
+
+def test_a_policy_shows_each_tenant_its_own_moments(
+    connection: Connection, settings: Settings, space: Space, url: str, media: Path
+) -> None:
+    """A partition that comes later is under the policies of the table, too."""
+    connection.execute(
+        "ALTER TABLE multimodal_items ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY own ON multimodal_items TO pipeline_analyst "
+        "USING (metadata ->> 'tenant' = current_user)"
+    )
+    with (
+        role(connection, "moments_a", "LOGIN IN ROLE pipeline_analyst"),
+        role(connection, "moments_b", "LOGIN IN ROLE pipeline_analyst"),
+    ):
+        mine = add(connection, "video", media / "shots.mp4", '{"tenant": "moments_a"}')
+        add(connection, "video", media / "other.mp4", '{"tenant": "moments_b"}')
+        embed(settings, space)
+        with connect(login_url(url, "moments_a")) as analyst:
+            rows = analyst.execute(
+                "SELECT DISTINCT source_id FROM search_items(embedding => %s)", (QUERY,)
+            ).fetchall()
+            assert rows == [(mine,)]
+            with pytest.raises(Exception, match="permission denied"):
+                analyst.execute(f"SELECT FROM multimodal_items_video_s{space.id}".encode())
+
+
+def test_moments_that_were_embedded_elsewhere_come_back_whole(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    """Before the database has a table for them."""
+    shots = add(connection, "video", media / "shots.mp4")
+    pages = add(connection, "document", media / "pages.pdf")
+    export_pending(connection, space, media / "pending", ClaimBounds(2**20, 2**20, 2**20))
+    (file,) = (media / "pending").iterdir()
+    elsewhere = PortableSpace.from_json(
+        json.loads(json.dumps(PortableSpace.of(connection, space).to_json()))
+    )
+    jobs = [
+        ClaimedJob(space.id, row["source_id"], row["version"], 1, row["modality"],
+                   row["content_ref"], "{}")
+        for row in parquet.read_table(file).to_pylist()
+    ]  # fmt: skip
+    with OfflineEmbedder.of(elsewhere, settings) as offline:
+        done = offline.embed(jobs)
+    assert not done.failures
+    answers = [finished_row(space.fingerprint, finished) for finished in done.finished]
+    (media / "answers").mkdir()
+    parquet.write_table(
+        pyarrow.Table.from_pylist(answers, schema=answer_schema(space.dimensions)),
+        media / "answers" / file.name,
+    )
+    report = import_answers(
+        connection, space, media / "answers", max_attempts=5, backoff=Backoff(1, 10)
+    )
+    assert (report.done, report.items) == (2, 5)
+    assert [notes["start"] for notes in notes_of(connection, shots)] == [0.0, 3.0]
+    assert [notes["page"] for notes in notes_of(connection, pages)] == [1, 2, 3]
+
+
+def test_vectors_of_films_are_imported_into_a_space_that_had_none(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    rows = [
+        ForeignItem("row 1", "a", "video", "/films/a.mp4", {}, vector_of(b"a")),
+        ForeignItem("row 2", "b", "text", "a text", {}, vector_of(b"b")),
+    ]
+    import_items(connection, space, "imported", rows)
+    found = connection.execute("SELECT modality FROM multimodal_items ORDER BY 1").fetchall()
+    assert found == [("text",), ("video",)]
+    with pytest.raises(ConfigurationError, match="has no modality 'audio'"):
+        import_items(
+            connection, space, "other",
+            [ForeignItem("row 1", "c", "audio", "/a.wav", {}, vector_of(b"c"))],
+        )  # fmt: skip
