@@ -169,6 +169,8 @@ class Modality(ABC):
         description: one sentence for people.
         suffixes: endings of files that `pipeline add` takes for this modality, such as ``.jpg``.
         columns: usual names of a table's column that holds it.
+        derived_from: whose encoder embeds its parts where a model has none for itself; None: such
+            a model does not embed it.
     """
 
     name: ClassVar[str]
@@ -177,6 +179,7 @@ class Modality(ABC):
     inline: ClassVar[bool] = False
     suffixes: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, ...]] = ()
+    derived_from: ClassVar["Modality | None"] = None
 
     def sniff(self, head: bytes) -> bool:
         """Whether content that begins so is of this modality."""

@@ -109,7 +109,7 @@ class Queries:
             ConfigurationError, DatabaseError: as ``asking.ask_for_file``.
             ModelError, MissingExtra: nobody serves, and there is no model here either.
         """
-        modality = modalities.sniffed(data, self.space().modalities) or IMAGE
+        modality = modalities.sniffed(data, self.space().embeds) or IMAGE
 
         def embed(space: Space, model: Embedder) -> Vectors:
             with modality.reader(encoder_for(model, modality), self._options) as reader:

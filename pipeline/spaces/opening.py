@@ -11,6 +11,7 @@ from typing import Self
 
 from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.embedders.isolation import most_inputs
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
@@ -76,13 +77,14 @@ def _check_encoders(space: Space, embedder: Embedder) -> None:
     Raises:
         ModelError: naming the modality.
     """
+    encoders = all_encoders(embedder)
     for name in space.modalities:
-        if name not in embedder.encoders:
+        if name not in encoders:
             raise ModelError(
                 f"the model of the space {space.name!r} has no encoder for its modality {name!r}; "
                 "it was created by another release, or with a part that is not installed here"
             )
-        most_inputs(embedder.encoders[name])
+        most_inputs(encoders[name])
 
 
 @dataclass(frozen=True, slots=True)

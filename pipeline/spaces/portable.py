@@ -80,7 +80,8 @@ class PortableSpace:
             row = dict(told["space"])
             for name in _TIMES:
                 row[name] = row[name] and datetime.fromisoformat(row[name])
-            row["modalities"] = tuple(row["modalities"])
+            for name in ("modalities", "derived"):
+                row[name] = tuple(row.get(name, ()))
             known = [
                 (Probe(p["modality"], base64.b64decode(p["content"])), p["embedding"])
                 for p in told["probes"]

@@ -60,7 +60,8 @@ def store(connection: Connection, space: Space, embedder: Embedder) -> int:
     Raises:
         ModelError: as :func:`embed_new`.
     """
-    return keep(connection, space, embed_new(space.modalities, embedder))
+    own = [name for name in space.modalities if name in embedder.encoders]
+    return keep(connection, space, embed_new(own, embedder))
 
 
 def embed_new(of_modalities: Sequence[str], embedder: Embedder) -> list[tuple[Probe, Vectors]]:

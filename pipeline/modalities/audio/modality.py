@@ -36,7 +36,7 @@ class Audio(Modality):
         for kinds in ("wav wave flac ogg oga opus mp3", "aif aiff au snd caf w64", "m4a m4b aac")
         for name in kinds.split()
     ) | {".wma", ".amr", ".mka", ".weba"}
-    columns = ("audio", "audio_path", "audio_url", "sound")
+    columns = ("audio", "audio_path", "audio_url")
 
     def sniff(self, head: bytes) -> bool:
         return is_sound(head)

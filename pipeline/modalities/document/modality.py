@@ -1,6 +1,7 @@
 """Documents as a modality. What needs pdfium is imported by the method that needs it."""
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
+from pipeline.modalities.image import IMAGE
 from pipeline.modalities.still import parts_of
 
 _HEAD = 1024  # bytes within which a PDF begins
@@ -13,7 +14,8 @@ class Document(Modality):
     media = "application"
     description = "A document: a PDF, as a file, an object or a URL of one."
     suffixes = frozenset({".pdf"})
-    columns = ("document", "document_path", "document_url", "pdf")
+    columns = ("document_path", "document_url", "pdf", "pdf_path", "pdf_url")
+    derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:
         return b"%PDF-" in head[:_HEAD]

@@ -2,6 +2,7 @@
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
 from pipeline.modalities.containers.sniff import is_film
+from pipeline.modalities.image import IMAGE
 from pipeline.modalities.still import parts_of
 
 
@@ -19,7 +20,8 @@ class Video(Modality):
         )
         for name in kinds.split()
     )
-    columns = ("video", "video_path", "video_url", "film", "clip")
+    columns = ("video", "video_path", "video_url")
+    derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:
         return is_film(head)
