@@ -65,10 +65,14 @@ def fetch_config(hub_id: str) -> Path:
     return _first_of(hub_id, [CONFIG_NAME], otherwise=saved)
 
 
-def fetch_saved(hub_id: str) -> Path:
-    """A folder with what ``save_pretrained`` wrote. Raises ModelError when it has no weights."""
+def fetch_saved(hub_id: str, others: Sequence[str] = ()) -> Path:
+    """A folder with what ``save_pretrained`` wrote, and other files that it may have.
+
+    Raises:
+        ModelError: it has no weights.
+    """
     folder = _first_of(hub_id, SAVED_WEIGHTS_NAMES).parent
-    _fetch_some(hub_id, (*TOKENIZER_FILES, *PREPROCESSING_FILES))
+    _fetch_some(hub_id, (*TOKENIZER_FILES, *PREPROCESSING_FILES, *others))
     return folder
 
 

@@ -31,10 +31,10 @@ from pipeline.embedders.local.device import (
     choose_device,
     fastest_precision,
 )
+from pipeline.embedders.local.fixed_inputs import TEXTS, images, least_cosine
 from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.description import OpenClipDescription
 from pipeline.embedders.openclip.finding import architecture_name, find_checkpoint
-from pipeline.embedders.openclip.fixed_inputs import TEXTS, images, least_cosine
 from pipeline.embedders.openclip.image_encoder import ImageEncoder
 from pipeline.embedders.openclip.image_towers import images_at_once
 from pipeline.embedders.openclip.int8 import use_int8
