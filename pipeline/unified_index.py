@@ -95,6 +95,7 @@ class UnifiedIndex:
         filter_metadata: Mapping[str, Any] | None = None,
         min_similarity: float | None = None,
         ranking: str = "calibrated",
+        query_modality: Modality | None = None,
         with_embeddings: bool = False,
     ) -> list[Neighbour]:
         """The ``top_k`` items nearest to a query, best first.
@@ -105,6 +106,7 @@ class UnifiedIndex:
             filter_modality: only items of this modality; None: of all, ranked as ``ranking`` says.
             filter_metadata: what an item's metadata must contain.
             ranking: over several modalities: calibrated, raw or quota.
+            query_modality: what a file is taken for; None: what it begins like.
             with_embeddings: whether each document has its ``embedding``: (D,), float32.
 
         Raises:
@@ -123,20 +125,22 @@ class UnifiedIndex:
         if isinstance(query, (int, np.integer, np.bool_)):
             item = check_item(query, "the number of an item")
             return run(self._pool, lambda c: retrieve.like_item(c, item, wanted))
-        vector, of_modality = self._vector(query)
+        vector, of_modality = self._vector(query, check_modality(query_modality))
         return run(self._pool, lambda c: retrieve.like_vector(c, vector, of_modality, wanted))
 
     def _vector(
-        self, query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float]
+        self,
+        query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float],
+        told: str | None,
     ) -> tuple[Vectors, str | None]:
         """The unit vector of a query, and its modality where it is known."""
         if isinstance(query, str):
             return self.embed_query(query), TEXT.name
         if isinstance(query, Path):
-            vector, modality = self._of_file(query)
+            vector, modality = self._of_file(query, told)
             return vector, modality.name
         if isinstance(query, (bytes, bytearray)):
-            vector, modality = self._of_bytes("the bytes", bytes(query))
+            vector, modality = self._of_bytes("the bytes", bytes(query), told)
             return vector, modality.name
         accepting = modalities.accepting(query)
         if accepting is not None:
@@ -156,7 +160,7 @@ class UnifiedIndex:
             )
         return vector, None
 
-    def _of_file(self, path: Path) -> tuple[Vectors, modalities.Modality]:
+    def _of_file(self, path: Path, told: str | None) -> tuple[Vectors, modalities.Modality]:
         """The vector of a file, through the same safe intake as the rows of the source table.
 
         Raises:
@@ -169,12 +173,14 @@ class UnifiedIndex:
                 data = loader.load(str(path)).data
         except RowError as exc:
             raise ConfigurationError(f"{redact(str(path))}: {exc.message}") from exc
-        return self._of_bytes(str(path), data)
+        return self._of_bytes(str(path), data, told)
 
-    def _of_bytes(self, name: str, data: bytes) -> tuple[Vectors, modalities.Modality]:
+    def _of_bytes(
+        self, name: str, data: bytes, told: str | None
+    ) -> tuple[Vectors, modalities.Modality]:
         """The vector of a file's bytes, and its modality. Raises ConfigurationError."""
         try:
-            return self._queries.of_file(data)
+            return self._queries.of_file(data, told)
         except MissingExtra:
             raise
         except (RowError, ConfigurationError) as exc:

@@ -12,7 +12,7 @@ import psycopg
 
 from pipeline import modalities, spaces
 from pipeline.embedders import Embedder
-from pipeline.errors import MissingExtra
+from pipeline.errors import MissingExtra, ModelError
 from pipeline.modalities import IMAGE, TEXT, Decoded, Modality, ReadOptions
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.pool import Pool, run
@@ -101,21 +101,37 @@ class Queries:
                 "the text was embedded here, since the database takes no writes; nothing is kept"
             )
 
-    def of_file(self, data: bytes) -> tuple[Vectors, Modality]:
+    def of_file(self, data: bytes, told: str | None = None) -> tuple[Vectors, Modality]:
         """The unit vector (D,) of a file's bytes, and what they are.
+
+        Args:
+            told: the modality that they are to be taken for; None: by what they begin with.
 
         Raises:
             RowError: it cannot be decoded.
             ConfigurationError, DatabaseError: as ``asking.ask_for_file``.
             ModelError, MissingExtra: nobody serves, and there is no model here either.
         """
-        modality = modalities.sniffed(data, self.space().embeds) or IMAGE
+        space = self.space()
+        modality = seems = _seems(data, space)
+        if told is not None:
+            modality = modalities.get(told)
+        if modality.name not in space.embeds:
+            raise ModelError(
+                f"the model {space.model} has no encoder for {modality.name} queries; it has: "
+                f"{', '.join(space.embeds)}"
+            )
+
+        def ask() -> Vectors:
+            if modality is not seems:
+                raise Unanswered(f"`pipeline serve` takes this file for {seems.name}")
+            return asking.ask_for_file(self._pool, data)
 
         def embed(space: Space, model: Embedder) -> Vectors:
             with modality.reader(encoder_for(model, modality), self._options) as reader:
                 return embed_query(model, modality, reader.decode(data))
 
-        return self._answer(lambda: asking.ask_for_file(self._pool, data), embed), modality
+        return self._answer(ask, embed), modality
 
     def of_decoded(self, modality: Modality, decoded: Decoded) -> Vectors:
         """The unit vector (D,) of content in memory, such as a PIL image.
@@ -181,3 +197,12 @@ class Queries:
             run(self._pool, lambda connection: probes.verify(connection, space, model))
             self._model = (space, model)
             return model
+
+
+def _seems(data: bytes, space: Space) -> Modality:
+    """What a file is by its beginning: of what the space embeds, else of all; else an image."""
+    return (
+        modalities.sniffed(data, space.embeds)
+        or modalities.sniffed(data, modalities.known_names())
+        or IMAGE
+    )
