@@ -12,14 +12,11 @@ from pathlib import Path
 
 from pipeline import modalities
 from pipeline.errors import RowError
-from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities.base import ReadOptions
-from pipeline.modalities.image.decoder import ImageDecoder
-from pipeline.modalities.image.thumbnail import Thumbnail, as_webp
 from pipeline.references import redact
 from pipeline.search.places import common_folder, is_inline, place_in
 from pipeline.search.results import MultimodalDocument, Neighbour
 from pipeline.search.sheet_page import STYLE, inline_image
+from pipeline.search.thumbnails import Thumbnails, has_image
 from pipeline.settings import Settings
 
 _SIDE = 400  # pixels: twice what a card is wide, for screens with small ones
@@ -102,8 +99,8 @@ def _of_query(asked: Path | None, settings: Settings) -> str:
     if asked is None:
         return ""
     try:
-        with ImageDecoder(ReadOptions.of(settings), Thumbnail(_SIDE)) as decoder:
-            small = as_webp(decoder.decode(asked.read_bytes()).content)
+        with Thumbnails(settings, (), _SIDE) as thumbnails:
+            small = thumbnails.of_bytes(asked.read_bytes())
     except (RowError, OSError):
         return ""  # a text, say, which the search took
     return inline_image(small, "image/webp", "the query")
@@ -122,27 +119,20 @@ def _images(
     documents: Sequence[MultimodalDocument], settings: Settings, media_roots: Sequence[Path]
 ) -> Iterator[tuple[int, bytes | RowError]]:
     """By id: a small image, or why there is none."""
-    wanted = [one for one in documents if _media_of(one) == "image"]
-    options = ReadOptions.of(settings)
+    wanted = [one for one in documents if has_image(str(one.modality))]
     with (
-        Loader(LoadOptions.of(settings), media_roots) as loader,
-        ImageDecoder(options, Thumbnail(_SIDE)) as decoder,
+        Thumbnails(settings, media_roots, _SIDE) as thumbnails,
         ThreadPoolExecutor(settings.load_workers) as threads,
     ):
 
         def show(document: MultimodalDocument) -> bytes | RowError:
             try:
-                return as_webp(decoder.decode(loader.load(document.content_ref).data).content)
+                return thumbnails.of_reference(document.content_ref)
             except RowError as exc:
                 return exc
 
         images = threads.map(show, wanted)
         yield from zip((document.id for document in wanted), images, strict=True)
-
-
-def _media_of(document: MultimodalDocument) -> str | None:
-    modality = modalities.find(str(document.modality))
-    return None if modality is None else modality.media
 
 
 def _card(

@@ -28,6 +28,7 @@ ROOMS = {
     "pipeline/quality/plots.py": ("plots",),
     "pipeline/sources/records.py": ("parquet",),
     "pipeline/transfer": ("parquet",),
+    "pipeline/web": ("web",),
 }
 NEVER_IMPORTED = {
     "pillow-heif": "rendering.py imports by a table of formats",

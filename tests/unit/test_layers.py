@@ -20,6 +20,7 @@ LEVELS = (
     ("search", "quality", "transfer"),
     ("ingest", "doctor"),
     ("unified_index", "integrations", "embeddings_api"),
+    ("web",),
     ("demo",),
     ("cli",),
 )

@@ -30,7 +30,7 @@ OTHER_WORDS = {
         "embedders/openclip/huggingface/architecture.py",
         '"depth": vision["num_hidden_layers"],',
     ): "that word",
-    ("search/sheet.py", 'wanted = [one for one in documents if _media_of(one) == "image"]'): (
+    ("search/thumbnails.py", 'return found is not None and found.media == "image"'): (
         "a kind of media, which a page can show"
     ),
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",

@@ -1,0 +1,26 @@
+"""Small images of items."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.web.images import wanted
+from pipeline.web.parts import Parts
+
+# A browser asks again after so long, since the right to see it may be gone.
+_KEPT = {"Cache-Control": "private, max-age=600"}
+
+
+def routes(parts: Parts) -> list[Route]:
+    """``/images/ID.webp``, of an item that this login sees."""
+
+    def image(request: Request) -> Response:
+        item = request.path_params["item"]
+        found = parts.reading.read(lambda connection: wanted(connection, item))
+        tag = f'"{found.sha256[:32]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={**_KEPT, "ETag": tag})
+        small = parts.images.of_item(found)
+        return Response(small, media_type="image/webp", headers={**_KEPT, "ETag": tag})
+
+    return [Route("/images/{item:int}.webp", image)]

@@ -1,0 +1,18 @@
+"""What the pages are made with."""
+
+from dataclasses import dataclass
+
+from pipeline.web.finding import Finder
+from pipeline.web.images import Images
+from pipeline.web.options import WebOptions
+from pipeline.web.reading import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One of each; threads share them."""
+
+    options: WebOptions
+    reading: Reading
+    finder: Finder
+    images: Images
