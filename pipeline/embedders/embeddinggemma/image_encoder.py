@@ -20,6 +20,9 @@ from pipeline.vectors import Vectors, unit_rows
 class ImageEncoder:
     """The vision tower with the model's own image processor.
 
+    Its resizing is torchvision's, which no decoder process imports; Pillow's differs by up to 2 of
+    256 levels. So it has no ``fit``.
+
     Args:
         processor: transformers' of this model.
         visual_tokens: of an image at most.
