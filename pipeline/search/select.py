@@ -8,7 +8,6 @@ No torch here: a web process passes vectors (or the number of an item) and gets 
     )
 """
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,15 +18,13 @@ from pgvector import HalfVector, SparseVector
 from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import aliased
 
-from pipeline import modalities
 from pipeline.errors import ConfigurationError
-from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
 from pipeline.models.embedding import Embedding
+from pipeline.search.arguments import Modality, check_item, check_modality
 from pipeline.search.functions import item_distance, item_embedding
 from pipeline.vectors import as_vector
 
-Modality = ModalityType | str
 # pgvector's own classes too, which is what psycopg gives after its register_vector().
 Vector = (
     Sequence[float]
@@ -37,37 +34,6 @@ Vector = (
     | pgvector.Vector
     | ColumnElement[Any]
 )
-
-
-def check_modality(modality: Modality | None) -> str | None:
-    """The modality's name, or an error that lists the known ones."""
-    return None if modality is None else modalities.check_name(str(modality))
-
-
-def check_number(name: str, value: object) -> int:
-    """A whole number of any integer type, NumPy's too.
-
-    Raises:
-        ConfigurationError: it is none; a boolean is none.
-    """
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]  # which is what is asked
-    except TypeError:
-        raise ConfigurationError(f"{name} is a whole number, not {value!r}") from None
-
-
-def check_item(value: object, name: str = "an item") -> int:
-    """The number of a stored item, of PostgreSQL's bigint; whether there is one, SQL says.
-
-    Raises:
-        ConfigurationError: no item can have it.
-    """
-    number = check_number(name, value)
-    if not -(2**63) <= number < 2**63:
-        raise ConfigurationError(f"{name} is a number of 64 bits, not {number}")
-    return number
 
 
 def distance_to(
