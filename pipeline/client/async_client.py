@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 class AsyncClient:
     """Searches and embeds, for any number of tasks of one event loop.
 
-    Nothing is connected before the first call. A call that is cancelled takes its question along.
+    Nothing is connected before the first call. What a cancelled call asked ``pipeline serve`` for
+    is forgotten, at the latest in a minute.
 
     Args:
         engine: the application's ``AsyncEngine``, of ``postgresql+psycopg`` or

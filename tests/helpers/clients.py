@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
@@ -27,7 +28,9 @@ class Awaited:
         async def call(*arguments: Any, **named: Any) -> Any:
             return await method(*arguments, **named)
 
-        return lambda *arguments, **named: self.runner.run(call(*arguments, **named))
+        return lambda *arguments, **named: self.runner.run(
+            call(*arguments, **named), context=copy_context()
+        )
 
 
 def asyncpg_engine(url: str, **options: Any) -> AsyncEngine:

@@ -1,9 +1,13 @@
 """The clients: what blocks, what awaits, by connections of their own and by an engine's."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +17,18 @@ import pytest
 from pipeline import AsyncClient, Client
 from pipeline.errors import ConfigurationError, DatabaseError, NotServed, RowError
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.search.results import Neighbour
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.attached import attach
-from tests.helpers.clients import DOORS, client_by
+from tests.helpers.clients import DOORS, asyncpg_engine, client_by
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.images import encode, sample
 from tests.helpers.workers import content, work
+from tests.integration.test_pool import prepared
 from tests.integration.test_search import image_of
-from tests.integration.test_serve import serving
+from tests.integration.test_serve import WITHIN, serving, wait_until
 
 pytestmark = pytest.mark.usefixtures("dblink")
 
@@ -235,6 +241,88 @@ def test_terminated_backends_cost_no_call(
                 "SELECT count(pg_terminate_backend(pid, 5000)) > 0 FROM pg_stat_activity "
                 "WHERE pid <> pg_backend_pid() AND datname = current_database()"
             ).fetchone() == (True,)  # fmt: skip
+
+
+@pytest.mark.parametrize("door", ["url", "async url"])
+def test_a_server_that_restarts_is_waited_for(door: str) -> None:
+    home = Path(tempfile.mkdtemp(prefix="pipeline-client-"))  # where the server's user can reach it
+    home.chmod(0o755)
+    server = EmbeddedServer(home / "home")
+    url = server.start()
+    try:
+        prepared(url)
+        with client_by(door, url) as client, ThreadPoolExecutor() as threads:
+            assert client.count() == 3
+            server.stop()
+            waiting = threads.submit(client.count)
+            server.start()
+            assert waiting.result(120) == 3
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.parametrize("door", ["async url", "async asyncpg"])
+def test_many_tasks_share_few_connections(
+    filled: Settings, url: str, connection: Connection, door: str
+) -> None:
+    """More of them than there are connections, each with a text of its own, in few batches."""
+    gate = threading.Event()
+    model = FakeEmbedder(before=lambda _: bool(gate.wait(WITHIN)) and None)
+
+    async def search(client: AsyncClient, number: int) -> str:
+        found = await client.search(f"text {number}", modality="text", k=1)
+        return found[0].document.content_ref
+
+    async def ask() -> list[str]:
+        engine = asyncpg_engine(url, pool_size=4, max_overflow=0)
+        given: dict[str, Any] = {"engine": engine} if door == "async asyncpg" else {"url": url}
+        async with AsyncClient(**given, connections=4) as client:
+            searches = [asyncio.create_task(search(client, number)) for number in range(40)]
+            count = "SELECT count(*) >= 39 FROM query_embeddings WHERE embedding IS NULL"
+            await asyncio.to_thread(wait_until, connection, count)
+            gate.set()
+            answers = await asyncio.gather(*searches)
+        await engine.dispose()
+        return answers
+
+    with serving(url, model) as server:
+        assert len(asyncio.run(ask())) == 40
+    assert server.report.answered == 40
+    assert server.report.batches <= 4
+
+
+def test_a_call_that_is_cancelled_takes_its_file_along(
+    filled: Settings, url: str, connection: Connection
+) -> None:
+    gate = threading.Event()
+    model = FakeEmbedder(before=lambda _: bool(gate.wait(WITHIN)) and None)
+
+    async def ask() -> None:
+        async with AsyncClient(url) as client:
+            task = asyncio.create_task(client.search(image=sample()))
+            # It has its number: it looks for the answer.
+            looks = (
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE "
+                "'SELECT file_embedding%' AND application_name = 'pipeline client')"
+            )
+            await asyncio.to_thread(wait_until, connection, looks)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await client.count() == 8
+
+    with serving(url, model):
+        asyncio.run(ask())
+        assert connection.execute("SELECT count(*) FROM query_files").fetchone() == (0,)
+        gate.set()
+
+
+def test_a_client_of_another_event_loop_says_so(url: str) -> None:
+    client = AsyncClient(url)
+    assert asyncio.run(client.count()) == 0
+    with pytest.raises(ConfigurationError, match="belongs to another event loop"):
+        asyncio.run(client.count())
 
 
 @pytest.mark.parametrize("door", DOORS)
