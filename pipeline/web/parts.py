@@ -10,9 +10,14 @@ from pipeline.web.reading import Reading
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One of each; threads share them."""
+    """One of each; threads share them.
+
+    Attributes:
+        own: the database with the login's own rights, where the pages may write; else None.
+    """
 
     options: WebOptions
     reading: Reading
     finder: Finder
     images: Images
+    own: Reading | None = None
