@@ -1,5 +1,6 @@
 """What the pages are made with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.web.finding import Finder
@@ -13,6 +14,7 @@ class Parts:
     """One of each; threads share them.
 
     Attributes:
+        is_settled: whether it is known who answers queries; a model may be loading until then.
         own: the database with the login's own rights, where the pages may write; else None.
     """
 
@@ -21,3 +23,4 @@ class Parts:
     finder: Finder
     images: Images
     own: Reading | None = None
+    is_settled: Callable[[], bool] = lambda: True

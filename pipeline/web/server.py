@@ -67,8 +67,9 @@ class WebServer:
             wait=self._answering.wait,
         )
         own = Reading(self._pool, lowers=False) if options.allows_writes else None
+        settled = self._answering.is_settled
         self._server = HttpServer(
-            application(Parts(options, reading, finder, self._images, own)),
+            application(Parts(options, reading, finder, self._images, own, settled)),
             listening,
             grace_seconds=settings.grace_seconds,
             connections=CLIENTS,

@@ -28,6 +28,8 @@ def routes(parts: Parts) -> list[Route]:
     def readyz(request: Request) -> Response:
         try:
             reason = parts.reading.read(is_served, seconds=_SECONDS)
+            if reason is None and not parts.is_settled():
+                reason = "the model is being loaded"
         except Exception as exc:
             reason = as_page_error(exc).message
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
