@@ -24,11 +24,15 @@ def web(
             show_default=False,
         ),
     ] = None,
+    allow_writes: Annotated[
+        bool,
+        typer.Option("--allow-writes", help="Let failed rows be retried and removed there."),
+    ] = False,
 ) -> None:
     """Show pages to search and look at what is there, until stopped.
 
-    They only read. Queries are answered by a `pipeline serve` that runs, else by this process.
-    Exits 0 on SIGTERM or SIGINT.
+    They only read, but with --allow-writes. Queries are answered by a `pipeline serve` that runs,
+    else by this process. Exits 0 on SIGTERM or SIGINT.
 
     Example: pipeline web --port 8765
     """
@@ -47,6 +51,7 @@ def web(
         settings,
         token=secret,
         hosts=[host, *(allow_host or [])],
+        allows_writes=allow_writes,
         cache_folder=user_cache_path("pgvector-crossmodal-pipeline") / "images",
     )
     with listen(

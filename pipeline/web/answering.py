@@ -50,6 +50,10 @@ class Answering:
         """Until it serves or knows that it does not, or it takes too long."""
         self._settled.wait(LONGEST_WAIT)
 
+    def is_settled(self) -> bool:
+        """Whether it serves, or knows that it does not."""
+        return self._settled.is_set()
+
     def stop(self) -> None:
         """Answer what is claimed, and end."""
         self._stopping.set()

@@ -156,8 +156,8 @@ def read(values: Mapping[str, Sequence[str]]) -> Asked:
     except ValueError:
         raise PageError(400, "This is no page of a search.", "Search again.") from None
     asked = Asked(
-        text=_text(one("q")),
-        item=_item(one("item")) if one("item") else None,
+        text=text_of(one("q")),
+        item=item_number(one("item")) if one("item") else None,
         file=one("file"),
         more=_terms(values.get("term", ()), values.get("weight", ())),
         modalities=tuple(dict.fromkeys(m for m in values.get("modality", ()) if m)),
@@ -171,7 +171,8 @@ def read(values: Mapping[str, Sequence[str]]) -> Asked:
     return asked
 
 
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
+    """A text that is short enough to be searched for. Raises PageError."""
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MOST_BYTES:
         raise PageError(
@@ -182,7 +183,8 @@ def _text(text: str) -> str:
     return text
 
 
-def _item(text: str) -> int:
+def item_number(text: str) -> int:
+    """A number that an item or a source item may have. Raises PageError."""
     if not text.isascii() or not text.isdecimal() or int(text[:20]) >= 2**63:
         raise PageError(400, f"{text[:40]!r} is no number of an item.")
     return int(text)
@@ -203,9 +205,9 @@ def _terms(terms: Sequence[str], weights: Sequence[str]) -> tuple[Term, ...]:
                 400, f"{said[:40]!r} is no weight.", "A weight is a number from -100 to 100."
             )
         if name.startswith(_ITEM):
-            found.append(Term(item=_item(name.removeprefix(_ITEM).strip()), weight=weight))
+            found.append(Term(item=item_number(name.removeprefix(_ITEM).strip()), weight=weight))
         else:
-            found.append(Term(text=_text(name), weight=weight))
+            found.append(Term(text=text_of(name), weight=weight))
     return tuple(found)
 
 

@@ -83,6 +83,9 @@ class _OnlyAsking(Queries):
 class Finder:
     """Gives terms their vectors. Threads may share it.
 
+    Attributes:
+        files: what was searched by.
+
     Args:
         loads: whether a model is loaded here where nobody serves.
         device: where.
@@ -99,6 +102,7 @@ class Finder:
         wait: Callable[[], None] = lambda: None,
     ) -> None:
         self.files = QueryFiles()
+        self.loads = loads
         self._wait = wait
         kind = Queries if loads else _OnlyAsking
         self._queries = kind(reading, device=device, options=read)

@@ -1,7 +1,5 @@
 """Who may ask, by which name of this server, and what browsers may do with what it answers."""
 
-import hashlib
-import hmac
 import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
@@ -18,7 +16,7 @@ from pipeline.web.faults import PageError
 COOKIE = "pipeline_web"
 LOGIN = "/login"
 # What whoever has no token may see: the form that asks for it, and how it looks.
-_OPEN = ("/static/", LOGIN, "/healthz")
+_OPEN = ("/static/", LOGIN, "/healthz", "/readyz")
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
@@ -36,12 +34,17 @@ class Tokens:
 
     Args:
         token: empty: nobody needs one.
+
+    Attributes:
+        session: what a browser keeps that was let in.
+        csrf: what forms hold that change something.
     """
 
     def __init__(self, token: str) -> None:
         self._token = token
-        # The cookie is no token, and ends with this process.
-        self.session = hmac.digest(secrets.token_bytes(32), token.encode(), hashlib.sha256).hex()
+        # Neither is the token, and both end with this process.
+        self.session = secrets.token_hex(32)
+        self.csrf = secrets.token_hex(32)
 
     @property
     def are_needed(self) -> bool:
@@ -50,6 +53,10 @@ class Tokens:
     def is_right(self, token: str) -> bool:
         """Compared in constant time."""
         return secrets.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+
+    def is_csrf(self, text: str) -> bool:
+        """Whether a form of ours was sent: no other page can read what is in it."""
+        return secrets.compare_digest(text.encode("utf-8", "replace"), self.csrf.encode())
 
     def lets_in(self, connection: HTTPConnection) -> bool:
         """Whether whoever asks may."""

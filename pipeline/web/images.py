@@ -4,17 +4,20 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pipeline.errors import RowError
 from pipeline.postgres.connections import Connection
 from pipeline.references import is_data
 from pipeline.search.thumbnails import Thumbnails, has_image
+from pipeline.settings import Settings
 from pipeline.web.faults import PageError
 
-SIDE = 480  # pixels: twice what a card is high, for screens with small ones
+# Pixels of the longer side: on a card, twice its height, for screens with small ones; on a page.
+SIDE, LARGE = 480, 1280
 # How much may be written until the folder is looked at again.
 _BETWEEN = 16 * 2**20
 
@@ -91,24 +94,34 @@ class Wanted:
 
 
 class Images:
-    """Small images of the items that a connection sees."""
+    """Small images of the items that a connection sees.
 
-    def __init__(self, thumbnails: Thumbnails, cache: Cache) -> None:
+    Args:
+        thumbnails: what makes them, by the pixels of their longer side.
+    """
+
+    def __init__(self, thumbnails: Mapping[int, Thumbnails], cache: Cache) -> None:
         self._thumbnails = thumbnails
         self._cache = cache
 
-    def of_item(self, found: Wanted) -> bytes:
+    @classmethod
+    def of(cls, settings: Settings, media_roots: Sequence[Path], cache: Cache) -> Self:
+        """Of both sizes."""
+        sides = (SIDE, LARGE)
+        return cls({side: Thumbnails(settings, media_roots, side) for side in sides}, cache)
+
+    def of_item(self, found: Wanted, side: int = SIDE) -> bytes:
         """A WebP.
 
         Raises:
             PageError: there is none, by the code of what failed.
         """
-        name = f"{found.sha256}-{SIDE}.webp"
+        name = f"{found.sha256}-{side}.webp"
         if (kept := self._cache.get(name)) is not None:
             return kept
         try:
-            content = self._thumbnails.load(found.reference)
-            small = self._thumbnails.of_bytes(content.data)
+            content = self._thumbnails[side].load(found.reference)
+            small = self._thumbnails[side].of_bytes(content.data)
         except RowError as exc:
             raise PageError(404, f"There is no image of it: {exc.code}.") from exc
         # What lies there now may be other content than the item's.
@@ -119,13 +132,14 @@ class Images:
     def of_bytes(self, data: bytes) -> bytes | None:
         """A WebP of an image's file; None: it is none."""
         try:
-            return self._thumbnails.of_bytes(data)
+            return self._thumbnails[SIDE].of_bytes(data)
         except RowError:
             return None
 
     def close(self) -> None:
         """End what loads and decodes."""
-        self._thumbnails.close()
+        for thumbnails in self._thumbnails.values():
+            thumbnails.close()
 
 
 def wanted(connection: Connection, item: int) -> Wanted:

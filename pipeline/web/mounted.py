@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.postgres.engine_pool import EnginePool
-from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
-from pipeline.web.images import SIDE, Cache, Images
+from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
 from pipeline.web.reading import Reading
@@ -28,6 +27,6 @@ def mounted(engine: "Engine", settings: Settings, media_roots: Sequence[Path]) -
             options,
             reading,
             Finder(reading, options.read),
-            Images(Thumbnails(settings, media_roots, SIDE), Cache(None, 0)),
+            Images.of(settings, media_roots, Cache(None, 0)),
         )
     )

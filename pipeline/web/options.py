@@ -21,6 +21,8 @@ class WebOptions:
         uploads_in_all: of all such files at a time.
         cache_folder: where small images are kept; None: nowhere.
         cache_bytes: how much of them.
+        allows_writes: whether failed rows may be brought back and removed, with the login's own
+            rights.
     """
 
     token: str = ""
@@ -29,6 +31,7 @@ class WebOptions:
     uploads_in_all: int = 256 * 2**20
     cache_folder: Path | None = None
     cache_bytes: int = 256 * 2**20
+    allows_writes: bool = False
     read: ReadOptions = field(default_factory=ReadOptions)
 
     @classmethod
@@ -39,6 +42,7 @@ class WebOptions:
         token: str = "",
         hosts: Sequence[str] | None = None,
         cache_folder: Path | None = None,
+        allows_writes: bool = False,
     ) -> Self:
         """As the settings say; a file is bounded as one that is ingested."""
         return cls(
@@ -47,5 +51,6 @@ class WebOptions:
             upload_bytes=min(settings.max_bytes, settings.query_queue_bytes // 4),
             uploads_in_all=settings.query_queue_bytes,
             cache_folder=cache_folder,
+            allows_writes=allows_writes,
             read=ReadOptions.of(settings),
         )

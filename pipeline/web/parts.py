@@ -1,5 +1,6 @@
 """What the pages are made with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.web.finding import Finder
@@ -10,9 +11,16 @@ from pipeline.web.reading import Reading
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """One of each; threads share them."""
+    """One of each; threads share them.
+
+    Attributes:
+        is_settled: whether it is known who answers queries; a model may be loading until then.
+        own: the database with the login's own rights, where the pages may write; else None.
+    """
 
     options: WebOptions
     reading: Reading
     finder: Finder
     images: Images
+    own: Reading | None = None
+    is_settled: Callable[[], bool] = lambda: True

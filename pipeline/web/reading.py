@@ -1,4 +1,7 @@
-"""How the pages read: in transactions that change nothing, with an analyst's rights at most."""
+"""How the pages read: in transactions that change nothing, with an analyst's rights at most.
+
+What they write, where that was allowed, is with the login's own rights.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -28,11 +31,12 @@ class Reading:
 
     Args:
         pool: whose connections are used for a transaction at a time, and left as they were.
+        lowers: whether a login that may write acts as the analyst.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, lowers: bool = True) -> None:
         self._pool = pool
-        self._becomes_analyst: bool | None = None
+        self._becomes_analyst = None if lowers else False
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -57,6 +61,15 @@ class Reading:
             return work(connection)
 
         return run(self, within)
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """``work(connection)`` in a transaction."""
+        return run(self, work)
+
+    def write_piecewise(self, work: Callable[[Connection], T]) -> T:
+        """``work(connection)`` outside a transaction: it makes its own."""
+        with self._pool.connection() as connection:
+            return work(connection)
 
     def close(self) -> None:
         """The pool is its maker's."""

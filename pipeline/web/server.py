@@ -12,13 +12,13 @@ import psycopg
 from pipeline.errors import MissingExtra
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
-from pipeline.search.thumbnails import Thumbnails
+from pipeline.postgres.rights import EMBED, REMOVE
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
 from pipeline.web.answering import Answering
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
-from pipeline.web.images import SIDE, Cache, Images
+from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
 from pipeline.web.reading import Reading
@@ -50,11 +50,13 @@ class WebServer:
         note: Callable[[str], None],
     ) -> None:
         self._stopped = threading.Event()
+        if options.allows_writes:
+            for need in (EMBED, REMOVE):
+                database.open("pipeline web", needs=need).close()
         self._pool = DatabasePool(database, "pipeline web", CONNECTIONS)
         self._answering = Answering(database, settings, note)
-        self._images = Images(
-            Thumbnails(settings, _roots(database), SIDE),
-            Cache(options.cache_folder, options.cache_bytes),
+        self._images = Images.of(
+            settings, _roots(database), Cache(options.cache_folder, options.cache_bytes)
         )
         reading = Reading(self._pool)
         finder = Finder(
@@ -64,8 +66,10 @@ class WebServer:
             device=settings.device,
             wait=self._answering.wait,
         )
+        own = Reading(self._pool, lowers=False) if options.allows_writes else None
+        settled = self._answering.is_settled
         self._server = HttpServer(
-            application(Parts(options, reading, finder, self._images)),
+            application(Parts(options, reading, finder, self._images, own, settled)),
             listening,
             grace_seconds=settings.grace_seconds,
             connections=CLIENTS,

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,7 +158,8 @@ def test_keys_lead_through_the_results(web: Web, browser: Browser) -> None:
         page.wait_for_url(asked)
         page.locator(".item").nth(0).focus()
         page.keyboard.press("Enter")
-        page.wait_for_url(re.compile("item"))
+        page.wait_for_url("**/items/*")
+        expect(page.get_by_role("heading", level=1)).to_have_text("pizza")
 
 
 def test_rows_go_on_while_one_scrolls_and_facets_filter(web: Web, browser: Browser) -> None:
@@ -225,6 +227,45 @@ def test_without_javascript_it_searches_and_goes_on(web: Web, browser: Browser) 
         page.get_by_role("link", name=re.compile("^food-drink ")).click()
         page.wait_for_url("**filter=*")
         expect(page.get_by_role("img", name="pizza").first).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The program of axe-core, which is installed beside the project where npm is."""
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm here, by which axe-core is installed")
+    folder = subprocess.run(
+        ["npm", "root", "--global"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    program = Path(folder) / "axe-core/axe.min.js"
+    if not program.exists():
+        pytest.skip("there is no axe-core here: npm install --global axe-core")
+    return program.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_against_any_page(
+    web: Web, browser: Browser, axe: str, scheme: str
+) -> None:
+    with watched(browser, color_scheme=scheme) as seen:
+        page = seen.page
+        search(page, web.url, "a slice of pizza")
+        item = page.locator(".item").first.get_attribute("href")
+        for path in (
+            "/?q=fruit&term=red&weight=-1",
+            item,
+            "/jobs",
+            "/review",
+            "/spaces",
+            "/facets",
+        ):
+            page.goto(f"{web.url}{path}", wait_until="networkidle")
+            if page.get_by_text("Show the SQL").count():
+                page.get_by_text("Show the SQL").click()
+            page.evaluate(axe)
+            found = page.evaluate("axe.run().then(found => found.violations)")
+            said = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found]
+            assert said == [], path
 
 
 def test_the_page_is_small(web: Web) -> None:

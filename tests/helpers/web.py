@@ -12,11 +12,10 @@ from starlette.testclient import TestClient
 
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
-from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
-from pipeline.web.images import SIDE, Cache, Images
+from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
 from pipeline.web.reading import Reading
@@ -31,8 +30,9 @@ def pages(
     pool = DatabasePool(Database(settings.database_url.get_secret_value()))
     reading = Reading(pool)
     chosen = replace(WebOptions.of(settings, hosts=()), **options)
-    images = Images(Thumbnails(settings, (), SIDE), Cache(cache, cache_bytes))
-    app = application(Parts(chosen, reading, Finder(reading, chosen.read), images))
+    images = Images.of(settings, (), Cache(cache, cache_bytes))
+    own = Reading(pool, lowers=False) if chosen.allows_writes else None
+    app = application(Parts(chosen, reading, Finder(reading, chosen.read), images, own))
     client = TestClient(
         app,
         base_url="http://127.0.0.1:8765",

@@ -21,6 +21,10 @@ OTHER_WORDS = {
     ("cli/output.py", 'FORMATS = ("text", "json")'): "too",
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
+    ("embedders/embeddinggemma/model.py", 'HEARS = "audio"'): "transformers' word for a tower",
+    ("embedders/embeddinggemma/checkpoint.py", 'item = said.get("document", _ITEM_PROMPT)'): (
+        "sentence-transformers' word for an item"
+    ),
     ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
     (
         "embedders/openclip/huggingface/architecture.py",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.embedders.embeddinggemma.model import GemmaModel, padded
+from pipeline.embedders.embeddinggemma.model import GemmaModel, Tower, padded
 from pipeline.embedders.embeddinggemma.tokens import Tokens
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.base import Input, Role
@@ -61,7 +61,7 @@ class AudioEncoder:
 
     def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
         """See ``Encoder.embed``; queries and items are embedded alike."""
-        self._model.need("audio")
+        self._model.need(Tower.HEARS)
         rows: list[Vectors] = []
         begin = 0
         while begin < len(inputs):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.embedders.embeddinggemma.model import GemmaModel, padded
+from pipeline.embedders.embeddinggemma.model import GemmaModel, Tower, padded
 from pipeline.embedders.embeddinggemma.tokens import Tokens
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.base import Input, Role
@@ -72,7 +72,7 @@ class ImageEncoder:
 
     def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
         """See ``Encoder.embed``; queries and items are embedded alike."""
-        self._model.need("vision")
+        self._model.need(Tower.SEES)
         rows: list[Vectors] = []
         begin = 0
         while begin < len(inputs):

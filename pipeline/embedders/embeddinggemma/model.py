@@ -7,7 +7,8 @@ that is missing, and fills it with random numbers.
 import copy
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from enum import Enum
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,7 +23,12 @@ from pipeline.embedders.local.device import DTYPES
 from pipeline.embedders.local.device_model import DeviceModel
 from pipeline.errors import ModelError
 
-Tower = Literal["vision", "audio"]
+
+class Tower(Enum):
+    """A part beside the language model, by transformers' word for it."""
+
+    SEES = "vision"
+    HEARS = "audio"
 
 
 class GemmaModel(DeviceModel):
@@ -62,15 +68,15 @@ class GemmaModel(DeviceModel):
     def need(self, tower: Tower) -> None:
         """Load a tower, unless it is there. Raises ModelError."""
         with self._loading:
-            if getattr(self.module, f"{tower}_tower") is not None:
+            if getattr(self.module, f"{tower.value}_tower") is not None:
                 return
-            config = getattr(self.config, f"{tower}_config")
+            config = getattr(self.config, f"{tower.value}_config")
             embedder = EmbeddingGemma2MultimodalEmbedder(config, self.config.text_config)
             built = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-            parts = {f"{tower}_tower.": built, f"embed_{tower}.": embedder}
+            parts = {f"{tower.value}_tower.": built, f"embed_{tower.value}.": embedder}
             self._fill(parts, self.dtype)
             placed = {prefix: self.placed(part) for prefix, part in parts.items()}
-            setattr(self.module.config, f"{tower}_config", config)
+            setattr(self.module.config, f"{tower.value}_config", config)
             for prefix, part in placed.items():
                 setattr(self.module, prefix.rstrip("."), part)
 

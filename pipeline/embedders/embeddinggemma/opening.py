@@ -1,7 +1,8 @@
 """Opens an EmbeddingGemma 2. Imports torch and transformers."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from pipeline.embedders.embeddinggemma.text_encoder import TextEncoder
 from pipeline.embedders.embeddinggemma.tokens import Tokens
 from pipeline.embedders.local.device import choose_device, fastest_precision
 from pipeline.embedders.local.fixed_inputs import TEXTS, images, least_cosine, sounds
-from pipeline.modalities import AUDIO, IMAGE, TEXT, Encoder
+from pipeline.modalities import AUDIO, IMAGE, TEXT, Encoder, Modality
 from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,21 @@ logger = logging.getLogger(__name__)
 PRECISIONS = ("float32", "bfloat16")
 # Of config.json, what decides no vector.
 _NOT_DESCRIBED = ("transformers_version", "dtype", "architectures", "_name_or_path")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A modality of the model.
+
+    Attributes:
+        fixed: contents by which two precisions of it are compared.
+        preprocessing: what its inputs are made by, as far as it has settings.
+    """
+
+    modality: Modality
+    encoder: Encoder
+    fixed: Sequence[Any]
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 class GemmaEmbedder:
@@ -69,12 +85,17 @@ class GemmaEmbedder:
         tokens = Tokens(processor.tokenizer, checkpoint.prompts, checkpoint.context_length)
         visual = spec.visual_tokens or int(processor.image_processor.max_soft_tokens)
         seconds = processor.audio_seq_length * processor.audio_ms_per_token / 1000
-        encoders: dict[str, Encoder] = {TEXT.name: TextEncoder(model, tokens)}
+        parts = [_Part(TEXT, TextEncoder(model, tokens), TEXTS)]
         if config.vision_config is not None:
-            encoders[IMAGE.name] = ImageEncoder(model, tokens, processor.image_processor, visual)
+            sees = processor.image_processor
+            encoder: Encoder = ImageEncoder(model, tokens, sees, visual)
+            parts.append(_Part(IMAGE, encoder, images(), _settled(sees)))
         if config.audio_config is not None:
-            encoders[AUDIO.name] = AudioEncoder(model, tokens, processor, seconds)
-        self.encoders: Mapping[str, Encoder] = encoders
+            encoder = AudioEncoder(model, tokens, processor, seconds)
+            heard = sounds(encoder.sampling_rate)
+            parts.append(_Part(AUDIO, encoder, heard, _settled(processor.feature_extractor)))
+        self._parts = parts
+        self.encoders: Mapping[str, Encoder] = {p.modality.name: p.encoder for p in parts}
         self.description = EmbeddingGemmaDescription(
             model=spec.text,
             dimensions=dimensions,
@@ -85,21 +106,14 @@ class GemmaEmbedder:
             tokenizer_sha256=tokens.sha256(),
             query_prompt=checkpoint.prompts["query"],
             item_prompt=checkpoint.prompts["item"],
-            visual_tokens=visual if IMAGE.name in encoders else 0,
-            preprocessing=_preprocessing(processor, encoders),
+            visual_tokens=0 if config.vision_config is None else visual,
+            preprocessing={p.modality.name: p.preprocessing for p in parts if p.preprocessing},
             full_dimensions=full,
         )
 
     def embed_fixed_inputs(self) -> Vectors:
         """The vectors by which two precisions of the model are compared."""
-        given: dict[str, list[Any]] = {
-            TEXT.name: list(TEXTS),
-            IMAGE.name: images(),
-            AUDIO.name: sounds(16_000),
-        }
-        return np.concatenate(
-            [encoder.embed(encoder.prepare(given[name])) for name, encoder in self.encoders.items()]
-        )
+        return np.concatenate([p.encoder.embed(p.encoder.prepare(p.fixed)) for p in self._parts])
 
 
 def opened(
@@ -173,14 +187,10 @@ def _described(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preprocessing(processor: Any, encoders: Mapping[str, Encoder]) -> dict[str, Any]:
-    parts = {IMAGE.name: processor.image_processor, AUDIO.name: processor.feature_extractor}
+def _settled(processor: Any) -> dict[str, Any]:
+    """What decides the pixels or the spectra that it makes; the budget has a field of its own."""
     return {
-        name: {
-            key: value
-            for key, value in part.to_dict().items()
-            if isinstance(value, (bool, int, float, str, list)) and key != "max_soft_tokens"
-        }
-        for name, part in parts.items()
-        if name in encoders
+        name: value
+        for name, value in processor.to_dict().items()
+        if isinstance(value, (bool, int, float, str, list)) and name != "max_soft_tokens"
     }
