@@ -131,7 +131,7 @@ class UnifiedIndex:
     def _vector(
         self,
         query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float],
-        told: str | None,
+        told: str | None = None,
     ) -> tuple[Vectors, str | None]:
         """The unit vector of a query, and its modality where it is known."""
         if isinstance(query, str):
