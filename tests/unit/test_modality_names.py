@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modalities import IMAGE, TEXT, ModalityType
+from pipeline.modalities import ModalityType, registered
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 NAMES = {str(name) for name in ModalityType}
 OBJECTS = {name.upper() for name in NAMES}
-CLASSES = {type(modality).__name__ for modality in (TEXT, IMAGE)}
+CLASSES = {type(modality).__name__ for modality in registered()}
 # A statement that compares a modality with one of them, or gives a list of them.
 SQL = re.compile(r"(?i)modality\b[^'\n]{{0,40}}'[{{]?({})\b".format("|".join(NAMES)))
 # (file, line as it is written): the same word, but not a modality.
@@ -30,9 +30,6 @@ OTHER_WORDS = {
         "embedders/openclip/huggingface/architecture.py",
         '"depth": vision["num_hidden_layers"],',
     ): "that word",
-    ("search/sheet.py", 'wanted = [one for one in documents if _media_of(one) == "image"]'): (
-        "a kind of media, which a page can show"
-    ),
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
     ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
     ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",

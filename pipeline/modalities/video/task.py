@@ -24,6 +24,9 @@ from pipeline.modalities.video.times import Times
 Prepare = Callable[[Image.Image], Image.Image]
 
 _MICROSECONDS = 1_000_000
+# Containers that know where their key frames are; in others a seek may lead into the middle of a
+# picture, and they are read from the beginning.
+_INDEXED = {sniff.MOV, sniff.MATROSKA, sniff.AVI}
 
 
 @dataclass(frozen=True)
@@ -160,14 +163,15 @@ def _segments(
 def _shown_at(
     container: InputContainer, stream: VideoStream, limits: Limits, prepare: Prepare | None
 ) -> Iterator[tuple[float, float, Image.Image]]:
-    """(start, end, image) of one frame: that which is shown then, or the last of the film.
-
-    Read from the key frame before it; from the beginning where the container does not lead there.
-    """
+    """(start, end, image) of one frame: that which is shown then, or the last of the film."""
     wanted = limits.only_at or 0.0
-    found = _frame_at(container, stream, limits, wanted, go_to=wanted)
-    if found is None or found[0] > wanted:
-        found = _frame_at(container, stream, limits, wanted, go_to=0.0) or found
+    found = None
+    if container.format.name.partition(",")[0] in _INDEXED:
+        found = _frame_at(container, stream, limits, wanted, go_to=wanted)
+        if found is None or found[0] > wanted:
+            found = _frame_at(container, stream, limits, wanted, go_to=0.0) or found
+    else:
+        found = _frame_at(container, stream, limits, wanted)
     if found is not None:
         start, end, frame = found
         image = upright(frame, stream.sample_aspect_ratio)
@@ -175,13 +179,23 @@ def _shown_at(
 
 
 def _frame_at(
-    container: InputContainer, stream: VideoStream, limits: Limits, wanted: float, *, go_to: float
+    container: InputContainer,
+    stream: VideoStream,
+    limits: Limits,
+    wanted: float,
+    *,
+    go_to: float | None = None,
 ) -> tuple[float, float, VideoFrame] | None:
     """(start, end, frame) of the last frame that begins by then; of the first one after that, where
-    there is none before; None: there is no frame behind ``go_to``."""
-    begins = container.start_time or 0
-    with suppress(FFmpegError, ValueError):
-        container.seek(begins + int(go_to * _MICROSECONDS), backward=True)
+    there is none before; None: there is none.
+
+    Args:
+        go_to: read from the key frame before it (seconds); None: from the beginning.
+    """
+    if go_to is not None:
+        with suppress(FFmpegError, ValueError):
+            begins = container.start_time or 0
+            container.seek(begins + int(go_to * _MICROSECONDS), backward=True)
     times, found = Times(container.start_time, stream.average_rate), None
     for frame in opening.frames(container, stream, opening.Damage()):
         _check_size(frame.width, frame.height, limits)
