@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from pipeline.errors import PermanentRowError
+from pipeline.modalities.moments import Moment
 
 # For types alone: a decoder process imports this module, and so does a run with nothing to do.
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pipeline.modalities.decoding.task import Prepare, Task
     from pipeline.settings import Settings
     from pipeline.vectors import Vectors
 
@@ -224,6 +226,27 @@ class Modality(ABC):
     def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
         """What a worker decodes this modality with."""
         return Reader(self, encoder, options)
+
+    def preview(
+        self, moment: Moment | None, options: ReadOptions, prepare: "Prepare"
+    ) -> "Task | None":
+        """What decodes an image of a part, for people to look at; None: there is none of it.
+
+        The last array of its answers is that image.
+
+        Args:
+            moment: which part; None: nobody knows.
+            prepare: called in the decoder process with the image; can be pickled.
+
+        Raises:
+            RowError: ``missing_extra``.
+        """
+        return None
+
+    def played_as(self, data: bytes) -> str | None:
+        """The media type by which a browser plays this content; None: it is nothing to be played,
+        or no browser does."""
+        return None
 
     @abstractmethod
     def probes(self) -> list[bytes]:

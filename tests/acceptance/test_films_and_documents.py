@@ -5,16 +5,20 @@ The demonstration's model, which knows images and texts alone, and its drawings 
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from PIL import Image
+from typer.testing import CliRunner
 
+from pipeline.cli import app
+from pipeline.errors import ModelError
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
-from tests.helpers.command import Done, pipeline
 from tests.helpers.databases import database_url
 from tests.helpers.demo_pairs import SAMPLES
 from tests.helpers.media import film, sound, tone
@@ -41,17 +45,23 @@ def drawings() -> dict[str, Image.Image]:
 
 
 class Moments:
-    """A database into which a folder with a film, a document and a sound was added."""
+    """A database into which a folder with a film, a document and a sound was added.
+
+    The commands run in this process, which loads torch once for all of them.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
 
-    def __call__(self, *arguments: str) -> Done:
-        return pipeline(self.folder, *arguments, DATABASE_URL=self.url)
+    def __call__(self, *arguments: str) -> Result:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            patch.setenv("DATABASE_URL", self.url)
+            return CliRunner().invoke(app, [*arguments])
 
     def json(self, *arguments: str) -> Any:
         done = self(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         return json.loads(done.stdout)
 
 
@@ -73,7 +83,7 @@ def moments(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) ->
     (media / "drawings.pdf").write_bytes(file.getvalue())
     (media / "tone.wav").write_bytes(sound(tone(16_000, 0.5), 16_000))
     moments = Moments(url, folder)
-    assert moments("migrate", "--model", "demo").returncode == 0
+    assert moments("migrate", "--model", "demo").exit_code == 0
     assert moments.json("add", "media")["added"] == 3
     report = moments.json("ingest")
     assert (report["done"], report["failed"]) == (2, 0)
@@ -107,3 +117,24 @@ def test_the_sound_waits_for_another_model_and_the_status_says_so(moments: Momen
     assert rows["video"]["items"] == len(IN_FILM)
     assert rows["document"]["items"] == len(IN_DOCUMENT)
     assert (rows["audio"]["space"], rows["audio"]["unsupported"]) == (None, 1)
+
+
+def test_a_film_is_a_query_and_the_sheet_plays_what_was_found(moments: Moments) -> None:
+    sheet = moments.folder / "sheet.html"
+    done = moments("search", "--video", "media/drawings.mp4", "-k", "2", "--sheet", str(sheet))
+    assert done.exit_code == 0, done.stderr
+    assert "drawings.mp4 (0:0" in done.stdout
+    assert "drawings.pdf (page " in done.stdout
+    page = sheet.read_text()
+    assert len(re.findall(r"<video controls [^>]*#t=[0-9.]+", page)) == 1
+    assert page.count("data:image/webp") == 3  # the query, the film's frame, the page
+
+
+def test_a_sound_as_a_query_is_refused_in_a_sentence(moments: Moments) -> None:
+    for option in ("--audio", "--file"):
+        done = moments("search", option, "media/tone.wav")
+        assert done.exit_code == 1
+        assert isinstance(done.exception, ModelError)
+        assert "no encoder for audio queries; it has: text, image, video, document" in str(
+            done.exception
+        )

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modalities import IMAGE, TEXT, ModalityType
+from pipeline.modalities import ModalityType, registered
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 NAMES = {str(name) for name in ModalityType}
 OBJECTS = {name.upper() for name in NAMES}
-CLASSES = {type(modality).__name__ for modality in (TEXT, IMAGE)}
+CLASSES = {type(modality).__name__ for modality in registered()}
 # A statement that compares a modality with one of them, or gives a list of them.
 SQL = re.compile(r"(?i)modality\b[^'\n]{{0,40}}'[{{]?({})\b".format("|".join(NAMES)))
 # (file, line as it is written): the same word, but not a modality.

@@ -6,7 +6,7 @@ from typing import Protocol
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.audio.windows import windows
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
-from pipeline.modalities.containers.sniff import is_sound
+from pipeline.modalities.containers.sniff import is_sound, played_as
 
 _SILENT = 2 / 2**15  # the last bits of 16, as dither fills them
 
@@ -86,6 +86,9 @@ class Audio(Modality):
         from pipeline.modalities.audio.reader import AudioReader
 
         return AudioReader(self, encoder, options)
+
+    def played_as(self, data: bytes) -> str | None:
+        return played_as(data)
 
     def probes(self) -> list[bytes]:
         from pipeline.modalities.audio.probes import sounds
