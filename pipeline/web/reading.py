@@ -4,7 +4,7 @@ What they write, where that was allowed, is with the login's own rights.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from pipeline.postgres.connections import Connection, fetch_one
@@ -13,6 +13,10 @@ from pipeline.postgres.pool import Pool, run
 T = TypeVar("T")
 
 SECONDS = 15.0  # of one statement
+
+_SET = """
+SELECT set_config(s.name, s.value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)
+"""
 
 # Whoever may write becomes the analyst; whoever may not stays who it is, since policies of
 # row-level security may be about that login.
@@ -41,8 +45,7 @@ class Reading:
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
         """A transaction that may ask whoever serves, which leaves a question in the database."""
-        with self._pool.connection() as connection, connection.transaction():
-            self._lower(connection)
+        with self.transaction({}) as connection:
             yield connection
 
     def read(self, work: Callable[[Connection], T], *, seconds: float = SECONDS) -> T:
@@ -52,15 +55,9 @@ class Reading:
             psycopg.Error: what the server says; 57014 after so many seconds.
             DatabaseError: there is no connection.
         """
-
-        def within(connection: Connection) -> T:
-            connection.execute("SET TRANSACTION READ ONLY")
-            connection.execute(
-                "SELECT set_config('statement_timeout', %s, true)", (f"{seconds * 1000:.0f}",)
-            )
-            return work(connection)
-
-        return run(self, within)
+        timeout = f"{seconds * 1000:.0f}"
+        settings = {"transaction_read_only": "on", "statement_timeout": timeout}
+        return run(_With(self, settings), work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """``work(connection)`` in a transaction."""
@@ -71,14 +68,37 @@ class Reading:
         with self._pool.connection() as connection:
             return work(connection)
 
+    @contextlib.contextmanager
+    def transaction(self, settings: Mapping[str, str]) -> Iterator[Connection]:
+        """A transaction with these settings, and an analyst's rights where they are lowered."""
+        with self._pool.connection() as connection, connection.transaction():
+            if self._is_lowered(connection):
+                settings = {**settings, "role": "pipeline_analyst"}
+            if settings:  # in one statement: a page of images is a hundred transactions
+                connection.execute(_SET, (list(settings), list(settings.values())))
+            yield connection
+
     def close(self) -> None:
         """The pool is its maker's."""
 
-    def _lower(self, connection: Connection) -> None:
+    def _is_lowered(self, connection: Connection) -> bool:
         if self._becomes_analyst is None:
             version = connection.info.server_version
             self._becomes_analyst = bool(
                 fetch_one(connection.execute(_MAY_MORE, {"version": version}))[0]
             )
-        if self._becomes_analyst:
-            connection.execute("SET LOCAL ROLE pipeline_analyst")
+        return self._becomes_analyst
+
+
+class _With:
+    """The same database, each of whose transactions has some settings."""
+
+    def __init__(self, reading: Reading, settings: Mapping[str, str]) -> None:
+        self._reading = reading
+        self._settings = settings
+
+    def connection(self) -> contextlib.AbstractContextManager[Connection]:
+        return self._reading.transaction(self._settings)
+
+    def close(self) -> None:
+        """The pool is its maker's."""

@@ -1,5 +1,6 @@
 """`pipeline web` on the demonstration, by a real browser."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.demo.manifest import SAMPLES
@@ -20,6 +22,7 @@ from tests.helpers.browser import chromium, watched
 from tests.helpers.command import Demo
 from tests.helpers.processes import wait_until
 
+ROOT = Path(__file__).parents[2]
 PIZZA = SAMPLES / "images/pizza.webp"
 
 
@@ -266,6 +269,23 @@ def test_axe_finds_nothing_against_any_page(
             found = page.evaluate("axe.run().then(found => found.violations)")
             said = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found]
             assert said == [], path
+
+
+def test_the_pictures_of_the_documentation_can_be_drawn_anew(
+    web: Web, browser: Browser, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location("pictures", ROOT / "tools/web_screenshots.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    drawn = pictures.draw(browser, web.url, tmp_path)
+    there = list((ROOT / "docs").glob("web-*.png"))
+    assert {path.name for path in drawn} == {path.name for path in there}
+    for path in [*drawn, *there]:
+        with Image.open(path) as image:
+            assert image.size == (1280, 720)
+        assert path.stat().st_size < 200_000
 
 
 def test_the_page_is_small(web: Web) -> None:

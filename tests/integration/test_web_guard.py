@@ -194,6 +194,10 @@ def test_it_reads_as_an_analyst_and_writes_nothing(
                 assert user(asking) == name
             with pytest.raises(psycopg.errors.QueryCanceled):
                 reading.read(lambda c: c.execute("SELECT pg_sleep(60)"), seconds=0.05)
+            # Nor where it has the login's own rights.
+            writing = Reading(pool, lowers=False)
+            assert writing.read(user) == ("postgres" if login == url else name)
+            assert fails(writing, add) == "25006"
             pool.close()
 
 
