@@ -106,6 +106,7 @@ def test_probes_cover_texts_in_both_roles(filled: Filled) -> None:
         ).fetchall()
     assert [row[:2] for row in counts] == [
         ("audio", "item"), ("image", "item"), ("text", "item"), ("text", "query"),
+        ("video", "item"),
     ]  # fmt: skip
     assert np.abs(np.asarray(item) - query).max() > 1e-3
 

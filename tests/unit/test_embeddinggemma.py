@@ -83,6 +83,16 @@ def sounds() -> list[Any]:
     return [random.normal(0, 0.2, n).astype(np.float32) for n in lengths]
 
 
+def films() -> list[list[Image.Image]]:
+    """Of one frame, of several, and wide ones."""
+    return [images()[:1], [image.resize((320, 180)) for image in images()], images()[3:4] * 2]
+
+
+def everything() -> list[tuple[str, Sequence[Any]]]:
+    """By modality."""
+    return [("text", TEXTS), ("image", images()), ("audio", sounds()), ("video", films())]
+
+
 def embed(gemma: Any, modality: str, contents: Sequence[Any], role: str = "item") -> Vectors:
     encoder = gemma.encoders[modality]
     rows: Vectors = encoder.embed(encoder.prepare(contents), role)
@@ -110,8 +120,20 @@ def test_sounds_are_those_of_transformers(gemma: GemmaEmbedder, reference: Refer
     assert np.abs(embed(gemma, "audio", sounds()) - expected).max() < 1e-5
 
 
+def test_films_are_those_of_transformers(gemma: GemmaEmbedder, reference: Reference) -> None:
+    expected = [
+        reference.embed(videos=[np.stack(frames)], do_sample_frames=False) for frames in films()
+    ]
+    assert np.abs(embed(gemma, "video", films()) - np.concatenate(expected)).max() < 1e-5
+
+
 def test_one_alone_has_the_vector_that_it_has_among_others(gemma: GemmaEmbedder) -> None:
-    for modality, contents in (("text", TEXTS), ("image", images()), ("audio", sounds())):
+    for modality, contents in (
+        ("text", TEXTS),
+        ("image", images()),
+        ("audio", sounds()),
+        ("video", films()),
+    ):
         alone = np.concatenate([embed(gemma, modality, [content]) for content in contents])
         assert np.abs(alone - embed(gemma, modality, contents)).max() < 1e-5, modality
 
@@ -181,13 +203,18 @@ def test_towers_are_loaded_with_their_first_input(folder: Path) -> None:
 
 def test_a_model_without_a_tower_has_no_encoder_for_it(tmp_path: Path) -> None:
     gemma = opened(save(tmp_path, audio=False))
-    assert sorted(gemma.encoders) == ["image", "text"]
+    assert sorted(gemma.encoders) == ["image", "text", "video"]
     assert gemma.description.visual_tokens == 280
 
 
 def test_bfloat16_is_near_and_float16_is_refused(gemma: GemmaEmbedder, folder: Path) -> None:
     half = opened(folder, precision="bfloat16")
-    for modality, contents in (("text", TEXTS), ("image", images()), ("audio", sounds())):
+    for modality, contents in (
+        ("text", TEXTS),
+        ("image", images()),
+        ("audio", sounds()),
+        ("video", films()),
+    ):
         cosines = (embed(half, modality, contents) * embed(gemma, modality, contents)).sum(1)
         assert cosines.min() > 0.99, modality
     for precision in ("float16", "int8"):

@@ -25,9 +25,10 @@ from pipeline.embedders.embeddinggemma.model import GemmaModel
 from pipeline.embedders.embeddinggemma.spec import LEAST_DIMENSIONS, GemmaSpec, parse
 from pipeline.embedders.embeddinggemma.text_encoder import TextEncoder
 from pipeline.embedders.embeddinggemma.tokens import Tokens
+from pipeline.embedders.embeddinggemma.video_encoder import VideoEncoder
 from pipeline.embedders.local.device import choose_device, fastest_precision
 from pipeline.embedders.local.fixed_inputs import TEXTS, images, least_cosine, sounds
-from pipeline.modalities import AUDIO, IMAGE, TEXT, Encoder, Modality
+from pipeline.modalities import AUDIO, IMAGE, TEXT, VIDEO, Encoder, Modality
 from pipeline.vectors import Vectors
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,9 @@ class GemmaEmbedder:
             sees = processor.image_processor
             encoder: Encoder = ImageEncoder(model, tokens, sees, visual)
             parts.append(_Part(IMAGE, encoder, images(), _settled(sees)))
+            sees = processor.video_processor
+            encoder = VideoEncoder(model, tokens, sees)
+            parts.append(_Part(VIDEO, encoder, [images()], {**_settled(sees), **_budget(sees)}))
         if config.audio_config is not None:
             encoder = AudioEncoder(model, tokens, processor, seconds)
             heard = sounds(encoder.sampling_rate)
@@ -185,6 +189,11 @@ def _described(config: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in config.items()
         if name not in _NOT_DESCRIBED and value is not None
     }
+
+
+def _budget(processor: Any) -> dict[str, Any]:
+    """Of frames, and of tokens for each."""
+    return {name: getattr(processor, name) for name in ("fps", "max_frames", "max_soft_tokens")}
 
 
 def _settled(processor: Any) -> dict[str, Any]:

@@ -41,10 +41,12 @@ class Tokens:
         """Token ids of texts in a role. Raises PermanentRowError: ``bad_text``."""
         return self._ids([self.prompts[role] + text for text in texts])
 
-    def standing_for(self, begin: int, inside: int, end: int, times: int) -> list[int]:
-        """What the processor writes for an image or a sound of so many tokens."""
+    def standing_for(
+        self, begin: int, inside: int, end: int, times: int, frames: int = 1
+    ) -> list[int]:
+        """What the processor writes for an image, a sound or each frame of so many tokens."""
         first, last = self._around[0], self._around[-1]
-        return [first, begin, *([inside] * times), end, last]
+        return [first, *([begin, *([inside] * times), end] * frames), last]
 
     def sha256(self) -> str:
         """Of what decides a text's tokens: equal behaviour, equal hash."""
