@@ -41,6 +41,8 @@ class ThreadsDesk:
         if self._owner != os.getpid():
             self._reset()  # we were forked: who leads stayed with our parent
         answers = self._desk.put(texts)
+        for answer in answers:
+            answer.add_done_callback(self._tell)
         seconds = WAIT_SECONDS if seconds is None else seconds
         deadline = time.monotonic() + seconds
         try:
@@ -56,8 +58,6 @@ class ThreadsDesk:
 
     def _leads(self, answers: Sequence[Answer], deadline: float) -> bool:
         """Wait until there is an answer, or nobody leads; whether this thread does from now on."""
-        for answer in answers:
-            answer.add_done_callback(self._tell)
         with self._changed:
             self._changed.wait_for(
                 lambda: not self._is_led or all(answer.done() for answer in answers),

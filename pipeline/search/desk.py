@@ -18,7 +18,9 @@ from pipeline.postgres.steps import Pause, Statement, Steps
 from pipeline.search import asking
 from pipeline.vectors import Vectors, unit_rows
 
-FIRST_PAUSE, LARGEST_PAUSE = 0.002, 0.01
+# Between two looks a twentieth of what has been waited, so that neither a quick model is waited for
+# in vain nor a slow one asked all the time.
+SHARE, LEAST_PAUSE, LARGEST_PAUSE = 0.05, 0.002, 0.05
 # At a time; `serve` lets a login wait for some thousands.
 MOST_TEXTS = 1000
 
@@ -50,7 +52,7 @@ class Desk:
 
     def answering(self, is_over: Callable[[], bool]) -> Steps[None]:
         """Ask and look until nobody waits, or ``is_over()``. What goes wrong is the callers'."""
-        pause = FIRST_PAUSE
+        since = time.monotonic()
         while (texts := self._open()) and not is_over():
             due = [text for text in texts if time.monotonic() >= self._asked_at.get(text, 0.0)]
             try:
@@ -58,24 +60,25 @@ class Desk:
                     yield asking.question(due)
                     again = time.monotonic() + asking.ASK_AGAIN_SECONDS
                     self._asked_at.update(dict.fromkeys(due, again))
-                    pause = FIRST_PAUSE
-                yield from self._look(texts)
+                if (yield from self._look(texts)) or due:
+                    since = time.monotonic()
             except psycopg.Error as exc:
                 self._fail(due or texts, asking.error_of(exc))
             except PipelineError as exc:
                 self._fail(texts, exc)
-            yield Pause(pause)
-            pause = min(pause * 1.2, LARGEST_PAUSE)
+            waited = time.monotonic() - since
+            yield Pause(min(max(LEAST_PAUSE, SHARE * waited), LARGEST_PAUSE))
 
     def fail(self, error: Exception) -> None:
         """Nobody is answered any more."""
         self._fail(list(self._waiting), error)
 
-    def _look(self, texts: Sequence[str]) -> Steps[None]:
+    def _look(self, texts: Sequence[str]) -> Steps[bool]:
+        """Whether there was an answer."""
         try:
             rows = yield Statement(_MISSING, {"texts": texts})
             if rows[0][0] == len(texts):
-                return
+                return False
             for text, vector in (yield Statement(_ANSWERED, {"texts": texts})):
                 if vector is not None:
                     self._finish(text, unit_rows([vector])[0])
@@ -83,6 +86,7 @@ class Desk:
             if exc.sqlstate != asking.REFUSED:
                 raise
             yield from self._look_for_each(texts)
+        return True
 
     def _look_for_each(self, texts: Sequence[str]) -> Steps[None]:
         """As one of them is refused, which the server does not say of several."""
