@@ -18,8 +18,9 @@ from pipeline.postgres.steps import Pause, Statement, Steps
 from pipeline.search import asking
 from pipeline.vectors import Vectors, unit_rows
 
-# Between two looks a twentieth of what has been waited, so that neither a quick model is waited for
-# in vain nor a slow one asked all the time.
+# Between two looks a twentieth of what an answer takes, so that neither a quick model is waited for
+# in vain nor a slow one asked all the time. What comes meanwhile is one more question: each costs
+# the server a connection to itself, and whoever had an answer asks again at once.
 SHARE, LEAST_PAUSE, LARGEST_PAUSE = 0.05, 0.002, 0.05
 # At a time; `serve` lets a login wait for some thousands.
 MOST_TEXTS = 1000
@@ -52,7 +53,7 @@ class Desk:
 
     def answering(self, is_over: Callable[[], bool]) -> Steps[None]:
         """Ask and look until nobody waits, or ``is_over()``. What goes wrong is the callers'."""
-        since = time.monotonic()
+        since, usual = time.monotonic(), 0.0
         while (texts := self._open()) and not is_over():
             due = [text for text in texts if time.monotonic() >= self._asked_at.get(text, 0.0)]
             try:
@@ -60,14 +61,14 @@ class Desk:
                     yield asking.question(due)
                     again = time.monotonic() + asking.ASK_AGAIN_SECONDS
                     self._asked_at.update(dict.fromkeys(due, again))
-                if (yield from self._look(texts)) or due:
-                    since = time.monotonic()
+                if (yield from self._look(texts)):
+                    since, usual = time.monotonic(), time.monotonic() - since
             except psycopg.Error as exc:
                 self._fail(due or texts, asking.error_of(exc))
             except PipelineError as exc:
                 self._fail(texts, exc)
-            waited = time.monotonic() - since
-            yield Pause(min(max(LEAST_PAUSE, SHARE * waited), LARGEST_PAUSE))
+            pause = SHARE * max(usual, time.monotonic() - since)
+            yield Pause(min(max(LEAST_PAUSE, pause), LARGEST_PAUSE))
 
     def fail(self, error: Exception) -> None:
         """Nobody is answered any more."""
