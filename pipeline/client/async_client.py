@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.client import served
 from pipeline.client.arguments import (
     CONNECTIONS,
@@ -21,12 +23,16 @@ from pipeline.client.arguments import (
     wanted,
 )
 from pipeline.client.files import bytes_of
+from pipeline.client.probes import probe_of
 from pipeline.client.query import Blend, File, Query, Vector, query_of
+from pipeline.client.tasks import TasksDesk
 from pipeline.postgres.async_pool import AsyncDatabasePool, AsyncPool, take
 from pipeline.postgres.connections import errors_of_ours
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
-from pipeline.search import retrieve
+from pipeline.search import asking, retrieve
+from pipeline.search.asking import Unanswered
+from pipeline.search.desk import MOST_TEXTS
 from pipeline.search.results import Neighbour, Ranking, RowNeighbour
 from pipeline.search.retrieve import Probe
 from pipeline.settings import Settings
@@ -88,6 +94,7 @@ class AsyncClient:
             from pipeline.postgres.async_engine_pool import AsyncEnginePool
 
             self._pool = AsyncEnginePool(engine, options.settings.database_schema)
+        self._desk = TasksDesk(self._pool)
 
     async def search(
         self,
@@ -160,7 +167,7 @@ class AsyncClient:
 
                 queries = await self._local()
                 return await asyncio.to_thread(local.vectors_of, queries, texts)
-            return await take(self._pool, served.vectors_of(texts, self._options.timeout))
+            return await self._vectors(texts)
 
     async def count(self) -> int:
         """As ``Client.count``."""
@@ -169,15 +176,37 @@ class AsyncClient:
 
     async def _probe(self, query: Query) -> Probe:
         settings = self._options.settings
-        if self._model is not None and query.needs_vectors():
+        texts, files = query.texts(), query.files()
+        if self._model is not None and (texts or files):
             from pipeline.client import local
 
             queries = await self._local()
             return await asyncio.to_thread(local.probe_of, queries, query, settings)
-        files = {}
-        for file in query.files():
-            files[id(file)] = await asyncio.to_thread(bytes_of, file, settings)
-        return await take(self._pool, served.probe_of(query, files, self._options.timeout))
+        vectors = dict(zip(texts, await self._vectors(texts), strict=True)) if texts else {}
+        of_files = {}
+        for file in files:
+            data, name = await asyncio.to_thread(bytes_of, file, settings)
+            steps = served.file_vector(data, name, self._options.timeout)
+            of_files[id(file)] = await take(self._pool, steps)
+        return probe_of(query, vectors.__getitem__, lambda file: of_files[id(file)])
+
+    async def _vectors(self, texts: Sequence[str]) -> Vectors:
+        """Of texts, by whoever serves."""
+        asked = served.checked(texts)
+        found = [
+            await self._of_some(asked[begin : begin + MOST_TEXTS])
+            for begin in range(0, len(asked), MOST_TEXTS)
+        ]
+        return np.concatenate(found) if found else await take(self._pool, served.no_vectors())
+
+    async def _of_some(self, texts: Sequence[str]) -> Vectors:
+        known = await take(self._pool, asking.known_here(texts))
+        if known is not None:
+            return known
+        try:
+            return await self._desk.ask(texts, self._options.timeout)
+        except Unanswered as why:
+            raise served.not_served(why) from why
 
     async def _local(self) -> "Queries":
         """What may load a model, in threads, with connections that threads can use."""
@@ -199,6 +228,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Give its connections back; nothing can be searched by it afterwards."""
+        await self._desk.close()
         await self._pool.close()
         if self._threads is not None:
             await asyncio.to_thread(self._threads.close)

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from pipeline.client import served
 from pipeline.client.arguments import (
     CONNECTIONS,
@@ -20,13 +22,17 @@ from pipeline.client.arguments import (
     wanted,
 )
 from pipeline.client.files import bytes_of
+from pipeline.client.probes import probe_of
 from pipeline.client.query import Blend, File, Query, Vector, query_of
+from pipeline.client.threads import ThreadsDesk
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import errors_of_ours
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool, Pool, run, take
 from pipeline.postgres.steps import Steps
-from pipeline.search import retrieve
+from pipeline.search import asking, retrieve
+from pipeline.search.asking import Unanswered
+from pipeline.search.desk import MOST_TEXTS
 from pipeline.search.results import Neighbour, Ranking, RowNeighbour
 from pipeline.search.retrieve import Probe
 from pipeline.settings import Settings
@@ -97,6 +103,7 @@ class Client:
             from pipeline.postgres.engine_pool import EnginePool
 
             self._pool = EnginePool(engine, options.settings.database_schema)
+        self._desk = ThreadsDesk(self._pool)
         self._queries: Queries | None = None
         if model is not None:
             # Late, here and below: it brings the rooms of the models along, which few clients need.
@@ -202,7 +209,7 @@ class Client:
                 from pipeline.client import local
 
                 return local.vectors_of(self._queries, texts)
-            return self._take(served.vectors_of(texts, self._seconds))
+            return self._vectors(texts)
 
     def space(self) -> "Space":
         """The active space; asked anew each time, since it may change under a running process."""
@@ -234,12 +241,36 @@ class Client:
             return self._take(retrieve.items(self._probe(query), of))
 
     def _probe(self, query: Query) -> Probe:
-        if self._queries is not None and query.needs_vectors():
+        if self._queries is not None:
             from pipeline.client import local
 
             return local.probe_of(self._queries, query, self._settings)
-        files = {id(file): bytes_of(file, self._settings) for file in query.files()}
-        return self._take(served.probe_of(query, files, self._seconds))
+        texts = query.texts()
+        vectors = dict(zip(texts, self._vectors(texts), strict=True)) if texts else {}
+        files = {id(file): self._of_file(file) for file in query.files()}
+        return probe_of(query, vectors.__getitem__, lambda file: files[id(file)])
+
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
+        """Of texts, by whoever serves."""
+        asked = served.checked(texts)
+        found = [
+            self._of_some(asked[begin : begin + MOST_TEXTS])
+            for begin in range(0, len(asked), MOST_TEXTS)
+        ]
+        return np.concatenate(found) if found else self._take(served.no_vectors())
+
+    def _of_some(self, texts: Sequence[str]) -> Vectors:
+        known = self._take(asking.known_here(texts))
+        if known is not None:
+            return known
+        try:
+            return self._desk.ask(texts, self._seconds)
+        except Unanswered as why:
+            raise served.not_served(why) from why
+
+    def _of_file(self, file: Any) -> tuple[Vectors, str]:
+        data, name = bytes_of(file, self._settings)
+        return self._take(served.file_vector(data, name, self._seconds))
 
     def _take(self, steps: Steps[T]) -> T:
         return take(self._pool, steps)

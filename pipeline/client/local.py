@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline import modalities
+from pipeline.client import probes
 from pipeline.client.files import bytes_of
 from pipeline.client.query import Query
 from pipeline.embedders import Embedder
 from pipeline.errors import ConfigurationError, MissingExtra, RowError
-from pipeline.modalities import TEXT, ReadOptions
+from pipeline.modalities import ReadOptions
 from pipeline.postgres.pool import Pool
 from pipeline.search.queries import Queries
 from pipeline.search.retrieve import Probe
@@ -44,25 +46,23 @@ def probe_of(queries: Queries, query: Query, settings: Settings) -> Probe:
         ConfigurationError: it is refused.
         ModelError, MissingExtra: nobody serves, and there is no model here either.
     """
-    if query.blend:
-        return Probe(blend=[(probe_of(queries, part, settings), w) for part, w in query.blend])
-    if query.text is not None:
-        return Probe(vector=queries.of_text(query.text), of_modality=TEXT.name)
-    if query.file is None:
-        return Probe(vector=query.vector, item=query.item)
-    if not isinstance(query.file, (Path, bytes, bytearray)):
-        modality = modalities.accepting(query.file)
+    return probes.probe_of(query, queries.of_text, lambda file: _of_file(queries, file, settings))
+
+
+def _of_file(queries: Queries, file: Any, settings: Settings) -> tuple[Vectors, str]:
+    if not isinstance(file, (Path, bytes, bytearray)):
+        modality = modalities.accepting(file)
         assert modality is not None
-        decoded = modality.decoded(query.file, ReadOptions.of(settings))
-        return Probe(vector=queries.of_decoded(modality, decoded), of_modality=modality.name)
-    data, name = bytes_of(query.file, settings)
+        decoded = modality.decoded(file, ReadOptions.of(settings))
+        return queries.of_decoded(modality, decoded), modality.name
+    data, name = bytes_of(file, settings)
     try:
         vector, modality = queries.of_file(data, query.file_modality)
     except MissingExtra:
         raise
     except (RowError, ConfigurationError) as exc:
         raise ConfigurationError(f"{name}: {exc}") from exc
-    return Probe(vector=vector, of_modality=modality.name)
+    return vector, modality.name
 
 
 def vectors_of(queries: Queries, texts: Sequence[str]) -> Vectors:

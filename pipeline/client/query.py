@@ -42,11 +42,11 @@ class Query:
     blend: tuple[tuple["Query", float], ...] = ()
     file_modality: str | None = None
 
-    def needs_vectors(self) -> bool:
-        """Whether somebody has to embed something of it."""
+    def texts(self) -> list[str]:
+        """Every text in it."""
         if self.blend:
-            return any(part.needs_vectors() for part, _ in self.blend)
-        return self.text is not None or self.file is not None
+            return [text for part, _ in self.blend for text in part.texts()]
+        return [] if self.text is None else [self.text]
 
     def files(self) -> list[Any]:
         """Every file in it, of a blend those of its parts."""

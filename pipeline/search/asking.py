@@ -60,6 +60,12 @@ def known_here(texts: Sequence[str]) -> Steps[Vectors | None]:
         raise
 
 
+def question(texts: Sequence[str]) -> Statement:
+    """What asks for the vectors of texts that have none yet."""
+    asks = "SELECT ask_for_query_embeddings(%(texts)s::text[])::text"
+    return Statement(asks, {"texts": list(texts)})
+
+
 def ask_for_texts(texts: Sequence[str], seconds: float | None = None) -> Steps[Vectors]:
     """The vectors (n, D) of texts, by whoever serves; kept for the next who asks.
 
@@ -71,12 +77,9 @@ def ask_for_texts(texts: Sequence[str], seconds: float | None = None) -> Steps[V
         ConfigurationError: one of the texts is refused.
         DatabaseError: too many wait already, or the answer did not come.
     """
-    question = Statement(
-        "SELECT ask_for_query_embeddings(%(texts)s::text[])::text", {"texts": list(texts)}
-    )
 
     def ask() -> Steps[None]:
-        yield question
+        yield question(texts)
 
     return (yield from _answer(ask, lambda: known(texts), seconds))
 
@@ -137,15 +140,25 @@ def _answer(
             if (vectors := (yield from look())) is not None:
                 return vectors
             if time.monotonic() > deadline:
-                raise DatabaseError(
-                    f"no vector for the query within {patience:.0f} s; `pipeline serve` runs "
-                    "but is busy, or its model is slow: try again"
-                )
+                raise not_in_time(patience)
             yield Pause(pause)
             pause = min(pause * 1.2, LARGEST_PAUSE)
     except psycopg.Error as exc:
-        if exc.sqlstate in _NOBODY:
-            raise Unanswered(exc.diag.message_primary or str(exc)) from exc
-        if exc.sqlstate == REFUSED:
-            raise ConfigurationError(explain(exc)) from exc
-        raise DatabaseError(explain(exc)) from exc
+        raise error_of(exc) from exc
+
+
+def not_in_time(seconds: float) -> DatabaseError:
+    """What is said to whoever has waited for so long."""
+    return DatabaseError(
+        f"no vector for the query within {seconds:g} s; `pipeline serve` runs but is busy, or its "
+        "model is slow: try again"
+    )
+
+
+def error_of(exc: psycopg.Error) -> Unanswered | ConfigurationError | DatabaseError:
+    """What the server says to a question, as those who ask are told."""
+    if exc.sqlstate in _NOBODY:
+        return Unanswered(exc.diag.message_primary or str(exc))
+    if exc.sqlstate == REFUSED:
+        return ConfigurationError(explain(exc))
+    return DatabaseError(explain(exc))
