@@ -3,6 +3,7 @@ parts of them, with the seconds or the page that each stands for."""
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline import spaces
 from pipeline.doctor.examination import examine
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.ingest.offline import OfflineEmbedder
+from pipeline.ingest.run import ingest
 from pipeline.jobs import ClaimedJob
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.modalities import TEXT
@@ -26,9 +28,13 @@ from pipeline.queue.status import ingest_status, unsupported
 from pipeline.settings import Settings
 from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import rescan
-from pipeline.spaces import Space
+from pipeline.spaces import Space, activation
 from pipeline.spaces.creation import enqueue_derived
+from pipeline.spaces.index import rebuild
+from pipeline.spaces.index.graph import Graph, IndexKind
+from pipeline.spaces.index.rebuild import rebuild_indexes
 from pipeline.spaces.portable import PortableSpace
+from pipeline.spaces.tables import with_table
 from pipeline.transfer.answer_files import answer_schema, finished_row
 from pipeline.transfer.answers import import_answers
 from pipeline.transfer.importing import ForeignItem, import_items
@@ -37,6 +43,7 @@ from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.media import film, scene
 from tests.helpers.moments import add, embed, media, notes_of, two_shots
+from tests.helpers.processes import wait_until
 from tests.helpers.spaces import second_space
 
 pytest.importorskip("av", reason="needs the extra [video]")
@@ -466,6 +473,129 @@ def test_vectors_of_films_are_imported_into_a_space_that_had_none(
             connection, space, "other",
             [ForeignItem("row 1", "c", "audio", "/a.wav", {}, vector_of(b"c"))],
         )  # fmt: skip
+
+
+def test_the_first_film_waits_for_no_reader_and_holds_up_no_writer(
+    connection: Connection, settings: Settings, space: Space, url: str, media: Path
+) -> None:
+    """While an application's transactions, which read and write, stay open."""
+    add(connection, "video", media / "shots.mp4")
+    with connect(url) as reader, connect(url) as writer:
+        reader.execute("BEGIN")
+        reader.execute("SELECT FROM multimodal_items")
+        writer.execute("BEGIN")
+        add(writer, "video", media / "other.mp4")
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '2s'")
+            connection.execute("SELECT make_derived_items(%s, 'video')", (space.id,))
+            with connect(url) as third:
+                third.execute("SET lock_timeout = '2s'")
+                third.execute("SELECT FROM search_items(embedding => %s)", (QUERY,))
+                add(third, "text", Path("a text"))
+        writer.execute("COMMIT")
+        reader.execute("COMMIT")
+    assert embed(settings, space).items == 5
+
+
+def test_two_workers_with_the_first_film_make_one_partition(
+    connection: Connection, space: Space, url: str
+) -> None:
+    with connect(url) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT make_derived_items(%s, 'video')", (space.id,))
+        with ThreadPoolExecutor(1) as thread:
+            made = thread.submit(with_table, connection, space, "video")
+            wait_until(lambda: waits_for_lock(other), "the second worker")
+            other.execute("COMMIT")
+            assert "video" in made.result().modalities
+    assert f"video_s{space.id}" in tables(connection)
+
+
+def waits_for_lock(connection: Connection) -> bool:
+    return bool(connection.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount)
+
+
+def test_a_backlog_with_films_is_loaded_before_the_indexes(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    add(connection, "video", media / "shots.mp4")
+    add_texts(connection, ["a text", "another"])
+    settings = settings.model_copy(update={"load_first_rows": 2, "decode_processes": 1})
+    assert ingest(settings).done == 3
+    assert spaces.has_whole_index(connection)
+    found = spaces.active_space(connection)
+    assert "video" in found.modalities
+    assert spaces.missing_indexes(connection, found) == []
+
+
+def test_films_in_a_space_of_a_compact_index_have_their_coordinates(
+    connection: Connection,
+    settings: Settings,
+    space: Space,
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for constant in ("compact.LEAST_SAMPLE", "compact.LEAST_OF_MODALITY", "rebuild.LEAST_SAMPLE"):
+        monkeypatch.setattr(f"pipeline.spaces.index.{constant}", 1)
+    add_texts(connection, [f"text {n}" for n in range(40)])
+    embed(settings, space)
+    graph = Graph(space.hnsw_m, space.hnsw_ef_construction)
+    rebuild_indexes(connection, space, graph, IndexKind("compact", 4))
+    add(connection, "video", media / "shots.mp4")
+    embed(settings, spaces.active_space(connection))
+    rows = connection.execute(
+        "SELECT vector_dims(compact) FROM multimodal_items WHERE modality = 'video'"
+    ).fetchall()
+    assert rows == [(4,), (4,)]
+    index = connection.execute(
+        "SELECT pg_get_indexdef(to_regclass(%s))", (space.index_name("video"),)
+    ).fetchone()
+    assert index is not None
+    assert "compact" in index[0]
+    assert spaces.has_whole_index(connection)
+    (found,) = connection.execute(
+        "SELECT modality FROM search_items(like_item => "
+        "(SELECT max(id) FROM multimodal_items), k => 1, modality => '{video,text}')"
+    ).fetchall()
+    assert found[0] in ("video", "text")
+
+
+def test_a_film_that_comes_while_the_indexes_are_rebuilt_has_one_after(
+    connection: Connection,
+    settings: Settings,
+    space: Space,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add_texts(connection, ["a text"])
+    embed(settings, space)
+    built = rebuild.build_index
+
+    def build(*arguments: Any) -> None:
+        built(*arguments)
+        with connect(url) as other:
+            other.execute("SELECT make_derived_items(%s, 'video')", (space.id,))
+
+    monkeypatch.setattr(rebuild, "build_index", build)
+    rebuild_indexes(connection, space, Graph(16, 64))
+    assert spaces.has_whole_index(connection)
+    assert spaces.missing_indexes(connection, spaces.active_space(connection)) == []
+
+
+def test_a_film_that_comes_while_its_space_is_activated_is_found_after(
+    connection: Connection, space: Space, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = second_space(connection)
+    lock = activation._lock
+
+    def lock_later(*arguments: Any) -> None:
+        with connect(url) as worker:
+            worker.execute("SELECT make_derived_items(%s, 'video')", (other.id,))
+        lock(*arguments)
+
+    monkeypatch.setattr(activation, "_lock", lock_later)
+    spaces.activate(connection, other)
+    assert tables(connection) == {f"{m}_s{other.id}" for m in ("text", "image", "video")}
 
 
 __all__ = ["media"]  # a fixture

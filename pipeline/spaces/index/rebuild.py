@@ -9,6 +9,7 @@ twice until then. Killed before, what is whole is kept for the next run, and cos
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 from psycopg import sql
@@ -95,20 +96,37 @@ def rebuild_indexes(
     if kind is not None:
         space = _of_kind(connection, space, kind)
     wanted = replace(space, hnsw_m=graph.m, hnsw_ef_construction=graph.ef_construction)
-    with notices_logged(connection):
-        for modality in space.modalities:
-            name = new_name(space, modality)
-            if name in unfinished(connection, space):
-                if _is_of(connection, name, wanted):
-                    continue
-                _drop(connection, name)
-            build_index(connection, wanted, modality, name, maintenance_memory, parallel_workers)
-    if not with_patience(connection, lambda: _swap(connection, wanted)):
+    swapped: bool | None = False
+    while swapped is False:
+        # One may have got its first item, and so a table, since the round before.
+        of = get_space(connection, space.name).modalities
+        wanted = replace(wanted, modalities=of)
+        with notices_logged(connection):
+            for modality in of:
+                _build_beside(connection, wanted, modality, maintenance_memory, parallel_workers)
+        swapped = with_patience(connection, partial(_swap, connection, wanted))
+    if swapped is None:
         raise SpaceError(
             "the new indexes are whole, but others never let go of multimodal_items; end the long "
             f"transactions on it, and run `pipeline space reindex {space.name}` again, which goes "
             "on from here"
         )
+
+
+def _build_beside(
+    connection: Connection,
+    wanted: Space,
+    modality: str,
+    maintenance_memory: str | None,
+    parallel_workers: int | None,
+) -> None:
+    """The new index of a modality, unless a run before has finished it."""
+    name = new_name(wanted, modality)
+    if name in unfinished(connection, wanted):
+        if _is_of(connection, name, wanted):
+            return
+        _drop(connection, name)
+    build_index(connection, wanted, modality, name, maintenance_memory, parallel_workers)
 
 
 def _of_kind(connection: Connection, space: Space, kind: IndexKind) -> Space:
@@ -124,9 +142,13 @@ def _of_kind(connection: Connection, space: Space, kind: IndexKind) -> Space:
 
 
 def _swap(connection: Connection, wanted: Space) -> bool:
+    """Whether it was done; not, where the space has a table by now that has no new index."""
     connection.execute("LOCK TABLE multimodal_items IN ACCESS EXCLUSIVE MODE")
     # Nobody activates another space now.
-    is_active = get_space(connection, wanted.name).state == "active"
+    now = get_space(connection, wanted.name)
+    if now.modalities != wanted.modalities:
+        return False
+    is_active = now.state == "active"
     for modality in wanted.modalities:
         connection.execute(
             sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(wanted.table(modality))
