@@ -46,10 +46,15 @@ def probe_of(queries: Queries, query: Query, settings: Settings) -> Probe:
         ConfigurationError: it is refused.
         ModelError, MissingExtra: nobody serves, and there is no model here either.
     """
-    return probes.probe_of(query, queries.of_text, lambda file: _of_file(queries, file, settings))
+    told = query.file_modality
+    return probes.probe_of(
+        query, queries.of_text, lambda file: _of_file(queries, file, told, settings)
+    )
 
 
-def _of_file(queries: Queries, file: Any, settings: Settings) -> tuple[Vectors, str]:
+def _of_file(
+    queries: Queries, file: Any, told: str | None, settings: Settings
+) -> tuple[Vectors, str]:
     if not isinstance(file, (Path, bytes, bytearray)):
         modality = modalities.accepting(file)
         assert modality is not None
@@ -57,7 +62,7 @@ def _of_file(queries: Queries, file: Any, settings: Settings) -> tuple[Vectors, 
         return queries.of_decoded(modality, decoded), modality.name
     data, name = bytes_of(file, settings)
     try:
-        vector, modality = queries.of_file(data, query.file_modality)
+        vector, modality = queries.of_file(data, told)
     except MissingExtra:
         raise
     except (RowError, ConfigurationError) as exc:
