@@ -1,8 +1,9 @@
 """Embedders: models with an encoder for each modality they have. The one room that imports torch.
 
 A new family of models is a folder here with one object that meets ``base.Family``, and a line in
-:data:`_FAMILIES`; or an object of somebody else's, handed to :func:`register`. What loads a model
-is imported when one is opened: torch takes seconds, and not every installation has it.
+:data:`_FAMILIES`; or an object of another package's, by an entry point (``pipeline.plugins``) or
+handed to :func:`register`. What loads a model is imported when one is opened: torch takes seconds,
+and not every installation has it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pipeline.embedders.embeddinggemma import EMBEDDING_GEMMA
 from pipeline.embedders.openclip import OPENCLIP
 from pipeline.embedders.remote import REMOTE
 from pipeline.errors import ConfigurationError, ModelError
+from pipeline.plugins import PlugIns
 
 __all__ = [
     "PRECISION_FLOOR",
@@ -47,9 +49,18 @@ def unregister(family: Family) -> None:
     _FAMILIES.remove(family)
 
 
+_PLUG_INS = PlugIns("pipeline.embedders", register)
+
+
+def _known() -> list[Family]:
+    """Those of plug-ins among them."""
+    _PLUG_INS.load()
+    return _FAMILIES
+
+
 def family_that_claims(spec: str) -> Family:
     """The family whose model a spec names."""
-    return next((family for family in _FAMILIES if family.claims(spec)), OPENCLIP)
+    return next((family for family in _known() if family.claims(spec)), OPENCLIP)
 
 
 def family_of(stored: Mapping[str, Any]) -> Family:
@@ -59,12 +70,12 @@ def family_of(stored: Mapping[str, Any]) -> Family:
         ModelError: it is of a kind that this installation does not know.
     """
     kind = stored.get("kind")
-    for family in _FAMILIES:
+    for family in _known():
         if family.kind == kind:
             return family
     raise ModelError(
         f"the model is of the kind {kind!r}, and this installation knows "
-        f"{', '.join(family.kind for family in _FAMILIES)}"
+        f"{', '.join(family.kind for family in _known())}"
     )
 
 

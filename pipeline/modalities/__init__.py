@@ -1,8 +1,9 @@
 """Modalities: what content is, how it is recognised, decoded and cut into parts.
 
-A new one is a module here with one object, and a line in :data:`_BUILT_IN`; or an object of
-somebody else's, handed to :func:`register`. Nothing outside this room decides by a modality's name:
-what others need to know is an attribute of its object, or of its row in ``known_modalities``.
+A new one is a module here with one object, and a line in :data:`_BUILT_IN`; or an object of another
+package's, by an entry point (``pipeline.plugins``) or handed to :func:`register`. Nothing outside
+this room decides by a modality's name: what others need to know is an attribute of its object, or
+of its row in ``known_modalities``.
 """
 
 import re
@@ -26,6 +27,7 @@ from pipeline.modalities.image import IMAGE
 from pipeline.modalities.names import ModalityType, allow
 from pipeline.modalities.text import TEXT
 from pipeline.modalities.video import VIDEO
+from pipeline.plugins import PlugIns
 from pipeline.references import suffix_of
 
 __all__ = [
@@ -103,14 +105,23 @@ def unregister(name: str) -> None:
     _REGISTERED.pop(name, None)
 
 
+_PLUG_INS = PlugIns("pipeline.modalities", register)
+
+
 def registered() -> list[Modality]:
     """Every modality that this process can decode, those of the package first."""
-    return list(_REGISTERED.values())
+    return list(_known().values())
+
+
+def _known() -> dict[str, Modality]:
+    """By name, those of plug-ins among them."""
+    _PLUG_INS.load()
+    return _REGISTERED
 
 
 def find(name: str) -> Modality | None:
     """The modality of that name; None: this process cannot decode it."""
-    return _REGISTERED.get(name)
+    return _known().get(name)
 
 
 def get(name: str) -> Modality:
@@ -121,15 +132,14 @@ def get(name: str) -> Modality:
     """
     if (found := find(name)) is None:
         raise ConfigurationError(
-            f"this installation cannot decode the modality {name!r}; it knows "
-            f"{', '.join(_REGISTERED)}"
+            f"this installation cannot decode the modality {name!r}; it knows {', '.join(_known())}"
         )
     return found
 
 
 def known_names() -> tuple[str, ...]:
     """Every name that an item may have, as far as this process knows."""
-    return tuple(dict.fromkeys([*_REGISTERED, *ModalityType]))
+    return tuple(dict.fromkeys([*_known(), *ModalityType]))
 
 
 def check_name(name: str) -> str:
@@ -158,7 +168,7 @@ def is_typed(name: str) -> bool:
 
 def of_suffix(suffix: str) -> Modality | None:
     """Whose files end so; None: nobody's."""
-    return next((m for m in _REGISTERED.values() if suffix in m.suffixes), None)
+    return next((m for m in _known().values() if suffix in m.suffixes), None)
 
 
 def of_reference(reference: str) -> Modality:
@@ -168,9 +178,9 @@ def of_reference(reference: str) -> Modality:
 
 def sniffed(head: bytes, among: Sequence[str]) -> Modality | None:
     """What content is that begins so, of the modalities named."""
-    return next((m for m in _REGISTERED.values() if m.name in among and m.sniff(head)), None)
+    return next((m for m in _known().values() if m.name in among and m.sniff(head)), None)
 
 
 def accepting(value: object) -> Modality | None:
     """Whose decoded content a Python object is."""
-    return next((m for m in _REGISTERED.values() if m.accepts(value)), None)
+    return next((m for m in _known().values() if m.accepts(value)), None)
