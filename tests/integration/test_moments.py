@@ -598,4 +598,21 @@ def test_a_film_that_comes_while_its_space_is_activated_is_found_after(
     assert tables(connection) == {f"{m}_s{other.id}" for m in ("text", "image", "video")}
 
 
+def test_a_text_that_becomes_a_film_has_its_moments_and_nothing_else(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    """Before the space has a table for it, and back again."""
+    add_texts(connection, ["a text"])
+    embed(settings, space)
+    connection.execute(
+        "UPDATE source_items SET modality = 'video', content_ref = %s", (str(media / "shots.mp4"),)
+    )
+    embed(settings, space)
+    query = "SELECT modality, count(*) FROM multimodal_items GROUP BY 1"
+    assert connection.execute(query).fetchall() == [("video", 2)]
+    connection.execute("UPDATE source_items SET modality = 'text', content_ref = 'a text'")
+    embed(settings, space)
+    assert connection.execute(query).fetchall() == [("text", 1)]
+
+
 __all__ = ["media"]  # a fixture
