@@ -54,7 +54,7 @@ bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmar
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing the package with exact versions (PyTorch is large: a few minutes)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embed,server]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embed,server,web]'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         False, description="whether pgvector 0.8.0 to 0.8.3 will do, which loses rows"
     )
     serve_token: SecretStr | None = Field(None, description="bearer token of `serve --http`")
+    web_token: SecretStr | None = Field(None, description="that `web` asks other machines for")
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
         90.0, gt=0, le=36_500, description="after which `serve` forgets a text nobody asks for"

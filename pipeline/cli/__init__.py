@@ -43,6 +43,7 @@ from pipeline.cli.serve import serve
 from pipeline.cli.settings import settings
 from pipeline.cli.sync import sync
 from pipeline.cli.tune import tune
+from pipeline.cli.web import web
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
 
@@ -101,6 +102,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     detach,
     search,
     serve,
+    web,
 )
 for _command in _ORDER:
     app.command()(_command)

@@ -11,8 +11,6 @@ from pipeline.cli.signals import StopSignals
 if TYPE_CHECKING:
     from pipeline.embedders import Embedder
     from pipeline.postgres.database import Database
-    from pipeline.search.serve import ServeOptions
-    from pipeline.settings import Settings
     from pipeline.spaces import Space
 
 
@@ -41,7 +39,7 @@ def serve(
     from pipeline.postgres.chores import every
     from pipeline.postgres.database import Database
     from pipeline.postgres.rights import SERVE
-    from pipeline.search.serve import QueryServer
+    from pipeline.search.serve import QueryServer, ServeOptions
     from pipeline.settings import Settings
     from pipeline.spaces.opening import open_model
     from pipeline.spaces.statistics import LOOK_SECONDS, refresh_active
@@ -63,7 +61,7 @@ def serve(
     server = QueryServer(
         database.url,
         load,
-        _options(settings, database.schema),
+        ServeOptions.of(settings, database.schema),
         serving=lambda space: note(f"serving the space {space.name}; stop with Ctrl-C"),
     )
     StopSignals(server)
@@ -71,22 +69,6 @@ def serve(
         report = server.run()
     texts = f"{report.answered} texts in {report.batches} batches"
     note(f"stopped after {texts}" + f" and {report.files} files" * bool(report.files))
-
-
-def _options(settings: "Settings", schema: str) -> "ServeOptions":
-    from pipeline.modalities import ReadOptions
-    from pipeline.search.serve import ServeOptions
-
-    return ServeOptions(
-        cache_size=settings.query_cache_size,
-        retention_days=settings.query_retention_days,
-        asker_limit=settings.query_queue_per_login,
-        queue_limit=settings.query_queue,
-        file_queue_bytes=settings.query_queue_bytes,
-        read=ReadOptions.of(settings),
-        outage_seconds=settings.outage_seconds,
-        schema=schema,
-    )
 
 
 def _configure_loopback(database: "Database") -> None:

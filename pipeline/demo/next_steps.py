@@ -33,8 +33,9 @@ another model in this one, which embeds the drawings too:
   {command} space create photos --model {model}
   {command} space build photos && {command} space activate photos
 
-More of the drawings:
+More of the drawings; the first shows pages to search them in a browser:
 
+  {command} web
   {command} search "bicycle" --modality image
   {command} search "a slice of pizza"
 

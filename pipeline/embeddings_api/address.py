@@ -35,8 +35,16 @@ def parse(text: str) -> Address:
     return Address(host, port)
 
 
-def listen(address: Address, *, has_token: bool) -> socket.socket:
+def listen(
+    address: Address,
+    *,
+    has_token: bool,
+    needs: str = "set PIPELINE_SERVE_TOKEN, which they have to send as a bearer token",
+) -> socket.socket:
     """A listening socket. Others than this machine reach it only where a token is asked for.
+
+    Args:
+        needs: what makes it be asked for.
 
     Raises:
         ConfigurationError: there is no token, or the address cannot be had.
@@ -48,10 +56,14 @@ def listen(address: Address, *, has_token: bool) -> socket.socket:
         family, _, _, _, place = found[0]
         if not has_token and not is_loopback(str(place[0])):
             raise ConfigurationError(
-                f"{address.host} can be reached from other machines, so set PIPELINE_SERVE_TOKEN, "
-                "which they have to send as a bearer token; 127.0.0.1 needs none"
+                f"{address.host} can be reached from other machines, so {needs}; 127.0.0.1 needs "
+                "none"
             )
-        return socket.create_server(place[:2], family=family)
+        listening = socket.create_server(place[:2], family=family)
+        # asyncio sets it for sockets that name their protocol, which those of create_server() do
+        # not. Without it the body of an answer waits 40 ms for the acknowledgement of its head.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as exc:
         raise ConfigurationError(
             f"cannot listen at {address.host} port {address.port}: {exc.strerror or exc}"

@@ -20,11 +20,14 @@ class Bodies:
     Args:
         most: bytes of one body.
         in_all: bytes of all.
+        kind: the media type that a body has to be of. Not one that a form can have, so that no page
+            of somebody else's can send it unasked.
     """
 
-    def __init__(self, most: int, in_all: int) -> None:
+    def __init__(self, most: int, in_all: int, kind: str = "application/json") -> None:
         self._most = most
         self._free = in_all
+        self._kind = kind
 
     @asynccontextmanager
     async def held(self, request: Request) -> AsyncIterator[bytes]:
@@ -34,8 +37,8 @@ class Bodies:
             ApiError: 408, 413, 415, or 429 where others hold too much.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # nor can a page of somebody else's send that unasked
-            raise ApiError(415, "a body of application/json is expected", "unsupported_media_type")
+        if kind != self._kind:
+            raise ApiError(415, f"a body of {self._kind} is expected", "unsupported_media_type")
         said = request.headers.get("content-length", "")
         size = int(said) if said.isdecimal() else self._most
         if size > self._most:

@@ -1,7 +1,6 @@
 """The API's server: listens, answers in threads, and ends in good order. Needs uvicorn."""
 
 import socket
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,13 +12,8 @@ from pipeline.embeddings_api.asked import MOST_INPUTS, Limits
 from pipeline.embeddings_api.batching import Batcher
 from pipeline.embeddings_api.bodies import Bodies
 from pipeline.embeddings_api.served import Current
-from pipeline.errors import MissingExtra
+from pipeline.embeddings_api.server import HttpServer
 from pipeline.modalities import ReadOptions
-
-try:
-    import uvicorn
-except ImportError as exc:
-    raise MissingExtra("pipeline serve --http", "http") from exc
 
 # Of one request, unless all together have less than four times as much.
 BODY_BYTES = 32 * 2**20
@@ -59,16 +53,12 @@ class Door:
     Attributes:
         current: which model is served.
         batcher: what embeds.
-        is_broken: whether it ended by itself.
     """
 
     def __init__(self, listening: socket.socket, options: ApiOptions | None = None) -> None:
         options = options or ApiOptions()
         self.current = Current(options.read)
         self.batcher = Batcher()
-        self._listening = listening
-        self.is_broken = False
-        self._told: Callable[[], None] = lambda: None
         self._threads = ThreadPoolExecutor(options.threads, "embeddings api")
         limits = Limits(options.inputs, options.text_bytes, options.read.max_bytes)
         app = application(
@@ -77,51 +67,33 @@ class Door:
             Bodies(options.body_bytes, options.bytes_in_all),
             options.token,
         )
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
-            )
-        )
-        self._thread = threading.Thread(target=self._run, name="http")
+        self._server = HttpServer(app, listening, grace_seconds=options.grace_seconds)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ended by itself."""
+        return self._server.is_broken
 
     @property
     def url(self) -> str:
         """Such as ``http://127.0.0.1:8080/v1``."""
-        host, port, *_ = self._listening.getsockname()
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+        return f"{self._server.url}/v1"
 
     def open(self) -> None:
         """Begin to answer; until there is a model, with 503."""
-        self._thread.start()
+        self._server.open()
 
     def close(self) -> None:
         """Finish what is being answered, and end."""
-        self._server.should_exit = True
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._server.finish()
         self._threads.shutdown(cancel_futures=True)
         self.batcher.close()
         self.current.close()
-        self._listening.close()
-
-    def _run(self) -> None:
-        # Not in the main thread, so uvicorn leaves the signals to the command.
-        try:
-            self._server.run(sockets=[self._listening])
-        finally:
-            if not self._server.should_exit:
-                self.is_broken = True
-                self._told()
+        self._server.close()
 
     def telling(self, ended: Callable[[], None]) -> Self:
         """The same; ``ended`` is called where the server ends by itself."""
-        self._told = ended
+        self._server.telling(ended)
         return self
 
     def __enter__(self) -> Self:

@@ -101,6 +101,10 @@ class Encoder(Protocol):
     Attributes:
         batch_size: so many inputs are worth a call.
         most_inputs: more than this many are better handed over in several calls; at least 1.
+
+    An encoder may have two more, which are False where it has not: ``tells_roles``, whether a query
+    and an item of the same content have different vectors; ``loads_late``, whether its part of the
+    model is loaded when its first input comes.
     """
 
     @property

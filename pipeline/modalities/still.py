@@ -1,7 +1,7 @@
 """Images that stand for a span of a film or a page of a document, and become its parts."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,13 @@ class Still:
         image: upright, RGB, fitted to the encoder that it is read for.
         notes: which it is: ``start`` and ``end``, or ``page`` and ``pages``.
         text: what can be read in it, where the file holds it as text.
+        frames: of a film's segment, where the encoder sees several: at even times, in order.
     """
 
     image: "Image.Image"
     notes: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    frames: tuple["Image.Image", ...] = ()
 
 
 def fitting(encoder: Encoder | None) -> "Prepare":
@@ -49,11 +51,15 @@ def image_of(pixels: "Array") -> "Image.Image":
 def parts_of(decoded: Decoded) -> list[Part]:
     """A part a still. What decides its vector is its pixels: they are the model's input."""
     return [
-        Part(still.image, {**decoded.notes, **still.notes}, sha256=_digest(still.image))
+        Part(still.image, {**decoded.notes, **still.notes}, sha256=digest([still.image]))
         for still in decoded.content
     ]
 
 
-def _digest(image: "Image.Image") -> bytes:
-    size = "{} {}\n".format(*image.size).encode()
-    return hashlib.sha256(size + image.tobytes()).digest()
+def digest(images: "Sequence[Image.Image]") -> bytes:
+    """SHA-256 of their pixels and sizes."""
+    found = hashlib.sha256()
+    for image in images:
+        found.update("{} {}\n".format(*image.size).encode())
+        found.update(image.tobytes())
+    return found.digest()

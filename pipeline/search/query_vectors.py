@@ -11,8 +11,10 @@ import numpy.typing as npt
 import psycopg
 
 from pipeline.modalities.text.cleaning import clean_text
+from pipeline.postgres.arrays import allow_packed, pack_bytes, pack_texts
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.session import is_unicode
+from pipeline.postgres.vector_arrays import pack_vectors
 from pipeline.vectors import Vectors
 
 # Nobody waits for a request any more that is older; text_embedding() opens it again.
@@ -133,13 +135,22 @@ def answer(
     connection: Connection, space_id: int, vectors: dict[bytes, Vectors], errors: dict[bytes, str]
 ) -> None:
     """Write the vectors and the refusals by their keys; who waits polls for them."""
-    connection.execute(
+    # Its number differs from database to database, and a restored one may be behind the same URL.
+    (oid,) = fetch_one(connection.execute("SELECT 'halfvec'::regtype::oid"))
+    packed = np.stack(list(vectors.values())) if vectors else np.empty((0, 1), np.float32)
+    allow_packed(connection.cursor()).execute(
         """
-        WITH answered AS MATERIALIZED (
+        WITH answers AS (
+            SELECT v.key, v.embedding, NULL AS error
+            FROM unnest(%(keys)s::bytea[], %(vectors)s::halfvec[]) AS v (key, embedding)
+            UNION ALL
+            SELECT r.key, NULL, r.error
+            FROM unnest(%(refused)s::bytea[], %(errors)s::text[]) AS r (key, error)
+        ),
+        answered AS MATERIALIZED (
             SELECT q.query_sha256, a.embedding, a.error
-            FROM unnest(%s::bytea[], %s::halfvec[], %s::text[]) AS a (key, embedding, error)
-            JOIN query_embeddings AS q ON q.query_sha256 = a.key
-            WHERE q.space_id = %s AND q.embedding IS NULL
+            FROM answers AS a JOIN query_embeddings AS q ON q.query_sha256 = a.key
+            WHERE q.space_id = %(space)s AND q.embedding IS NULL
             FOR UPDATE OF q SKIP LOCKED  -- embedded again when the claim lapses
         )
         UPDATE query_embeddings AS q
@@ -147,16 +158,15 @@ def answer(
             asked_by = '', asked_from = '',
             embedded_at = CASE WHEN a.error IS NULL THEN now() END
         FROM answered AS a
-        WHERE q.space_id = %s AND q.query_sha256 = a.query_sha256
+        WHERE q.space_id = %(space)s AND q.query_sha256 = a.query_sha256
         """,
-        (
-            [*vectors, *errors],
-            ["[" + ",".join(map(repr, v.tolist())) + "]" for v in vectors.values()]
-            + [None] * len(errors),
-            [None] * len(vectors) + list(errors.values()),
-            space_id,
-            space_id,
-        ),
+        {
+            "keys": pack_bytes(list(vectors)),
+            "vectors": pack_vectors(packed, "halfvec", oid),
+            "refused": pack_bytes(list(errors)),
+            "errors": pack_texts(list(errors.values())),
+            "space": space_id,
+        },
     )
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import psycopg
 from psycopg import sql
@@ -28,7 +29,7 @@ from pipeline.search import query_vectors
 from pipeline.search.announcement import Announcement, Limits
 from pipeline.search.query_encoding import embed_query_texts
 from pipeline.search.serve_files import FileAnswers
-from pipeline.settings import DEFAULT_SCHEMA
+from pipeline.settings import DEFAULT_SCHEMA, Settings
 from pipeline.spaces import Space
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,20 @@ class ServeOptions:
     poll_seconds: float = 0.5
     outage_seconds: float = 300.0
     schema: str = DEFAULT_SCHEMA
+
+    @classmethod
+    def of(cls, settings: Settings, schema: str) -> Self:
+        """As the settings say."""
+        return cls(
+            cache_size=settings.query_cache_size,
+            retention_days=settings.query_retention_days,
+            asker_limit=settings.query_queue_per_login,
+            queue_limit=settings.query_queue,
+            file_queue_bytes=settings.query_queue_bytes,
+            read=ReadOptions.of(settings),
+            outage_seconds=settings.outage_seconds,
+            schema=schema,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -21,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import probes
 from pipeline.spaces.activation import activate
 from pipeline.spaces.creation import check_may_create, create
+from pipeline.spaces.late import late_modalities, proved_later
 from pipeline.spaces.space import Space, check_model, check_row, find_active, list_spaces, name_for
 
 logger = logging.getLogger(__name__)
@@ -33,13 +34,15 @@ def open_model(
 ) -> Embedder:
     """Load the space's model, and embed the space's probes with it.
 
+    Those of an encoder whose part of the model is loaded late are embedded before its first input.
+
     Raises:
         ModelError: as :func:`load_model`, or it does not give the space's vectors any more.
     """
     embedder = load_model(space, device=device, batch_size=batch_size)
     with database.open("pipeline probes") as connection:
-        probes.verify(connection, space, embedder)
-    return embedder
+        left = probes.verify(connection, space, embedder, late_modalities(embedder))
+    return proved_later(space, embedder, left)
 
 
 def load_model(space: Space, *, device: str = "auto", batch_size: int = 0) -> Embedder:

@@ -110,6 +110,7 @@ NEED_A_DATABASE = {
     ("sync",): (),
     ("search",): ("dog",),
     ("serve",): (),
+    ("web",): ("--port", "0"),
     ("space", "list"): (),
     ("space", "show"): ("one",),
     ("space", "create"): ("one", "--model", "demo"),

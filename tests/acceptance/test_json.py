@@ -17,7 +17,15 @@ ROWS = re.findall(r"^\| `([a-z]+[a-z -]*)` \| (object|array) \| (.+) \|$", PAGE,
 KEYS = {name: (kind, set(re.findall(r"`(\w+)`", keys))) for name, kind, keys in ROWS}
 GROUPS = {("space",), ("eval",), ("db",)}
 # A show, a process, and what prints a URL or nothing.
-NO_DATA = {("demo",), ("serve",), ("db", "start"), ("db", "stop"), ("db", "url"), ("db", "psql")}
+NO_DATA = {
+    ("demo",),
+    ("serve",),
+    ("web",),
+    ("db", "start"),
+    ("db", "stop"),
+    ("db", "url"),
+    ("db", "psql"),
+}
 
 
 def test_every_command_that_prints_data_has_json_and_its_keys_are_documented() -> None:

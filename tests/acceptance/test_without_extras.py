@@ -46,12 +46,16 @@ def assert_names(done: Done, extra: str, *, after: int = 0) -> None:
 
 
 HAVE_ASKED = (
+    "pipeline.embedders.embeddinggemma.",
+    "pipeline.embedders.local.",
     "pipeline.embedders.openclip.",
     "pipeline.embeddings_api.bodies",
+    "pipeline.embeddings_api.server",
     "pipeline.modalities.audio.",
     "pipeline.modalities.containers.",
     "pipeline.modalities.document.",
     "pipeline.modalities.video.",
+    "pipeline.web.",
 )
 
 
@@ -74,6 +78,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
     )
     found = [line.split() for line in done.stdout.splitlines()]
     assert [name for said, name in found if said == "asks"] == [
+        "pipeline.embedders.embeddinggemma.opening",
         "pipeline.embedders.openclip.embedder",
         "pipeline.embedders.remote.client",
         "pipeline.embedders.remote.embedder",
@@ -83,6 +88,10 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
         "pipeline.embeddings_api.door",
         "pipeline.modalities.text.segments",
         "pipeline.quality.plots",
+        "pipeline.web.application",
+        "pipeline.web.mounted",
+        "pipeline.web.rendering",
+        "pipeline.web.server",
     ]
     # Nobody imports these but what has asked before: the embedder, the API, the decoders of media.
     rest = [name for said, name in found if said == "fails"]
@@ -152,6 +161,7 @@ NEED = {
     "space import": (("space", "import", "fake", "items.parquet"), "parquet"),
     "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
     "map": (("map", "map.svg"), "plots"),
+    "web": (("web", "--port", "0"), "web"),
     "tune with a plot": (("tune", "--plot", "curve.svg"), "plots"),
 }
 

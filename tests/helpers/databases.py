@@ -1,11 +1,13 @@
 """Databases and logins that tests make on one server, and what the server has."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg import sql
 
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.embedded import EmbeddedServer
 
 
 def database_url(url: str, name: str) -> str:
@@ -18,6 +20,19 @@ def has_dblink(url: str) -> bool:
     query = "SELECT FROM pg_available_extensions WHERE name = 'dblink'"
     with connect(url) as connection:
         return connection.execute(query).rowcount == 1
+
+
+@contextmanager
+def copied(server: EmbeddedServer, template: str) -> Iterator[str]:
+    """The URL of a copy of a database, for a module's tests together."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    new, of = sql.Identifier(name), sql.Identifier(template)
+    with connect(server.url()) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(new, of))
+        try:
+            yield database_url(server.url(), name)
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(new))
 
 
 def login_url(url: str, name: str) -> str:

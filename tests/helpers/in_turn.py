@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.cli import main
@@ -26,11 +26,13 @@ class Order:
     Attributes:
         watched_by: for a command that runs until it is stopped: how to look whether a space is
             served; then it is told to stop.
+        until: the same, by what it says on stderr.
     """
 
     arguments: Sequence[str]
     url: str
     watched_by: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def carry_out(order: Order) -> Outcome:
         _logging_as_it_was(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        _told_to_stop_once(lambda: order.until in err.getvalue() if order.until else False),
         _told_to_stop_once_served(order.watched_by),
     ):
         try:
@@ -81,6 +84,25 @@ def _logging_as_it_was() -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _told_to_stop_once(happened: Callable[[], bool]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            if happened():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -74,6 +74,7 @@ TABLE = {
     "sync": Case(INGEST, "sync"),
     "search": Case(ANALYST, "search never-searched-before", model=True),
     "serve": Case(INGEST, "serve", model=True),
+    "web": Case(ANALYST, "web --port 0", model=True),
     "space list": Case(ANALYST, "space list"),
     "space show": Case(ANALYST, "space show demo"),
     "space create": Case(
@@ -216,7 +217,12 @@ def test_every_command_as(
         with connect(url) as admin:
             admin.execute(f"ALTER DATABASE {admin.info.dbname} OWNER TO {MIGRATOR}".encode())
         arguments = [part.format(folder=guest.folder) for part in case.arguments.split()]
-        orders[name] = Order(arguments, as_login(url, login), url if name == "serve" else None)
+        orders[name] = Order(
+            arguments,
+            as_login(url, login),
+            watched_by=url if name == "serve" else None,
+            until="pages at" if name == "web" else None,
+        )
     heavy = [name for name, case in TABLE.items() if case.model]
     done = {
         name: carry_out(order) for name, order in orders.items() if name not in heavy

@@ -71,6 +71,9 @@ FROZEN = {
     ),
     "pipeline_0015_paused": ("2dad129ca9beca2945615174b816ad5d60d4c31ea4e520f06657aeee25b181f5"),
     "pipeline_0016_derived": ("e865783b25ba7da21ecced8fd3c90e341b641cffee82840e9d57b40269dfc08b"),
+    "pipeline_0017_probe_roles": (
+        "8568336cf3c33405f3342bec578b6252eecba04ffb03f844be4bd425abf7dc33"
+    ),
 }
 
 

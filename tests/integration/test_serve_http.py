@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import openai
 import psycopg
 import pytest
 
-from pipeline.embeddings_api.address import is_own_host, parse
+from pipeline.embeddings_api.address import is_own_host, listen, parse
 from pipeline.errors import ConfigurationError
 from tests.helpers.command import Run
 from tests.helpers.processes import wait_until
@@ -109,6 +110,17 @@ def test_an_address_is_one_or_is_refused() -> None:
     for wrong in ("", ":80", "a", "a:b", "a:70000", "u@a:80", "a:80/path", "http://a:80", "::1"):
         with pytest.raises(ConfigurationError, match="no address to listen at"):
             parse(wrong)
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    """Its head and its body are two packets: without it the second waits for 40 ms."""
+    with (
+        listen(parse("127.0.0.1:0"), has_token=False) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        taken, _ = listening.accept()
+        with taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_which_hosts_are_this_machine() -> None:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, list[str]] = {
     "sync": [],
     "search": ["x"],
     "serve": [],
+    "web": ["--port", "0"],
     "tune": [],
     "map": ["map.svg"],
     "doctor": [],

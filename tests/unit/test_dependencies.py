@@ -12,6 +12,8 @@ from tests.unit.test_layers import importers_of
 
 # Who may import what an extra brings, besides the base.
 ROOMS = {
+    "pipeline/embedders/embeddinggemma": ("embed",),
+    "pipeline/embedders/local": ("embed",),
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/embedders/remote": ("remote",),
     "pipeline/embeddings_api": ("http",),
@@ -26,6 +28,7 @@ ROOMS = {
     "pipeline/quality/plots.py": ("plots",),
     "pipeline/sources/records.py": ("parquet",),
     "pipeline/transfer": ("parquet",),
+    "pipeline/web": ("web",),
 }
 NEVER_IMPORTED = {
     "pillow-heif": "rendering.py imports by a table of formats",

@@ -18,8 +18,9 @@ LEVELS = (
     ("embedders", "sources", "queue"),
     ("spaces",),
     ("search", "quality", "transfer"),
-    ("ingest", "doctor"),
+    ("ingest", "doctor", "client"),
     ("unified_index", "integrations", "embeddings_api"),
+    ("web",),
     ("demo",),
     ("cli",),
 )

@@ -21,6 +21,10 @@ OTHER_WORDS = {
     ("cli/output.py", 'FORMATS = ("text", "json")'): "too",
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
+    ("embedders/embeddinggemma/model.py", 'HEARS = "audio"'): "transformers' word for a tower",
+    ("embedders/embeddinggemma/checkpoint.py", 'item = said.get("document", _ITEM_PROMPT)'): (
+        "sentence-transformers' word for an item"
+    ),
     ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
     (
         "embedders/openclip/huggingface/architecture.py",
@@ -30,6 +34,9 @@ OTHER_WORDS = {
         "embedders/openclip/huggingface/architecture.py",
         '"depth": vision["num_hidden_layers"],',
     ): "that word",
+    ("search/thumbnails.py", 'return found is not None and found.media == "image"'): (
+        "a kind of media, which a page can show"
+    ),
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
     ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
     ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",

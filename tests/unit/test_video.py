@@ -323,8 +323,8 @@ def test_a_preview_is_the_frame_in_the_middle_of_a_moment(kind: str, codec: str)
         task = VIDEO.preview(moment, OPTIONS, Thumbnail(80))
         assert task is not None
         with DecoderPool(task, 1) as pool:
-            spans, frame = pool.decode(data).arrays
-        assert spans.shape == (1, 2)
+            spans, counts, frame = pool.decode(data).arrays
+        assert (spans.shape, list(counts)) == ((1, 2), [1])
         assert frame.shape == (60, 80, 3)
         assert difference(Image.fromarray(frame), scene(number)) < 12
 
@@ -335,3 +335,45 @@ def test_a_preview_of_what_is_no_film_says_so() -> None:
     with DecoderPool(task, 1) as pool, pytest.raises(RowError) as found:
         pool.decode(b"#EXTM3U\nhttp://other/")
     assert found.value.code == "not_a_video"
+
+
+class SeesSeveral(StillEncoder):
+    """An encoder of films."""
+
+    def __init__(self, frames_per_second: float, most_frames: int) -> None:
+        self.frames_per_second = frames_per_second
+        self.most_frames = most_frames
+
+
+def seen(data: bytes, frames_per_second: float, most_frames: int = 32) -> list[Part]:
+    encoder = SeesSeveral(frames_per_second, most_frames)
+    with VIDEO.reader(encoder, OPTIONS) as opened:  # type: ignore[arg-type]
+        return read(opened, data)
+
+
+def test_an_encoder_that_sees_several_frames_gets_those_of_each_segment_in_order() -> None:
+    shots = [panned(scene(n), 3 * 10, 1) for n in (1, 2)]
+    parts = seen(film(shots[0] + shots[1]), 1)
+    assert spans(parts) == [(0.0, 3.0), (3.0, 6.0)]
+    for part, shot in zip(parts, shots, strict=True):
+        assert len(part.content) == 3
+        for second, frame in enumerate(part.content):
+            own = difference(frame, shot[10 * second])
+            assert own < 9
+            others = [difference(frame, shot[10 * n]) for n in range(3) if n != second]
+            assert own < min(others)
+
+
+def test_of_a_segment_there_are_no_more_frames_than_are_seen_at_once() -> None:
+    still = film([scene(4)] * 300)
+    (part,) = seen(still, 5, 4)
+    assert spans([part]) == [(0.0, 30.0)]
+    assert len(part.content) == 4
+    (short,) = seen(film([scene(4)] * 3), 1)
+    assert len(short.content) == 1
+
+
+def test_other_frames_are_another_part() -> None:
+    first, second = (seen(film(panned(scene(n), 20, 1)), 1)[0] for n in (1, 2))
+    assert first.sha256 != second.sha256
+    assert first.sha256 == seen(film(panned(scene(1), 20, 1)), 1)[0].sha256

@@ -1,15 +1,29 @@
 """Films as a modality. What needs PyAV is imported by the method that needs it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
 from pipeline.modalities.containers.sniff import is_film, played_as
 from pipeline.modalities.image import IMAGE
 from pipeline.modalities.moments import Moment
-from pipeline.modalities.still import parts_of
+from pipeline.modalities.still import digest, parts_of
 
 if TYPE_CHECKING:
     from pipeline.modalities.decoding.task import Prepare, Task
+
+
+class VideoEncoder(Encoder, Protocol):
+    """An encoder of films takes the frames of a segment: a list of RGB images.
+
+    Attributes:
+        frames_per_second: of a segment that it sees.
+        most_frames: of a segment, at even distances.
+    """
+
+    @property
+    def frames_per_second(self) -> float: ...
+    @property
+    def most_frames(self) -> int: ...
 
 
 class Video(Modality):
@@ -41,8 +55,16 @@ class Video(Modality):
         return stills(here(task(options, None))(data))
 
     def parts(self, decoded: Decoded, encoder: Encoder, options: ReadOptions) -> list[Part]:
-        """A part a segment, with ``start`` and ``end`` in seconds, ``end`` the larger."""
-        return parts_of(decoded)
+        """A part a segment, with ``start`` and ``end`` in seconds, ``end`` the larger.
+
+        Its content is an image, or the segment's frames for an encoder that sees several at once.
+        """
+        if not hasattr(encoder, "frames_per_second"):
+            return parts_of(decoded)
+        return [
+            Part(list(still.frames), {**decoded.notes, **still.notes}, sha256=digest(still.frames))
+            for still in decoded.content
+        ]
 
     def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
         from pipeline.modalities.video.reader import VideoReader

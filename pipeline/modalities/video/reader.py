@@ -1,4 +1,6 @@
-"""Reading films for one encoder of images: frames come back small, fitted to the model."""
+"""Reading films for one encoder, of images or of films: frames come back small, fitted to it."""
+
+from itertools import islice
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
 from pipeline.modalities.decoding.reader import ProcessReader, media_task, require
@@ -21,6 +23,8 @@ def task(
     """
     limits = {
         "only_at": only_at,
+        "frames_per_second": float(getattr(encoder, "frames_per_second", 0)),
+        "most_frames": int(getattr(encoder, "most_frames", 1)),
         "video_segment_seconds": options.video_segment_seconds,
         "max_media_seconds": options.max_media_seconds,
         "max_frame_pixels": options.max_frame_pixels,
@@ -39,12 +43,14 @@ def task(
 
 
 def stills(answer: Answer) -> Decoded:
-    """Its content: a list of frames, each with the span that it stands for."""
-    spans, *frames = answer.arrays
-    content = [
-        Still(image_of(frame), {"start": float(start), "end": float(end)})
-        for (start, end), frame in zip(spans, frames, strict=True)
-    ]
+    """Its content: a list of segments, each with its frames and the span that they stand for."""
+    spans, counts, *arrays = answer.arrays
+    frames = map(image_of, arrays)
+    content = []
+    for (start, end), count in zip(spans, counts, strict=True):
+        own = tuple(islice(frames, int(count)))
+        span = {"start": float(start), "end": float(end)}
+        content.append(Still(own[len(own) // 2], span, frames=own))
     return Decoded(content, answer.notes)
 
 

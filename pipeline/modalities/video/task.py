@@ -1,8 +1,9 @@
-"""What a decoder process of films does: one frame per segment, with its span."""
+"""What a decoder process of films does: one frame per segment, or several, with its span."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import av
@@ -18,7 +19,8 @@ from pipeline.modalities.containers import opening, sniff
 from pipeline.modalities.containers.extent import ends_early, is_protected
 from pipeline.modalities.decoding.task import Answer, Decode
 from pipeline.modalities.video.frames import small_copy, upright
-from pipeline.modalities.video.segments import Segmenter
+from pipeline.modalities.video.sampling import Sampler
+from pipeline.modalities.video.segments import Candidate, Segment, Segmenter
 from pipeline.modalities.video.times import Times
 
 Prepare = Callable[[Image.Image], Image.Image]
@@ -35,6 +37,8 @@ class Limits:
 
     Attributes:
         only_at: seconds; one frame is wanted, that which is shown then, and nothing else.
+        frames_per_second: of a segment; 0: the one that stands for it.
+        most_frames: of a segment.
     """
 
     video_segment_seconds: float
@@ -44,13 +48,15 @@ class Limits:
     max_parts: int
     max_decoded_bytes: int
     only_at: float | None = None
+    frames_per_second: float = 0.0
+    most_frames: int = 1
 
 
 def decoding(options: dict[str, Any], prepare: Prepare | None) -> Decode:
     """Of films within these limits; ``prepare`` is called with each frame that is given back.
 
-    Its answers have first the spans (float64, (n, 2): seconds), then n frames (uint8,
-    (height, width, 3)).
+    Its answers have first the spans (float64, (n, 2): seconds), then how many frames there are of
+    each (int64, (n,)), then these in order (uint8, (height, width, 3)).
     """
     limits = Limits(**options)
     return lambda data: _decode(data, limits, prepare)
@@ -66,13 +72,14 @@ def _decode(data: bytes, limits: Limits, prepare: Prepare | None) -> Answer:
         context.thread_count = 1
         notes: dict[str, Any] = {"format": name, "codec": context.codec.name}
         spans: list[tuple[float, float]] = []
+        counts: list[int] = []
         images: list[Any] = []
         size = 0
         shown = _segments if limits.only_at is None else _shown_at
-        for start, end, image in shown(container, stream, limits, prepare):
-            pixels = np.asarray(image.convert("RGB"))
-            size += pixels.nbytes
-            if len(images) == limits.max_parts:
+        for start, end, several in shown(container, stream, limits, prepare):
+            pixels = [np.ascontiguousarray(image.convert("RGB")) for image in several]
+            size += sum(image.nbytes for image in pixels)
+            if len(spans) == limits.max_parts:
                 raise _too_many(limits.max_parts)
             if size > limits.max_decoded_bytes:
                 raise PermanentRowError(
@@ -81,11 +88,12 @@ def _decode(data: bytes, limits: Limits, prepare: Prepare | None) -> Answer:
                     "(PIPELINE_MAX_DECODED_BYTES)",
                 )
             spans.append((start, end))
-            images.append(np.ascontiguousarray(pixels))
+            counts.append(len(pixels))
+            images += pixels
     if not images:
         raise PermanentRowError("zero_length", "a film without a frame")
     notes |= {"seconds": spans[-1][1]}
-    return Answer([np.array(spans, np.float64), *images], notes)
+    return Answer([np.array(spans, np.float64), np.array(counts, np.int64), *images], notes)
 
 
 def _film(data: bytes) -> str:
@@ -131,16 +139,21 @@ def _too_many(most: int) -> PermanentRowError:
 
 def _segments(
     container: InputContainer, stream: VideoStream, limits: Limits, prepare: Prepare | None
-) -> Iterator[tuple[float, float, Image.Image]]:
-    """(start, end, image) of each, in order. Raises PermanentRowError."""
+) -> Iterator[tuple[float, float, list[Image.Image]]]:
+    """(start, end, images) of each, in order. Raises PermanentRowError."""
     aspect = stream.sample_aspect_ratio
     damage = opening.Damage()
     segmenter = Segmenter(limits.video_segment_seconds)
+    sampler = Sampler(limits.frames_per_second, limits.most_frames)
     times = Times(container.start_time, stream.average_rate)
 
     def shown(frame: VideoFrame) -> Image.Image:
         image = upright(frame, aspect)
         return image if prepare is None else prepare(image)
+
+    def given(segment: Segment, chosen: Candidate) -> tuple[float, float, list[Image.Image]]:
+        several = sampler.until(segment.end) or [shown(chosen.frame)]
+        return (*times.span(segment.start, segment.end), several)
 
     for frame in opening.frames(container, stream, damage):
         _check_size(frame.width, frame.height, limits)
@@ -154,16 +167,18 @@ def _segments(
             )
         small = small_copy(frame)
         for segment, chosen in segmenter.add(time, frame, small, is_damaged=frame.is_corrupt):
-            yield (*times.span(segment.start, segment.end), shown(chosen.frame))
+            yield given(segment, chosen)
+        if not frame.is_corrupt:
+            sampler.offer(time, partial(shown, frame))
     damage.check()
     for segment, chosen in segmenter.finish(times.end):
-        yield (*times.span(segment.start, segment.end), shown(chosen.frame))
+        yield given(segment, chosen)
 
 
 def _shown_at(
     container: InputContainer, stream: VideoStream, limits: Limits, prepare: Prepare | None
-) -> Iterator[tuple[float, float, Image.Image]]:
-    """(start, end, image) of one frame: that which is shown then, or the last of the film."""
+) -> Iterator[tuple[float, float, list[Image.Image]]]:
+    """(start, end, images) of one frame: that which is shown then, or the last of the film."""
     wanted = limits.only_at or 0.0
     found = None
     if container.format.name.partition(",")[0] in _INDEXED:
@@ -175,7 +190,7 @@ def _shown_at(
     if found is not None:
         start, end, frame = found
         image = upright(frame, stream.sample_aspect_ratio)
-        yield start, end, image if prepare is None else prepare(image)
+        yield start, end, [image if prepare is None else prepare(image)]
 
 
 def _frame_at(

@@ -1,0 +1,163 @@
+"""Small images of items, kept on disk by the hash of their content."""
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pipeline.errors import RowError
+from pipeline.postgres.connections import Connection
+from pipeline.references import is_data
+from pipeline.search.thumbnails import Thumbnails, has_image
+from pipeline.settings import Settings
+from pipeline.web.faults import PageError
+
+# Pixels of the longer side: on a card, twice its height, for screens with small ones; on a page.
+SIDE, LARGE = 480, 1280
+# How much may be written until the folder is looked at again.
+_BETWEEN = 16 * 2**20
+
+
+class Cache:
+    """A folder of small files by name, the oldest of which go where there are too many bytes.
+
+    For threads and processes: a file is whole or not there, and its name says what is in it.
+
+    Args:
+        folder: None: nothing is kept.
+        most: bytes in it, about.
+    """
+
+    def __init__(self, folder: Path | None, most: int) -> None:
+        self._folder = folder
+        self._most = most
+        self._lock = threading.Lock()
+        self._written = _BETWEEN  # look at first
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def get(self, name: str) -> bytes | None:
+        """What is kept by that name."""
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / name).read_bytes()
+        except OSError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep it; where that cannot be, it is made again the next time."""
+        if self._folder is None:
+            return
+        with contextlib.suppress(OSError):
+            descriptor, partial = tempfile.mkstemp(dir=self._folder, prefix=".")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(partial).replace(self._folder / name)
+        with self._lock:
+            self._written += len(data)
+            if self._written < _BETWEEN:
+                return
+            self._written = 0
+        self._remove(self._too_many())
+
+    def _too_many(self) -> Iterable[Path]:
+        assert self._folder is not None
+        files = []
+        with contextlib.suppress(OSError), os.scandir(self._folder) as found:
+            for entry in found:
+                with contextlib.suppress(OSError):
+                    stat = entry.stat(follow_symlinks=False)
+                    files.append((stat.st_mtime, stat.st_size, Path(entry.path)))
+        left = self._most
+        for _, size, path in sorted(files, reverse=True):
+            left -= size
+            if left < 0:
+                yield path
+
+    def _remove(self, files: Iterable[Path]) -> None:
+        for path in list(files):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the image of an item is made of; ``sha256`` is that of the item's content, in hex."""
+
+    reference: str
+    sha256: str
+
+
+class Images:
+    """Small images of the items that a connection sees.
+
+    Args:
+        thumbnails: what makes them, by the pixels of their longer side.
+    """
+
+    def __init__(self, thumbnails: Mapping[int, Thumbnails], cache: Cache) -> None:
+        self._thumbnails = thumbnails
+        self._cache = cache
+
+    @classmethod
+    def of(cls, settings: Settings, media_roots: Sequence[Path], cache: Cache) -> Self:
+        """Of both sizes."""
+        sides = (SIDE, LARGE)
+        return cls({side: Thumbnails(settings, media_roots, side) for side in sides}, cache)
+
+    def of_item(self, found: Wanted, side: int = SIDE) -> bytes:
+        """A WebP.
+
+        Raises:
+            PageError: there is none, by the code of what failed.
+        """
+        name = f"{found.sha256}-{side}.webp"
+        if (kept := self._cache.get(name)) is not None:
+            return kept
+        try:
+            content = self._thumbnails[side].load(found.reference)
+            small = self._thumbnails[side].of_bytes(content.data)
+        except RowError as exc:
+            raise PageError(404, f"There is no image of it: {exc.code}.") from exc
+        # What lies there now may be other content than the item's.
+        if content.sha256.hex() == found.sha256:
+            self._cache.put(name, small)
+        return small
+
+    def of_bytes(self, data: bytes) -> bytes | None:
+        """A WebP of an image's file; None: it is none."""
+        try:
+            return self._thumbnails[SIDE].of_bytes(data)
+        except RowError:
+            return None
+
+    def close(self) -> None:
+        """End what loads and decodes."""
+        for thumbnails in self._thumbnails.values():
+            thumbnails.close()
+
+
+def wanted(connection: Connection, item: int) -> Wanted:
+    """Of an item that this login sees.
+
+    Raises:
+        PageError: 404: there is no such item, or it is no image.
+    """
+    row = connection.execute(
+        """
+        SELECT i.modality, i.content_ref, i.content_sha256, s.content_ref
+        FROM multimodal_items AS i LEFT JOIN source_items AS s ON s.id = i.source_id
+        WHERE i.id = %s
+        """,
+        (item,),
+    ).fetchone()
+    if row is None or not has_image(row[0]):
+        raise PageError(404, "There is no image of it.")
+    # An item keeps no content of a data: URI; its source item does.
+    reference = row[3] if is_data(row[1]) and row[3] else row[1]
+    return Wanted(reference, bytes(row[2]).hex())

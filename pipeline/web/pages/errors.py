@@ -1,0 +1,24 @@
+"""What is answered where there is no page."""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from pipeline.web.faults import PageError, as_page_error
+from pipeline.web.guard import LOGIN
+from pipeline.web.rendering import page
+
+_WORDS = {404: "There is no such page.", 405: "This page takes no such request."}
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """A page that says what happened; a line to what shows no page."""
+    if isinstance(error, HTTPException):
+        error = PageError(error.status_code, _WORDS.get(error.status_code, error.detail))
+    found = as_page_error(error)
+    headers = {"WWW-Authenticate": "Bearer"} if found.status == 401 else {}
+    if "text/html" not in request.headers.get("accept", "") or request.headers.get("hx-request"):
+        return PlainTextResponse(f"{found.message} {found.hint}".strip(), found.status, headers)
+    response = page(request, "error.html", status=found.status, error=found, login=LOGIN)
+    response.headers.update(headers)
+    return response

@@ -1,0 +1,30 @@
+"""The page of jobs: what waits, who works on it, when it will be done."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.queue.pauses import pauses
+from pipeline.queue.status import unsupported
+from pipeline.web import work
+from pipeline.web.parts import Parts
+from pipeline.web.rendering import page
+
+
+def routes(parts: Parts) -> list[Route]:
+    """``/jobs``."""
+
+    def show(request: Request) -> Response:
+        found, paused, left = parts.reading.read(
+            lambda connection: (
+                work.work(connection),
+                pauses(connection),
+                unsupported(connection),
+            )
+        )
+        holders = parts.own.read(work.holders) if parts.own else None
+        return page(
+            request, "jobs.html", work=found, paused=paused, unsupported=left, holders=holders
+        )
+
+    return [Route("/jobs", show)]

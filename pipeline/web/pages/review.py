@@ -1,0 +1,103 @@
+"""The page of failures: by code, with the cure, and what may be done about them."""
+
+from urllib.parse import parse_qs, urlencode
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from pipeline.errors import ROW_ERROR_CODES
+from pipeline.postgres.connections import Connection
+from pipeline.queue import failures
+from pipeline.queue.cures import CURES
+from pipeline.spaces import find_active
+from pipeline.web import work
+from pipeline.web.asked import item_number
+from pipeline.web.faults import PageError
+from pipeline.web.guard import Tokens
+from pipeline.web.parts import Parts
+from pipeline.web.reading import Reading
+from pipeline.web.rendering import page
+from pipeline.web.writing import remove, retry
+
+_MOST = 16_384
+
+
+def routes(parts: Parts, tokens: Tokens) -> list[Route]:
+    """``/review``; ``/review/retry`` and ``/review/remove`` for who may write."""
+
+    def show(request: Request) -> Response:
+        code = _code(request.query_params.get("code", ""))
+        after = item_number(request.query_params.get("after") or "0")
+
+        def look(connection: Connection) -> Response:
+            space = find_active(connection)
+            groups = failures.explained(failures.grouped(connection, space.id)) if space else []
+            rows = work.failed_with(connection, space.name, code, after) if space and code else []
+            return page(
+                request,
+                "review.html",
+                space=space,
+                groups=groups,
+                rows=rows,
+                code=code,
+                cure=CURES.get(code, ""),
+                more=rows[-1]["source_id"] if len(rows) == work.MOST_FAILURES else None,
+                csrf=tokens.csrf if parts.own else None,
+                done=request.query_params.get("done", ""),
+            )
+
+        return parts.reading.read(look)
+
+    async def retrying(request: Request) -> Response:
+        own, code, number = await _written(request, parts, tokens)
+        count = await run_in_threadpool(own.write, lambda c: retry(c, code, number))
+        return _back(request, code, f"{count} back in the queue")
+
+    async def removing(request: Request) -> Response:
+        own, code, number = await _written(request, parts, tokens)
+        if number is None:
+            raise PageError(400, "Name the source item that is to go.")
+        await run_in_threadpool(own.write_piecewise, lambda c: remove(c, number))
+        return _back(request, code, f"source item {number} removed")
+
+    return [
+        Route("/review", show),
+        Route("/review/retry", retrying, methods=["POST"]),
+        Route("/review/remove", removing, methods=["POST"]),
+    ]
+
+
+async def _written(
+    request: Request, parts: Parts, tokens: Tokens
+) -> tuple[Reading, str, int | None]:
+    """Who writes, and what about: a code, or one source item. Raises PageError."""
+    if parts.own is None:
+        raise PageError(
+            403, "These pages only read.", "Start them with `pipeline web --allow-writes`."
+        )
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST:
+            raise PageError(413, "This is too long.")
+    fields = parse_qs(body.decode("utf-8", "replace"))
+    if not tokens.is_csrf(fields.get("csrf", [""])[0]):
+        raise PageError(
+            403, "This form is not of these pages, or older than they.", "Load it again."
+        )
+    number = fields.get("source_id", [""])[0]
+    return parts.own, _code(fields.get("code", [""])[0]), item_number(number) if number else None
+
+
+def _code(text: str) -> str:
+    if text and text not in ROW_ERROR_CODES:
+        raise PageError(400, f"There is no code {text[:40]!r}.")
+    return text
+
+
+def _back(request: Request, code: str, done: str) -> Response:
+    root = request.scope.get("root_path", "")
+    query = {"code": code, "done": done} if code else {"done": done}
+    return RedirectResponse(f"{root}/review?{urlencode(query)}", 303)

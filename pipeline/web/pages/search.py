@@ -1,0 +1,122 @@
+"""The search page, its further rows, and its filters."""
+
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.postgres.connections import Connection
+from pipeline.search.results import RANKINGS
+from pipeline.web import catalogue, facets
+from pipeline.web.asked import MOST_ROWS, MOST_TERMS, Asked, read
+from pipeline.web.catalogue import Card, Chip, Waiting
+from pipeline.web.faults import PageError, as_page_error
+from pipeline.web.parts import Parts
+from pipeline.web.rendering import page
+from pipeline.web.statement import Found, Statement, of_newest, of_search
+
+_NEWEST_ROWS = 1_000
+
+
+@dataclass(slots=True)
+class _View:
+    """What a search page shows.
+
+    Attributes:
+        more: the URL's query of the rows that follow.
+        has_image: whether what is searched by is a file with an image.
+    """
+
+    cards: list[Card] = field(default_factory=list)
+    shown: str = ""
+    more: str | None = None
+    chips: list[Chip] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    waiting: Waiting | None = None
+    error: PageError | None = None
+    has_image: bool = False
+
+
+def routes(parts: Parts) -> list[Route]:
+    """``/`` and ``/facets``."""
+
+    def index(request: Request) -> Response:
+        asked = _asked(request)
+        view = _View()
+        try:
+            _search(parts, asked, view)
+        except Exception as exc:
+            view.error = as_page_error(exc)
+        status = view.error.status if view.error else 200
+        if request.headers.get("hx-request") and view.error is None:
+            return page(request, "rows.html", asked=asked, view=view)
+        if view.error is not None and not view.chips:
+            _describe(parts, view)
+        return page(request, "search.html", status=status, asked=asked, view=view, **_CHOICES)
+
+    def filters(request: Request) -> Response:
+        asked = _asked(request)
+        found = parts.finder.find(asked.terms)
+        chosen = parts.reading.read(
+            lambda connection: facets.facets(
+                connection, _statement(connection, asked, found, facets.ROWS, _NEWEST_ROWS)
+            ),
+            seconds=facets.SECONDS,
+        )
+        fragment = bool(request.headers.get("hx-request"))
+        template = "facets.html" if fragment else "filters.html"
+        return page(request, template, asked=asked, facets=chosen)
+
+    return [Route("/", index), Route("/facets", filters)]
+
+
+_CHOICES = {"rankings": RANKINGS, "most_terms": MOST_TERMS}
+
+
+def _asked(request: Request) -> Asked:
+    values: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        values.setdefault(name, []).append(value)
+    return read(values)
+
+
+def _search(parts: Parts, asked: Asked, view: _View) -> None:
+    found = parts.finder.find(asked.terms)
+    view.has_image = bool(asked.file and parts.finder.files.get(asked.file).image)
+
+    def look(connection: Connection) -> None:
+        statement = _statement(connection, asked, found)
+        view.cards = catalogue.cards(connection, statement)
+        view.shown = statement.shown
+        _describe_by(connection, view)
+        if not view.cards and asked.after is None:
+            view.waiting = catalogue.waiting(connection)
+        if view.cards and view.cards[-1].rank >= statement.asked_for < MOST_ROWS:
+            view.more = asked.changed(after=view.cards[-1].after)
+
+    parts.reading.read(look)
+
+
+def _describe(parts: Parts, view: _View) -> None:
+    """What the form shows although the search failed."""
+    try:
+        parts.reading.read(lambda connection: _describe_by(connection, view))
+    except Exception as exc:
+        as_page_error(exc)  # logs it; the page says already that something is wrong
+
+
+def _describe_by(connection: Connection, view: _View) -> None:
+    view.chips = catalogue.chips(connection)
+    view.sources = list(catalogue.attached(connection))
+
+
+def _statement(
+    connection: Connection, asked: Asked, found: list[Found], rows: int = 0, newest: int = 0
+) -> Statement:
+    if found:
+        return of_search(asked, found, *([rows] if rows else []))
+    sources = catalogue.attached(connection).get(asked.source) if asked.source else None
+    if asked.source and sources is None:
+        raise PageError(404, f"Nothing is attached as {asked.source[:60]!r}.")
+    return of_newest(asked, sources, *([newest] if newest else []))

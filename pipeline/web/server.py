@@ -1,0 +1,113 @@
+"""The pages by themselves: what ``pipeline web`` runs."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import psycopg
+
+from pipeline.errors import MissingExtra
+from pipeline.postgres.database import Database
+from pipeline.postgres.pool import DatabasePool
+from pipeline.postgres.rights import EMBED, REMOVE
+from pipeline.settings import Settings
+from pipeline.sources.media_roots import media_roots
+from pipeline.web.answering import Answering
+from pipeline.web.application import application
+from pipeline.web.finding import Finder
+from pipeline.web.images import Cache, Images
+from pipeline.web.options import WebOptions
+from pipeline.web.parts import Parts
+from pipeline.web.reading import Reading
+
+try:
+    from pipeline.embeddings_api.server import HttpServer
+except ImportError as exc:
+    raise MissingExtra("pipeline web", "web") from exc
+
+CONNECTIONS = 8
+# Of browsers, each of which has some six.
+CLIENTS = 200
+
+
+class WebServer:
+    """Answers from when it is entered until it is left; ``run`` waits for :meth:`stop`.
+
+    Args:
+        listening: a socket that listens already.
+        note: told in a sentence what takes long.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        options: WebOptions,
+        listening: socket.socket,
+        note: Callable[[str], None],
+    ) -> None:
+        self._stopped = threading.Event()
+        if options.allows_writes:
+            for need in (EMBED, REMOVE):
+                database.open("pipeline web", needs=need).close()
+        self._pool = DatabasePool(database, "pipeline web", CONNECTIONS)
+        self._answering = Answering(database, settings, note)
+        self._images = Images.of(
+            settings, _roots(database), Cache(options.cache_folder, options.cache_bytes)
+        )
+        reading = Reading(self._pool)
+        finder = Finder(
+            reading,
+            options.read,
+            loads=True,
+            device=settings.device,
+            wait=self._answering.wait,
+        )
+        own = Reading(self._pool, lowers=False) if options.allows_writes else None
+        settled = self._answering.is_settled
+        self._server = HttpServer(
+            application(Parts(options, reading, finder, self._images, own, settled)),
+            listening,
+            grace_seconds=settings.grace_seconds,
+            connections=CLIENTS,
+        )
+        self._server.telling(self.stop)
+
+    @property
+    def url(self) -> str:
+        """Where the pages are."""
+        return self._server.url
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ended by itself."""
+        return self._server.is_broken
+
+    def stop(self) -> None:
+        """End :meth:`run`."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Until somebody stops it."""
+        self._stopped.wait()
+
+    def __enter__(self) -> Self:
+        self._answering.start()
+        self._server.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+        self._answering.stop()
+        self._images.close()
+        self._pool.close()
+
+
+def _roots(database: Database) -> list[Path]:
+    """Folders that `pipeline add` allowed, as far as this login may know them."""
+    with database.open("pipeline web") as connection, contextlib.suppress(psycopg.Error):
+        return media_roots(connection)
+    return []
