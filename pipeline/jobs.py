@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 # Under this key of an item's metadata stand the notes of whoever loaded, decoded and cut its
 # content; all else there is the source item's own.
 NOTES = "_pipeline"
+# Under this key of the notes: SHA-256 (hex) of the file that a part with a sum of its own is of.
+OF_FILE = "sha256"
 
 Fence = tuple[int, int, int]  # source item, version, attempts
 

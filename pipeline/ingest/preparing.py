@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.ingest.known_vectors import LookUp
 from pipeline.ingest.parts import Failure, PreparedPart
-from pipeline.jobs import ClaimedJob
+from pipeline.jobs import OF_FILE, ClaimedJob
 from pipeline.modalities import Reader, at_least_one
 from pipeline.references import pointer
 
@@ -128,7 +128,10 @@ class Preparer:
             return [PreparedPart(job, 0, 1, shown, notes, content.sha256, None, known.vector)]
         parts = self._cut(reader, job, content.data, content.sha256, content.notes)
         for part in parts:
-            if known is not None and part.content_sha256 == content.sha256:
+            if part.content_sha256 != content.sha256:
+                # The part has a sum of its own; that of the file tells it when it has moved.
+                part.notes = {**part.notes, OF_FILE: content.sha256.hex()}
+            elif known is not None:
                 part.vector, part.input = known.vector, None
         self._give_vectors(reader, [p for p in parts if p.content_sha256 != content.sha256])
         for _, error in self._give_input(reader, parts):

@@ -182,7 +182,8 @@ def count_loaded(connection: Connection, source: str | None) -> int:
 _PAGE = sql.SQL(
     """
 SELECT s.id AS source_id, s.source, s.source_key, s.modality, s.content_ref,
-    i.content_sha256 AS sha256, coalesce(i.metadata -> %(notes)s, '{{}}'::jsonb) AS notes,
+    file_sha256(i.content_sha256, i.metadata) AS sha256,
+    coalesce(i.metadata -> %(notes)s, '{{}}'::jsonb) AS notes,
     EXISTS (SELECT FROM attached_sources AS a WHERE s.source = ANY (a.sources)) AS is_attached
 {} AND s.id > %(last)s ORDER BY s.id LIMIT %(page)s
 """

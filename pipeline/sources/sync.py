@@ -113,7 +113,7 @@ def _changed(connection: Connection, ids: Sequence[int]) -> set[int]:
     rows = connection.execute(
         """
         SELECT s.id, s.modality, s.content_ref, array_agg(i.content_ref ORDER BY i.part),
-            array_agg(i.content_sha256 ORDER BY i.part),
+            array_agg(file_sha256(i.content_sha256, i.metadata) ORDER BY i.part),
             array_agg(window_bound(i.metadata, 'start') ORDER BY i.part),
             array_agg(window_bound(i.metadata, 'end') ORDER BY i.part)
         FROM source_items AS s JOIN multimodal_items AS i

@@ -60,6 +60,9 @@ class Writer:
         content is unchanged keeps its row (and its place in the HNSW index). Items that a source
         item no longer has, such as parts of a text that became shorter, go.
         """
+        if self.space.derived:
+            # Another worker may have made a table, in which one of these left its items behind.
+            self.space = get_space(connection, self.space.name)
         for modality in {f.job.modality for f in finished} - set(self.space.modalities):
             self.space = with_table(connection, self.space, modality)
         # One statement per modality, each its own transaction.

@@ -16,6 +16,13 @@ RETURN CASE WHEN jsonb_typeof(metadata #> ARRAY['_pipeline', bound]) = 'number'
 COMMENT ON FUNCTION @schema@.window_bound(jsonb, text) IS
     'Where a part of a text starts or ends, in characters; null: that is not said.';
 
+CREATE OR REPLACE FUNCTION @schema@.file_sha256(content_sha256 bytea, metadata jsonb) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN metadata #>> '{_pipeline,sha256}' ~ '^[0-9a-f]{64}$'
+    THEN decode(metadata #>> '{_pipeline,sha256}', 'hex') ELSE content_sha256 END;
+COMMENT ON FUNCTION @schema@.file_sha256(bytea, jsonb) IS
+    'SHA-256 of the file that an item is of: of a frame or a page it stands in the notes.';
+
 CREATE OR REPLACE FUNCTION @schema@.missed_changes(
     after_id bigint DEFAULT 0, up_to_id bigint DEFAULT 9223372036854775807)
 RETURNS TABLE (space_id integer, source_id bigint, change text)
@@ -78,7 +85,7 @@ BEGIN
                               WHERE gone.source_id = s.id)
             UNION ALL
             SELECT DISTINCT %1$s, i.source_id, CASE WHEN s.id IS NULL OR NOT EXISTS (
-                SELECT FROM @schema@.space_modalities AS m
+                SELECT FROM @schema@.embedded_modalities AS m
                 WHERE m.space_id = %1$s AND m.modality = s.modality) THEN 'gone' ELSE 'changed' END
             FROM %2$s AS i
             LEFT JOIN @schema@.source_items AS s ON s.id = i.source_id
@@ -88,6 +95,15 @@ BEGIN
             $query$, known.space_id, known.items, known.modality, known.inline)
             USING after_id, up_to_id;
     END LOOP;
+    -- Of modalities that a space derives, and has no item of yet.
+    RETURN QUERY
+        SELECT m.space_id, s.id, 'new'
+        FROM @schema@.embedded_modalities AS m
+        JOIN @schema@.source_items AS s ON s.modality = m.modality
+        WHERE NOT m.has_table AND s.id > after_id AND s.id <= up_to_id
+          AND NOT EXISTS (SELECT FROM @schema@.ingest_jobs AS j
+                          WHERE j.space_id = m.space_id AND j.source_id = s.id)
+          AND NOT EXISTS (SELECT FROM @schema@.deleted_items AS gone WHERE gone.source_id = s.id);
     RETURN QUERY
         SELECT j.space_id, j.source_id, 'gone' FROM @schema@.ingest_jobs AS j
         WHERE j.source_id > after_id AND j.source_id <= up_to_id

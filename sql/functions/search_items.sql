@@ -174,7 +174,10 @@ BEGIN
     INTO asked
     FROM @schema@.space_modalities AS m WHERE m.space_id = active.id;
     modalities := asked.chosen;
-    IF NOT coalesce(modality <@ asked.known AND cardinality(modality) > 0, true) THEN
+    IF NOT coalesce(modality <@ (
+        SELECT array_agg(m.modality) FROM @schema@.embedded_modalities AS m
+        WHERE m.space_id = active.id) AND cardinality(modality) > 0, true)
+    THEN
         RAISE EXCEPTION 'there is no modality %', modality USING
             ERRCODE = 'invalid_parameter_value',
             HINT = format('Use modality => %L, or leave it out for all.', asked.known);
@@ -183,6 +186,10 @@ BEGIN
         RAISE EXCEPTION 'there is no query_modality %', quote_literal(query_modality) USING
             ERRCODE = 'invalid_parameter_value',
             HINT = 'See known_modalities; leave it out where it is not known.';
+    END IF;
+
+    IF modalities IS NULL THEN
+        RETURN;  -- the space embeds them, and has no item of them yet
     END IF;
 
     -- The query's vector.

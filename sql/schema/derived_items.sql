@@ -11,8 +11,9 @@ DECLARE
 BEGIN
     SELECT e.name, e.dimensions, e.vector_type, e.compact_width,
            format('@vector@.%I(%s)', e.vector_type, e.dimensions) AS column_type,
-           CASE e.vector_type WHEN 'halfvec' THEN 'l2_norm' ELSE 'vector_norm' END AS norm,
-           e.dimensions * CASE e.vector_type WHEN 'halfvec' THEN 2 ELSE 4 END AS bytes
+           CASE WHEN e.vector_type LIKE 'half%' THEN '@vector@.l2_norm' ELSE '@vector@.vector_norm'
+               END AS norm,
+           e.dimensions * CASE WHEN e.vector_type LIKE 'half%' THEN 2 ELSE 4 END AS bytes
     INTO STRICT s FROM @schema@.embedding_spaces AS e WHERE e.id = space;
     -- With the CHECKs that make attaching it scan-free.
     EXECUTE format(
@@ -26,7 +27,7 @@ BEGIN
         -- Inline up to a quarter of a page, so that a search fetches no TOAST.
         'ALTER TABLE %s ALTER COLUMN embedding TYPE %s, ALTER COLUMN embedding SET STORAGE %s',
         items, s.column_type, CASE WHEN s.bytes <= 2000 THEN 'PLAIN' ELSE 'EXTERNAL' END);
-    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (abs(@vector@.%I(embedding) - 1) < 0.01)',
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (abs(%s(embedding) - 1) < 0.01)',
         items, name || '_unit_vector', s.norm);
     EXECUTE format('CREATE INDEX %I ON %s USING gin (metadata jsonb_path_ops)',
         name || '_metadata', items);

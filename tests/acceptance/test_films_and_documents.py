@@ -137,3 +137,8 @@ def test_a_sound_as_a_query_is_refused_in_a_sentence(moments: Moments) -> None:
         assert "no encoder for audio queries; it has: text, image, video, document" in str(
             done.exception
         )
+
+
+def test_a_folder_that_is_attached_has_its_films_sounds_and_documents(moments: Moments) -> None:
+    told = moments.json("attach", "media/", "--dry-run")
+    assert told["source_items"] == {"video": 1, "document": 1, "audio": 1}

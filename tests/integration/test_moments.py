@@ -1,6 +1,7 @@
 """Films and documents in a space whose model has an encoder of images: their frames and pages are
 parts of them, with the seconds or the page that each stands for."""
 
+import base64
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from pipeline.queue.status import ingest_status, unsupported
 from pipeline.settings import Settings
 from pipeline.sources.removal import Brake
 from pipeline.sources.rescan import rescan
+from pipeline.sources.sync import sync
 from pipeline.spaces import Space, activation
 from pipeline.spaces.creation import enqueue_derived
 from pipeline.spaces.index import rebuild
@@ -42,7 +44,7 @@ from pipeline.transfer.pending import export_pending
 from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.media import film, scene
-from tests.helpers.moments import add, embed, media, notes_of, two_shots
+from tests.helpers.moments import add, embed, media, notes_of, pages_of, two_shots
 from tests.helpers.processes import wait_until
 from tests.helpers.spaces import second_space
 
@@ -596,6 +598,76 @@ def test_a_film_that_comes_while_its_space_is_activated_is_found_after(
     monkeypatch.setattr(activation, "_lock", lock_later)
     spaces.activate(connection, other)
     assert tables(connection) == {f"{m}_s{other.id}" for m in ("text", "image", "video")}
+
+
+def test_a_text_that_becomes_a_film_has_its_moments_and_nothing_else(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    """Before the space has a table for it, and back again."""
+    add_texts(connection, ["a text"])
+    embed(settings, space)
+    connection.execute(
+        "UPDATE source_items SET modality = 'video', content_ref = %s", (str(media / "shots.mp4"),)
+    )
+    embed(settings, space)
+    query = "SELECT modality, count(*) FROM multimodal_items GROUP BY 1"
+    assert connection.execute(query).fetchall() == [("video", 2)]
+    connection.execute("UPDATE source_items SET modality = 'text', content_ref = 'a text'")
+    embed(settings, space)
+    assert connection.execute(query).fetchall() == [("text", 1)]
+
+
+def test_a_film_that_was_renamed_keeps_its_moments(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    path = media / "shots.mp4"
+    source_id = add(connection, "video", path)
+    connection.execute("UPDATE source_items SET source_key = content_ref")
+    embedder = FakeEmbedder()
+    with Loader(LoadOptions.of(settings)) as loader:
+        embed(settings, space, embedder, load=loader.load)
+        path.rename(media / "harbour.mp4")
+        report = rescan(connection, loader.stat, Brake(1.0), [media])
+        assert (report.moved, report.removed) == (1, 0)
+        embed(settings, space, embedder, load=loader.load)
+    assert embedder.embedded == 2
+    refs = connection.execute(
+        "SELECT DISTINCT content_ref FROM multimodal_items WHERE source_id = %s", (source_id,)
+    ).fetchall()
+    assert refs == [(str(media / "harbour.mp4"),)]
+
+
+def test_a_sync_finds_the_film_that_no_trigger_saw_and_is_content_with_the_others(
+    connection: Connection, settings: Settings, space: Space, media: Path
+) -> None:
+    """Before the space has a table and after, by a path or in the reference itself."""
+    content = "data:application/pdf;base64," + base64.b64encode(pages_of(1)).decode()
+    insert = (
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "VALUES ('hidden', %s, %s, %s)"
+    )
+    for key, modality, reference in (
+        ("a", "video", media / "shots.mp4"),
+        ("b", "document", content),
+    ):
+        connection.execute("ALTER TABLE source_items DISABLE TRIGGER USER")
+        connection.execute(insert, (key, modality, str(reference)))
+        connection.execute("ALTER TABLE source_items ENABLE TRIGGER USER")
+        assert sync(connection).new == 1
+        with Loader(LoadOptions.of(settings)) as loader:
+            assert embed(settings, space, load=loader.load).done == 1
+        report = sync(connection)
+        assert (report.new, report.changed, report.gone) == (0, 0, 0)
+
+
+def test_a_search_for_films_before_there_is_one_finds_nothing(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    add_texts(connection, ["a text"])
+    embed(settings, space)
+    query = "SELECT modality FROM search_items(embedding => %s, modality => %s)"
+    assert connection.execute(query, (QUERY, ["video", "document"])).fetchall() == []
+    assert connection.execute(query, (QUERY, ["video", "text"])).fetchall() == [("text",)]
 
 
 __all__ = ["media"]  # a fixture

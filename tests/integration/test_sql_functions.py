@@ -272,7 +272,7 @@ def test_statistics_are_the_exact_count_and_mean(connection: Connection, axes: V
         ("search_items(like_item => 1, k => 0)", "k is 0"),
         ("search_items(like_item => 1, ranking => 'best')", "there is no ranking 'best'"),
         ("search_items(like_item => 1, filter => '[1]')", "must be a JSON object"),
-        ("search_items(like_item => 1, modality => '{video}')", "there is no modality {video}"),
+        ("search_items(like_item => 1, modality => '{audio}')", "there is no modality {audio}"),
         ("search_items(embedding => '[1,2]')", "has 2 dimensions, the active space 8"),
         ("search_items(embedding => '[0,0,0,0,0,0,0,0]')", "is zero, and has no direction"),
         ("near_duplicates(2)", "between 0 and 1"),

@@ -87,6 +87,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
     "functions_of_view",
     "grant_items_table",
     "few_matches",
+    "file_sha256",
     "has_few_matches",
     "has_loopback",
     "hold_paused_job",
@@ -184,6 +185,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 PARTS: set[str] = {
     "make_derived_items",
     "make_items_table",
+    "file_sha256",
     "keep_compact",
     "multimodal_items_compact",
     "ask_for_query_embeddings",
