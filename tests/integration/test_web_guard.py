@@ -159,6 +159,10 @@ def test_what_rows_hold_is_shown_as_text(
         "UPDATE multimodal_items SET content_ref = repeat(content_ref, 4500) "
         "WHERE content_ref LIKE 'xxx%'"
     )
+    connection.execute(  # no object
+        "UPDATE multimodal_items SET metadata = %s WHERE content_ref LIKE 'xxx%%'",
+        (Jsonb([HOSTILE]),),
+    )
     with pages(settings) as client:
         urls = ["/", "/facets", "/?item=1", '/?filter={"<script>":"</script>"}']
         urls += [f"/?q={HOSTILE}", f"/?source={HOSTILE}", f"/?ranking={HOSTILE}"]
