@@ -10,22 +10,28 @@ from typing import TYPE_CHECKING, Any
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pipeline.client.async_client import AsyncClient
+    from pipeline.client.client import Client
     from pipeline.embedders.openclip.embedder import MultimodalEmbedder
     from pipeline.modalities.names import ModalityType
     from pipeline.models import MultimodalItem, SourceItem
     from pipeline.search.attached_rows import items_of, nearest_rows
     from pipeline.search.functions import text_embedding
-    from pipeline.search.results import MultimodalDocument
+    from pipeline.search.results import MultimodalDocument, Neighbour, RowNeighbour
     from pipeline.search.select import nearest_to, similar_to
     from pipeline.sources.attachments import Attachment, attach, detach
     from pipeline.unified_index import UnifiedIndex, build_unified_index, retrieve_cross_modal
 
 _HOMES = {
+    "AsyncClient": "pipeline.client.async_client",
     "Attachment": "pipeline.sources.attachments",
+    "Client": "pipeline.client.client",
     "ModalityType": "pipeline.modalities.names",
     "MultimodalDocument": "pipeline.search.results",
     "MultimodalEmbedder": "pipeline.embedders.openclip.embedder",
     "MultimodalItem": "pipeline.models",
+    "Neighbour": "pipeline.search.results",
+    "RowNeighbour": "pipeline.search.results",
     "SourceItem": "pipeline.models",
     "UnifiedIndex": "pipeline.unified_index",
     "attach": "pipeline.sources.attachments",
@@ -40,11 +46,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncClient",
     "Attachment",
+    "Client",
     "ModalityType",
     "MultimodalDocument",
     "MultimodalEmbedder",
     "MultimodalItem",
+    "Neighbour",
+    "RowNeighbour",
     "SourceItem",
     "UnifiedIndex",
     "attach",

@@ -4,7 +4,8 @@
     ├── ConfigurationError        a setting or an argument cannot be used as given
     │   └── MissingExtra          what is asked for needs a part that was not installed
     ├── DatabaseError             the database cannot do what is needed
-    │   └── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
+    │   ├── EmbeddedServerError   the embedded PostgreSQL cannot be started, stopped or reached
+    │   └── NotServed             nobody embeds queries for it: `pipeline serve` does not run
     ├── ModelError                a model cannot be loaded, or is not the one a space was built with
     │   └── RemoteModelError      its server refuses the key or the model
     │       └── ModelUnavailable  its server gives no vectors now, and may later
@@ -53,6 +54,10 @@ class DatabaseError(PipelineError):
 
 class EmbeddedServerError(DatabaseError):
     """The embedded PostgreSQL cannot be started, stopped or reached."""
+
+
+class NotServed(DatabaseError):  # noqa: N818 (named after what happened)
+    """A query has no vector yet, and no ``pipeline serve`` runs that would give it one."""
 
 
 class ModelError(PipelineError):

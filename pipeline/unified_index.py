@@ -5,29 +5,21 @@ index.retrieve_cross_modal("something to ride", top_k=5, filter_modality=Modalit
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
-from pipeline import modalities
+from pipeline.client.arguments import wanted as wanted_of
+from pipeline.client.client import Client
+from pipeline.client.query import Like, query_like
 from pipeline.embedders import Embedder
-from pipeline.errors import ConfigurationError, MissingExtra, RowError, SpaceError
+from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.ingest.run import ingest
-from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import TEXT, ReadOptions
-from pipeline.postgres.connections import errors_of_ours, fetch_one
 from pipeline.postgres.database import Database
-from pipeline.postgres.pool import DatabasePool, Pool, run
 from pipeline.queue.failures import failed_rows
-from pipeline.references import expanded, redact, scheme_of
-from pipeline.search import retrieve
-from pipeline.search.queries import Queries
+from pipeline.references import redact, scheme_of
+from pipeline.search.arguments import Modality, check_modality
 from pipeline.search.results import Neighbour
-from pipeline.search.select import Modality, check_item, check_modality, check_number
 from pipeline.settings import Settings
 from pipeline.sources import source_items
 from pipeline.sources.attached import check_free
@@ -35,14 +27,12 @@ from pipeline.sources.documents import image_rows, text_rows
 from pipeline.sources.media_roots import register_roots
 from pipeline.sources.source_items import AddReport
 from pipeline.spaces import Space
-from pipeline.vectors import Vectors, as_vector, unit_rows
+from pipeline.vectors import Vectors
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 logger = logging.getLogger(__name__)
-
-Query = str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float] | int
 
 
 class UnifiedIndex:
@@ -69,32 +59,31 @@ class UnifiedIndex:
         note: Callable[[str], None] = logger.info,
     ) -> None:
         self.settings = settings or Settings.load()
-        self._pool = _pool(self.settings, engine)
-        self._queries = Queries(
-            self._pool,
-            embedder,
-            device=self.settings.device,
-            options=ReadOptions.of(self.settings),
+        self._client = Client(
+            settings=self.settings,
+            engine=engine,
+            model="local" if embedder is None else embedder,
+            timeout=None,
+            purpose="pipeline search",
             note=note,
         )
         self.failures: list[str] = []
 
     @property
-    @errors_of_ours()
     def space(self) -> Space:
         """The active space; asked anew each time, since it may change under a running process."""
-        return self._queries.space()
+        return self._client.space()
 
-    @errors_of_ours()
     def retrieve_cross_modal(
         self,
-        query: Query,
+        query: Like,
         top_k: int = 10,
         filter_modality: Modality | None = None,
         *,
         filter_metadata: Mapping[str, Any] | None = None,
         min_similarity: float | None = None,
         ranking: str = "calibrated",
+        query_modality: Modality | None = None,
         with_embeddings: bool = False,
     ) -> list[Neighbour]:
         """The ``top_k`` items nearest to a query, best first.
@@ -105,6 +94,7 @@ class UnifiedIndex:
             filter_modality: only items of this modality; None: of all, ranked as ``ranking`` says.
             filter_metadata: what an item's metadata must contain.
             ranking: over several modalities: calibrated, raw or quota.
+            query_modality: what a file is taken for; None: what it begins like.
             with_embeddings: whether each document has its ``embedding``: (D,), float32.
 
         Raises:
@@ -112,108 +102,39 @@ class UnifiedIndex:
             DatabaseError: the database is lost or refuses.
             RowError: the image or the text of the query cannot be embedded.
         """
-        wanted = retrieve.Wanted(
-            k=check_number("top_k", top_k),
-            modality=check_modality(filter_modality),
-            metadata=filter_metadata or {},
-            min_similarity=min_similarity,
-            ranking=ranking,
-            with_embeddings=with_embeddings,
+        wanted = wanted_of(
+            check_modality(filter_modality),
+            top_k,
+            filter_metadata,
+            min_similarity,
+            ranking,
+            with_embeddings,
+            name_of_k="top_k",
         )
-        if isinstance(query, (int, np.integer, np.bool_)):
-            item = check_item(query, "the number of an item")
-            return run(self._pool, lambda c: retrieve.like_item(c, item, wanted))
-        vector, of_modality = self._vector(query)
-        return run(self._pool, lambda c: retrieve.like_vector(c, vector, of_modality, wanted))
+        return self._client.items_like(query_like(query, check_modality(query_modality)), wanted)
 
-    def _vector(
-        self, query: str | Path | bytes | Image.Image | npt.NDArray[Any] | Sequence[float]
-    ) -> tuple[Vectors, str | None]:
-        """The unit vector of a query, and its modality where it is known."""
-        if isinstance(query, str):
-            return self.embed_query(query), TEXT.name
-        if isinstance(query, Path):
-            vector, modality = self._of_file(query)
-            return vector, modality.name
-        if isinstance(query, (bytes, bytearray)):
-            vector, modality = self._of_bytes("the bytes", bytes(query))
-            return vector, modality.name
-        accepting = modalities.accepting(query)
-        if accepting is not None:
-            decoded = accepting.decoded(query, ReadOptions.of(self.settings))
-            return self._queries.of_decoded(accepting, decoded), accepting.name
-        try:
-            vector = unit_rows(as_vector(query).reshape(1, -1))[0]
-        except (TypeError, ValueError) as exc:
-            raise ConfigurationError(
-                "a query is a text, an image, a Path, a vector of numbers or the number of an "
-                f"item, not a {type(query).__name__}: {exc}"
-            ) from exc
-        if not np.isfinite(vector).all() or len(vector) != self.space.dimensions:
-            raise ConfigurationError(
-                f"a query vector has {self.space.dimensions} finite numbers, not all zero; "
-                f"this one has {len(vector)}"
-            )
-        return vector, None
-
-    def _of_file(self, path: Path) -> tuple[Vectors, modalities.Modality]:
-        """The vector of a file, through the same safe intake as the rows of the source table.
-
-        Raises:
-            ConfigurationError: naming the file and what is wrong with it.
-        """
-        path = expanded(path).resolve()
-        try:
-            # The person at the keyboard names the file, so its folder is allowed for this once.
-            with Loader(LoadOptions.of(self.settings), [path.parent]) as loader:
-                data = loader.load(str(path)).data
-        except RowError as exc:
-            raise ConfigurationError(f"{redact(str(path))}: {exc.message}") from exc
-        return self._of_bytes(str(path), data)
-
-    def _of_bytes(self, name: str, data: bytes) -> tuple[Vectors, modalities.Modality]:
-        """The vector of a file's bytes, and its modality. Raises ConfigurationError."""
-        try:
-            return self._queries.of_file(data)
-        except MissingExtra:
-            raise
-        except (RowError, ConfigurationError) as exc:
-            raise ConfigurationError(f"{name}: {exc}") from exc
-
-    @errors_of_ours()
     def embed_query(self, text: str) -> Vectors:
         """The unit vector of a text: cached where ``text_embedding()`` caches, or embedded now."""
-        return self._queries.of_text(text)
+        vector: Vectors = self._client.embed([text])[0]
+        return vector
 
     @property
-    @errors_of_ours()
     def embedder(self) -> Embedder:
         """The active space's model, loaded into this process at the first use."""
-        return self._queries.model(self._queries.space(), "the model itself is asked for")
+        return self._client.embedder()
 
-    @errors_of_ours()
     def __len__(self) -> int:
-        count = "SELECT count(*) FROM multimodal_items"
-        return int(run(self._pool, lambda connection: fetch_one(connection.execute(count)))[0])
+        return self._client.count()
 
     def close(self) -> None:
         """Give its connections back; nothing can be searched by it afterwards."""
-        self._pool.close()
+        self._client.close()
 
     def __enter__(self) -> "UnifiedIndex":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _pool(settings: Settings, engine: "Engine | None") -> Pool:
-    if engine is None:
-        return DatabasePool(Database.of(settings), "pipeline search")
-    # Late: only who has an engine has imported SQLAlchemy, which takes half a second.
-    from pipeline.postgres.engine_pool import EnginePool
-
-    return EnginePool(engine, settings.database_schema)
 
 
 def build_unified_index(
@@ -266,7 +187,7 @@ def build_unified_index(
 
 
 def retrieve_cross_modal(
-    query: Query,
+    query: Like,
     top_k: int = 10,
     filter_modality: Modality | None = None,
     *,

@@ -3,7 +3,6 @@ migrated template database per test."""
 
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.spaces import Space
 from tests.helpers.command import demo, run
 from tests.helpers.databases import database_url, has_dblink
 from tests.helpers.fakes import FakeEmbedder
+from tests.helpers.folders import server_folder
 from tests.helpers.other_server import VARIABLE, server_in
 
 # No setting of the person who runs the tests reaches them.
@@ -35,8 +35,7 @@ def server() -> Iterator[EmbeddedServer]:
 
     Or another server, see ``tests/helpers/other_server.py``.
     """
-    # Not under pytest's own folder: the server's user must be able to reach it.
-    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+    home = server_folder("tests")
     home.chmod(0o755)
     server = server_in(home / "home")
     server.start()

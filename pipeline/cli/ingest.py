@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from pipeline.cli.ingest_forecast import show_forecast
 from pipeline.cli.leaving import end_now
 from pipeline.cli.output import (
     EX_TEMPFAIL,
@@ -50,6 +51,9 @@ def ingest(
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Do nothing if another --exclusive run is going.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is due and how long it would take.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Embed the rows that are due and write their vectors; overlapping runs share the work.
@@ -62,6 +66,11 @@ def ingest(
     """
     if once and watch:
         wrong("--once", "it cannot be with --watch")
+    if dry_run:
+        if watch or exclusive or limit is not None:
+            wrong("--dry-run", "it cannot be with --watch, --exclusive or --limit")
+        show_forecast(space, as_json=as_json)
+        return
     beside = threading.enumerate()
     stop = StopSignals(saying=STOPPING)
     try:

@@ -85,6 +85,7 @@ def _go_back(url: str, revision: str, schema: str, *, as_json: bool) -> None:
 
 def _ensure_space(database: "Database", settings: "Settings", *, as_json: bool) -> "Space":
     from pipeline.errors import MissingExtra
+    from pipeline.spaces.creation import enqueue_derived
     from pipeline.spaces.opening import NewSpace, ensure_space
 
     with database.connect() as connection:
@@ -94,9 +95,12 @@ def _ensure_space(database: "Database", settings: "Settings", *, as_json: bool) 
             what, extra, _ = exc.args
             instead = "`pipeline migrate --no-space` for the tables alone, which are made"
             raise MissingExtra(what, extra, instead) from exc
+        waiting = enqueue_derived(connection)
     if not as_json:
         say(
             f"space:  {found.name} ({found.model}, {found.dimensions} dimensions, "
             f"{found.precision}) {'created and active' if created else 'is active'}"
         )
+        if waiting:
+            say(f"jobs:   {waiting:,} of rows that a space embeds by another modality's encoder")
     return found

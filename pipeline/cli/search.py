@@ -22,6 +22,13 @@ def search(
             "--image", "--file", help="Look for what is like this file or URL, mostly an image."
         ),
     ] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="Look for what is like this film.")
+    ] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option("--audio", help="Look for what is like this sound, or that of a film."),
+    ] = None,
     item: Annotated[
         int | None,
         typer.Option(
@@ -44,13 +51,16 @@ def search(
 ) -> None:
     """Find the items nearest to a text, a file such as an image, or a stored item.
 
+    Of a film or a document the best moment or page is shown.
+
     Example: pipeline search "a red bicycle" --modality image -k 5
     """
-    if sum(given is not None for given in (query, file, item)) != 1:
-        wrong("QUERY", "give a text, or --image FILE, or --item ID")
+    if sum(given is not None for given in (query, file, video, audio, item)) != 1:
+        wrong("QUERY", "give a text, or --image FILE (--video, --audio), or --item ID")
     if query is not None and not query.strip():
         wrong("QUERY", "the text is empty")
     from pipeline import modalities
+    from pipeline.modalities import AUDIO, VIDEO
     from pipeline.unified_index import UnifiedIndex
 
     if modality is not None and modality not in modalities.known_names():
@@ -58,9 +68,14 @@ def search(
         wrong("--modality", f"{modality!r} is not one of {known}")
 
     place = sheet_place(sheet, opens=opens)
+    # What a film's file is taken for is the caller's word: it may hold a sound as well.
+    told = next((m.name for m, f in ((VIDEO, video), (AUDIO, audio)) if f is not None), None)
+    file = next((one for one in (file, video, audio) if one is not None), None)
     with UnifiedIndex(note=note) as index:
         chosen = _chosen(query, file, item, index.settings)
-        found = index.retrieve_cross_modal(chosen, k, modality, ranking=ranking)
+        found = index.retrieve_cross_modal(
+            chosen, k, modality, ranking=ranking, query_modality=told
+        )
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:
@@ -156,11 +171,14 @@ def folder_of(found: "list[Neighbour]") -> str:
 
 
 def shown(neighbour: "Neighbour", folder: str) -> str:
-    """What is its own content by its beginning; a file by its path from the folder on."""
+    """What is its own content by its beginning; a file by its path from the folder on, and where
+    in it the best moment or page is."""
     from pipeline.references import redact
+    from pipeline.search.moments import moment_of
     from pipeline.search.places import is_inline, place_in
 
     document = neighbour.document
     if is_inline(document):
         return shortened(" ".join(document.content_ref.split()))
-    return place_in(folder, redact(document.content_ref))
+    place, moment = place_in(folder, redact(document.content_ref)), moment_of(document)
+    return place if moment is None else f"{place} ({moment})"

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.embedders.base import PRECISION_FLOOR, Embedder, Family
 from pipeline.embedders.description import Description
+from pipeline.embedders.embeddinggemma import EMBEDDING_GEMMA
 from pipeline.embedders.openclip import OPENCLIP
 from pipeline.embedders.remote import REMOTE
 from pipeline.errors import ConfigurationError, ModelError
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 # Asked in this order for whose a spec is; OpenCLIP's has many forms, and takes what nobody claims.
-_FAMILIES: list[Family] = [REMOTE, OPENCLIP]
+_FAMILIES: list[Family] = [REMOTE, EMBEDDING_GEMMA, OPENCLIP]
 
 
 def register(family: Family) -> None:

@@ -24,7 +24,11 @@ class Embedder(Protocol):
 
 
 class Family(Protocol):
-    """Models that are loaded in one way. An object of it stands in ``pipeline.embedders``."""
+    """Models that are loaded in one way. An object of it stands in ``pipeline.embedders``.
+
+    One whose models a server runs that counts tokens has ``estimate_tokens(text)`` as well, for
+    who wants to know before.
+    """
 
     @property
     def kind(self) -> str: ...

@@ -37,6 +37,16 @@ def most_inputs(encoder: Encoder) -> int:
     return most
 
 
+def tells_roles(encoder: Encoder) -> bool:
+    """Whether a query and an item of the same content have different vectors."""
+    return bool(getattr(encoder, "tells_roles", False))
+
+
+def loads_late(encoder: Encoder) -> bool:
+    """Whether the encoder's part of the model is loaded when its first input comes."""
+    return bool(getattr(encoder, "loads_late", False))
+
+
 def check_count(vectors: Vectors, inputs: int) -> None:
     """Refuse vectors that are not one row per input, since none can be told from the next one's.
 

@@ -12,16 +12,17 @@ from operator import attrgetter
 from types import TracebackType
 from typing import Self
 
-from pipeline import modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.embedders.isolation import embed_isolating, most_inputs
 from pipeline.errors import TransientRowError
 from pipeline.ingest.assembly import Assembly
 from pipeline.ingest.parts import Batch, Failure, Outcome, PreparedPart, Result
 from pipeline.ingest.preparing import Load, Preparer
+from pipeline.ingest.reading import open_readers
 from pipeline.jobs import ClaimedJob
 from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import Reader, ReadOptions
+from pipeline.modalities import Reader
 from pipeline.settings import Settings
 from pipeline.spaces.portable import PortableSpace
 
@@ -39,7 +40,7 @@ class OfflineEmbedder:
     def __init__(
         self, embedder: Embedder, readers: Mapping[str, Reader], load: Load, load_workers: int
     ) -> None:
-        self._embedder = embedder
+        self._encoders = all_encoders(embedder)
         self._preparer = Preparer(
             readers, load, lambda _modality, _hashes: {}, lambda _stage: contextlib.nullcontext()
         )
@@ -57,12 +58,7 @@ class OfflineEmbedder:
         embedder = space.open_model(device=settings.device, batch_size=settings.batch_size)
         with contextlib.ExitStack() as stack:
             loader = stack.enter_context(Loader(LoadOptions.of(settings), space.media_roots))
-            readers = {
-                name: stack.enter_context(
-                    modalities.get(name).reader(embedder.encoders[name], ReadOptions.of(settings))
-                )
-                for name in space.space.modalities
-            }
+            readers = stack.enter_context(open_readers(space.space, embedder, settings))
             own = cls(embedder, readers, loader.load, settings.load_workers)
             own._open.enter_context(stack.pop_all())
         return own
@@ -124,7 +120,7 @@ class OfflineEmbedder:
     ) -> list[tuple[PreparedPart, Result]]:
         if not parts:
             return []
-        encoder = self._embedder.encoders[modality]
+        encoder = self._encoders[modality]
         results: list[Result] = []
         while len(results) < len(parts):
             most = most_inputs(encoder)  # each time: less fits after a lack of memory

@@ -20,7 +20,7 @@ from pipeline.queue.pauses import Pause, find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import media_roots
-from pipeline.spaces import IndexProgress, Space, find_space
+from pipeline.spaces import IndexProgress, Space, find_space, get_space
 from pipeline.spaces.index.build import IndexBuild, ignore
 from pipeline.spaces.retirement import drop_retired
 from pipeline.spaces.statistics import LOOK_SECONDS, refresh_if_stale
@@ -119,6 +119,7 @@ def ingest(
 def _look_after(settings: Settings, database: Database, space: Space, report: IngestReport) -> None:
     """What is to do after a run, and what of its rows waits for the end of a pause."""
     with database.open("pipeline statistics") as connection:
+        space = get_space(connection, space.name)  # it may have got a table
         report.paused, report.held = _held(connection, space)
         refresh_if_stale(connection, space, report.items)
         drop_retired(connection, settings.drop_retired_days)
@@ -158,7 +159,12 @@ def _beside(
 
     with ExitStack() as beside:
         beside.enter_context(
-            every(LOOK_SECONDS, database, "statistics", lambda c: refresh_if_stale(c, space))
+            every(
+                LOOK_SECONDS,
+                database,
+                "statistics",
+                lambda c: refresh_if_stale(c, get_space(c, space.name)),
+            )
         )
         beside.enter_context(every(LOOK_SECONDS, database, "recall", look_at_recall))
         if lacks_index:
@@ -179,10 +185,9 @@ def _work(
 ) -> IngestReport:
     """One worker with the space's own model, from its first claim to its last."""
     # Late: torch, NumPy and the decoders, which a run with nothing to do must not pay for.
-    from pipeline import modalities
+    from pipeline.ingest.reading import open_readers
     from pipeline.ingest.worker import Worker, WorkerOptions
     from pipeline.loaders import Loader, LoadOptions
-    from pipeline.modalities import ReadOptions
     from pipeline.spaces.opening import open_model
 
     embedder = open_model(database, space, device=settings.device, batch_size=settings.batch_size)
@@ -190,12 +195,7 @@ def _work(
         roots = media_roots(connection)
     with ExitStack() as stack:
         loader = stack.enter_context(Loader(LoadOptions.of(settings), roots))
-        readers = {
-            name: stack.enter_context(
-                modalities.get(name).reader(embedder.encoders[name], ReadOptions.of(settings))
-            )
-            for name in space.modalities
-        }
+        readers = stack.enter_context(open_readers(space, embedder, settings))
         worker = Worker(
             database,
             space,

@@ -128,6 +128,8 @@ class SpaceBuild:
             if self._embed:
                 spaces.enqueue_missing(connection, space)
                 self._fill(connection, space)
+                # The first item of a derived modality brought its table.
+                space = spaces.get_space(connection, self._name)
             filled = time.monotonic()
             if not self._stopped.is_set():
                 self._index(connection, space)

@@ -15,6 +15,7 @@ from typing import Self
 import psycopg
 
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.errors import DatabaseError, RemoteModelError
 from pipeline.ingest.claim_size import BYTES_PER_CLAIM, CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.claiming import Claiming, ClaimOptions
@@ -145,7 +146,8 @@ class Worker:
     ) -> tuple[Loading, dict[str, Callable[[], None]]]:
         """What loads, and by name what each thread runs."""
         options, timed = self._options, self.report.timed
-        batch = max((encoder.batch_size for encoder in embedder.encoders.values()), default=1)
+        encoders = all_encoders(embedder)
+        batch = max((encoder.batch_size for encoder in encoders.values()), default=1)
         # At first two batches, and something to do for every thread that loads: so the first look
         # at the rate is one at a worker that is busy.
         first = max(64, 2 * batch, options.load_workers)
@@ -173,9 +175,7 @@ class Worker:
             release_what_waits=loading.release_what_waits,
             timed=timed,
         )
-        embedding = Embedding(
-            embedder.encoders, self._pipes, self._input, loading.is_at_work, timed
-        )
+        embedding = Embedding(encoders, self._pipes, self._input, loading.is_at_work, timed)
         writing = Writing(
             self._connections,
             self._pipes,

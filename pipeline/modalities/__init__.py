@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import ConfigurationError
+from pipeline.modalities.audio import AUDIO
 from pipeline.modalities.base import (
     Decoded,
     Encoder,
@@ -20,14 +21,19 @@ from pipeline.modalities.base import (
     Role,
     at_least_one,
 )
+from pipeline.modalities.document import DOCUMENT
 from pipeline.modalities.image import IMAGE
 from pipeline.modalities.names import ModalityType, allow
 from pipeline.modalities.text import TEXT
+from pipeline.modalities.video import VIDEO
 from pipeline.references import suffix_of
 
 __all__ = [
+    "AUDIO",
+    "DOCUMENT",
     "IMAGE",
     "TEXT",
+    "VIDEO",
     "Decoded",
     "Encoder",
     "Input",
@@ -52,7 +58,7 @@ __all__ = [
     "sniffed",
 ]
 
-_BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE)
+_BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT)
 # As known_modalities has it: a name is part of the names of tables and indexes.
 _PLAIN = re.compile("[a-z][a-z0-9_]{0,19}")
 # As known_modalities has it.

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 from pipeline.errors import PermanentRowError
+from pipeline.modalities.moments import Moment
 
 # For types alone: a decoder process imports this module, and so does a run with nothing to do.
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from pipeline.modalities.decoding.task import Prepare, Task
     from pipeline.settings import Settings
     from pipeline.vectors import Vectors
 
@@ -99,6 +101,10 @@ class Encoder(Protocol):
     Attributes:
         batch_size: so many inputs are worth a call.
         most_inputs: more than this many are better handed over in several calls; at least 1.
+
+    An encoder may have two more, which are False where it has not: ``tells_roles``, whether a query
+    and an item of the same content have different vectors; ``loads_late``, whether its part of the
+    model is loaded when its first input comes.
     """
 
     @property
@@ -169,6 +175,8 @@ class Modality(ABC):
         description: one sentence for people.
         suffixes: endings of files that `pipeline add` takes for this modality, such as ``.jpg``.
         columns: usual names of a table's column that holds it.
+        derived_from: whose encoder embeds its parts where a model has none for itself; None: such
+            a model does not embed it.
     """
 
     name: ClassVar[str]
@@ -177,6 +185,7 @@ class Modality(ABC):
     inline: ClassVar[bool] = False
     suffixes: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, ...]] = ()
+    derived_from: ClassVar["Modality | None"] = None
 
     def sniff(self, head: bytes) -> bool:
         """Whether content that begins so is of this modality."""
@@ -217,6 +226,27 @@ class Modality(ABC):
     def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
         """What a worker decodes this modality with."""
         return Reader(self, encoder, options)
+
+    def preview(
+        self, moment: Moment | None, options: ReadOptions, prepare: "Prepare"
+    ) -> "Task | None":
+        """What decodes an image of a part, for people to look at; None: there is none of it.
+
+        The last array of its answers is that image.
+
+        Args:
+            moment: which part; None: nobody knows.
+            prepare: called in the decoder process with the image; can be pickled.
+
+        Raises:
+            RowError: ``missing_extra``.
+        """
+        return None
+
+    def played_as(self, data: bytes) -> str | None:
+        """The media type by which a browser plays this content; None: it is nothing to be played,
+        or no browser does."""
+        return None
 
     @abstractmethod
     def probes(self) -> list[bytes]:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import (
     CheckConstraint,
+    ForeignKey,
     func,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,6 +22,7 @@ class KnownModality(Base):
             "media IN ('text', 'image', 'audio', 'video', 'application')",
             name="known_modalities_media_known",
         ),
+        CheckConstraint("derived_from <> name", name="known_modalities_derived_from_other"),
         {"comment": "What a source item may be; a further row allows a further modality."},
     )
 
@@ -32,6 +34,11 @@ class KnownModality(Base):
         comment="Whether content_ref is the content itself, not the path or URI of it."
     )
     description: Mapped[str] = mapped_column(comment="What it is.")
+    derived_from: Mapped[str | None] = mapped_column(
+        ForeignKey("known_modalities.name", name="known_modalities_derived_from_fkey"),
+        comment="The modality whose encoder embeds its parts in a space that has none for it; "
+        "null: such a space leaves it alone.",
+    )
 
 
 class MediaRoot(Base):

@@ -155,7 +155,10 @@ class SpaceProbe(Base):
     """A stored input with its vector: proof that a worker's model is the space's model."""
 
     __tablename__ = "space_probes"
-    __table_args__ = ({"comment": "Stored inputs with their vectors; workers embed them again."},)
+    __table_args__ = (
+        CheckConstraint("role IN ('item', 'query')", name="space_probes_role_check"),
+        {"comment": "Stored inputs with their vectors; workers embed them again."},
+    )
 
     space_id: Mapped[int] = mapped_column(
         ForeignKey("embedding_spaces.id", name="space_probes_space_id_fkey", ondelete="CASCADE"),
@@ -166,6 +169,9 @@ class SpaceProbe(Base):
         SmallInteger, primary_key=True, autoincrement=False, comment="Number of the probe."
     )
     modality: Mapped[str] = mapped_column(comment="One of the space's.")
+    role: Mapped[str] = mapped_column(
+        server_default="item", comment="Whether it was embedded as an item or as a query."
+    )
     content: Mapped[bytes] = mapped_column(comment="The text in UTF-8, or the bytes of the file.")
     embedding: Mapped[list[float]] = mapped_column(
         ARRAY(REAL), comment="The vector, float32, when the space was created."

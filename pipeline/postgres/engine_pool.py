@@ -11,7 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.postgres.connections import Connection, explain_connection_failure
 from pipeline.postgres.pool import closed
-from pipeline.postgres.session import settle_borrowed
+from pipeline.postgres.session import Facts, settling_borrowed
+from pipeline.postgres.steps import on
 
 
 class EnginePool:
@@ -47,7 +48,7 @@ class EnginePool:
             connection = borrowed.connection.driver_connection
             assert isinstance(connection, psycopg.Connection)
             with connection.transaction():
-                settle_borrowed(connection, self._schema)
+                on(connection, settling_borrowed(Facts.of(connection.info), self._schema))
                 yield connection
             borrowed.commit()
 

@@ -23,6 +23,7 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.faults import is_away
 from pipeline.postgres.reconnect import is_temporary
 from pipeline.postgres.session import settle
+from pipeline.postgres.steps import Pause, Row, Statement, Steps
 from pipeline.postgres.urls import libpq_url
 
 T = TypeVar("T")
@@ -68,6 +69,34 @@ def run(pool: Pool, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
+def take(pool: Pool, steps: Steps[T]) -> T:
+    """What the steps come to; each statement by itself, and as :func:`run` does it.
+
+    Raises:
+        psycopg.Error: what the server says and the steps do not catch.
+        DatabaseError: there is no connection.
+    """
+    try:
+        step = next(steps)
+        while True:
+            try:
+                rows = _taken(pool, step)
+            except BaseException as exc:
+                step = steps.throw(exc)
+            else:
+                step = steps.send(rows)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+
+
+def _taken(pool: Pool, step: Statement | Pause) -> list[Row]:
+    if isinstance(step, Pause):
+        time.sleep(step.seconds)
+        return []
+    return run(pool, lambda c: c.execute(step.sql, step.values, binary=True).fetchall())
+
+
 def is_lost(exc: psycopg.Error) -> bool:
     """Whether the connection is gone, rather than a statement failed."""
     return is_away(exc) or (exc.sqlstate is None and isinstance(exc, psycopg.OperationalError))
@@ -78,21 +107,52 @@ def closed() -> DatabaseError:
     return DatabaseError("this index is closed; make a new one")
 
 
+def why_none(
+    database: Database, purpose: str, size: int, seconds: float, *, is_last: bool
+) -> DatabaseError | None:
+    """Why a pool of ours has no connection; None: it is worth waiting on.
+
+    Args:
+        size: the most connections that it has.
+        seconds: that have been waited; ``is_last``: and no more will.
+    """
+    try:
+        database.connect(purpose).close()
+    except DatabaseError as why:
+        return why if is_last or not is_temporary(why) else None
+    if not is_last:
+        return None
+    return DatabaseError(
+        f"all {size} connections have been in use for {seconds:.0f} s; "
+        "search from fewer threads at a time"
+    )
+
+
 class DatabasePool:
     """Connections of our own, made when they are needed; none are kept that nobody uses for long.
 
     Args:
         purpose: shown in ``pg_stat_activity.application_name``.
         size: most connections at a time; further threads wait for theirs.
+        seconds: that somebody waits for a connection, and that a statement may take where the
+            session is ours alone; 0: ``PATIENCE_SECONDS``, and any time.
 
     Raises:
         DatabaseError: as ``Database.open``, at once.
     """
 
-    def __init__(self, database: Database, purpose: str = APPLICATION, size: int = SIZE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        purpose: str = APPLICATION,
+        size: int = SIZE,
+        *,
+        seconds: float = 0.0,
+    ) -> None:
         self._database = database
         self._purpose = purpose
         self._size = size
+        self._seconds = seconds
         self._closed = False
         self._reset()
         database.open(purpose).close()
@@ -123,20 +183,27 @@ class DatabasePool:
                     kwargs={"autocommit": True, "application_name": self._purpose, **CONNECT},
                     min_size=0,
                     max_size=self._size,
-                    configure=lambda connection: settle(connection, self._database.schema),
+                    configure=self._settle,
                     reconnect_timeout=LOOK_SECONDS,
                     name=self._purpose,
                     open=True,
                 )
             return self._pool
 
+    def _settle(self, connection: Connection) -> None:
+        settle(connection, self._database.schema, statement_seconds=self._seconds)
+
     def _one_that_answers(self, pool: _Connections) -> Connection:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        patience = self._seconds or PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             try:
-                connection = pool.getconn(LOOK_SECONDS)
+                connection = pool.getconn(min(LOOK_SECONDS, patience))
             except psycopg_pool.PoolTimeout as exc:
-                self._look(time.monotonic() > deadline, exc)
+                is_last = time.monotonic() > deadline
+                given = self._database, self._purpose, self._size, patience
+                if why := why_none(*given, is_last=is_last):
+                    raise why from exc
                 continue
             except psycopg_pool.PoolClosed as exc:
                 raise closed() from exc
@@ -147,20 +214,6 @@ class DatabasePool:
                 pool.check()  # the others that were cut with it go at once
                 continue
             return connection
-
-    def _look(self, is_last: bool, exc: Exception) -> None:
-        """Why there is no connection. Raises DatabaseError: waiting does not help, or is over."""
-        try:
-            self._database.connect(self._purpose).close()
-        except DatabaseError as why:
-            if is_last or not is_temporary(why):
-                raise
-        else:
-            if is_last:
-                raise DatabaseError(
-                    f"all {self._size} connections have been in use for {PATIENCE_SECONDS:.0f} s; "
-                    "search from fewer threads at a time"
-                ) from exc
 
     def close(self) -> None:
         self._closed = True

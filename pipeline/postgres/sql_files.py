@@ -24,6 +24,7 @@ FILES = (
     "schema/paused_jobs.sql",
     "schema/deleted_items.sql",
     "schema/compact_triggers.sql",
+    "schema/derived_items.sql",
     "schema/attached_sources_guard.sql",
     "schema/space_items.sql",
     "schema/views/*.sql",

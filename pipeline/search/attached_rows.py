@@ -30,7 +30,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.models import MultimodalItem, SourceItem
 from pipeline.models.functions import attached_modality
 from pipeline.models.row_keys import INFO, is_row_of, key_columns, row_key_of, source_name
-from pipeline.search.select import Vector, check_number, distance_to
+from pipeline.search.arguments import check_number
+from pipeline.search.select import Vector, distance_to
 
 Row = TypeVar("Row")
 Contents = str | Sequence[str]

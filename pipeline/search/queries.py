@@ -8,14 +8,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-import psycopg
-
 from pipeline import modalities, spaces
 from pipeline.embedders import Embedder
-from pipeline.errors import MissingExtra
+from pipeline.errors import MissingExtra, ModelError
 from pipeline.modalities import IMAGE, TEXT, Decoded, Modality, ReadOptions
 from pipeline.postgres.connections import Connection
-from pipeline.postgres.pool import Pool, run
+from pipeline.postgres.pool import Pool, run, take
 from pipeline.postgres.session import takes_no_writes
 from pipeline.search import asking, query_vectors
 from pipeline.search.asking import Unanswered
@@ -35,6 +33,7 @@ class Queries:
         embedder: the active space's model, if the caller has it loaded already.
         device: where a model of our own is loaded.
         options: what a file may take that is decoded here.
+        seconds: to wait for whoever serves; None: ``asking.WAIT_SECONDS``.
         note: told, in a sentence, when something is done here that takes long.
     """
 
@@ -45,12 +44,14 @@ class Queries:
         *,
         device: str = "auto",
         options: ReadOptions | None = None,
+        seconds: float | None = None,
         note: Callable[[str], None] = logger.info,
     ) -> None:
         self._pool = pool
         self._given = embedder
         self._device = device
         self._options = options or ReadOptions()
+        self._seconds = seconds
         self._note = note
         self._loading = threading.Lock()
         self._model: tuple[Space, Embedder] | None = None
@@ -60,7 +61,7 @@ class Queries:
 
         Raises:
             RowError: it is no text that can be embedded.
-            ConfigurationError, DatabaseError: as ``asking.ask_for_text``.
+            ConfigurationError, DatabaseError: as ``asking.ask_for_texts``.
             ModelError, MissingExtra: nobody serves, and there is no model here either.
         """
         decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
@@ -68,13 +69,16 @@ class Queries:
         can_ask = len(asked.encode()) <= asking.MOST_BYTES and run(
             self._pool, lambda connection: query_vectors.can_hold(connection, asked)
         )
-        if can_ask and (found := self._known(asked)) is not None:
-            return found
+        if can_ask and (found := take(self._pool, asking.known_here([asked]))) is not None:
+            known: Vectors = found[0]
+            return known
 
         def ask() -> Vectors:
             if not can_ask:
                 raise Unanswered("`pipeline serve` takes no text as long or as strange as this one")
-            return asking.ask_for_text(self._pool, asked)
+            (vector,) = take(self._pool, asking.ask_for_texts([asked], self._seconds))
+            answer: Vectors = vector
+            return answer
 
         def embed(space: Space, model: Embedder) -> Vectors:
             vector = embed_query(model, TEXT, decoded)
@@ -84,15 +88,6 @@ class Queries:
 
         return self._answer(ask, embed)
 
-    def _known(self, text: str) -> Vectors | None:
-        """As ``asking.known``; None also where this session may not look, or it was refused."""
-        try:
-            return run(self._pool, lambda connection: asking.known(connection, text))
-        except psycopg.Error as exc:
-            if exc.sqlstate in ("42501", asking.REFUSED):
-                return None
-            raise
-
     def _keep(self, connection: Connection, space: Space, text: str, vector: Vectors) -> None:
         if query_vectors.is_open(connection):
             query_vectors.store(connection, space.id, text, vector)
@@ -101,21 +96,37 @@ class Queries:
                 "the text was embedded here, since the database takes no writes; nothing is kept"
             )
 
-    def of_file(self, data: bytes) -> tuple[Vectors, Modality]:
+    def of_file(self, data: bytes, told: str | None = None) -> tuple[Vectors, Modality]:
         """The unit vector (D,) of a file's bytes, and what they are.
+
+        Args:
+            told: the modality that they are to be taken for; None: by what they begin with.
 
         Raises:
             RowError: it cannot be decoded.
             ConfigurationError, DatabaseError: as ``asking.ask_for_file``.
             ModelError, MissingExtra: nobody serves, and there is no model here either.
         """
-        modality = modalities.sniffed(data, self.space().modalities) or IMAGE
+        space = self.space()
+        modality = seems = _seems(data, space)
+        if told is not None:
+            modality = modalities.get(told)
+        if modality.name not in space.embeds:
+            raise ModelError(
+                f"the model {space.model} has no encoder for {modality.name} queries; it has: "
+                f"{', '.join(space.embeds)}"
+            )
+
+        def ask() -> Vectors:
+            if modality is not seems:
+                raise Unanswered(f"`pipeline serve` takes this file for {seems.name}")
+            return take(self._pool, asking.ask_for_file(data, self._seconds))
 
         def embed(space: Space, model: Embedder) -> Vectors:
             with modality.reader(encoder_for(model, modality), self._options) as reader:
                 return embed_query(model, modality, reader.decode(data))
 
-        return self._answer(lambda: asking.ask_for_file(self._pool, data), embed), modality
+        return self._answer(ask, embed), modality
 
     def of_decoded(self, modality: Modality, decoded: Decoded) -> Vectors:
         """The unit vector (D,) of content in memory, such as a PIL image.
@@ -130,7 +141,7 @@ class Queries:
             data = modality.to_bytes(decoded)
             if data is None:
                 raise Unanswered(f"`pipeline serve` takes no {modality.name} that is no file")
-            return asking.ask_for_file(self._pool, data)
+            return take(self._pool, asking.ask_for_file(data, self._seconds))
 
         return self._answer(ask, lambda space, model: embed_query(model, modality, decoded))
 
@@ -181,3 +192,12 @@ class Queries:
             run(self._pool, lambda connection: probes.verify(connection, space, model))
             self._model = (space, model)
             return model
+
+
+def _seems(data: bytes, space: Space) -> Modality:
+    """What a file is by its beginning: of what the space embeds, else of all; else an image."""
+    return (
+        modalities.sniffed(data, space.embeds)
+        or modalities.sniffed(data, modalities.known_names())
+        or IMAGE
+    )

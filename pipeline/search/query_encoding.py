@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.embedders.isolation import Result, embed_isolating
 from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError, PermanentRowError, RowError
@@ -79,9 +80,10 @@ def encoder_for(embedder: Embedder, modality: Modality) -> Encoder:
     Raises:
         ModelError: it has none.
     """
-    if modality.name not in embedder.encoders:
+    encoders = all_encoders(embedder)
+    if modality.name not in encoders:
         raise ModelError(
             f"the model {embedder.description.model} has no encoder for {modality.name} queries; "
-            f"it has: {', '.join(embedder.encoders)}"
+            f"it has: {', '.join(encoders)}"
         )
-    return embedder.encoders[modality.name]
+    return encoders[modality.name]

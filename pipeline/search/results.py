@@ -50,3 +50,26 @@ class Neighbour:
     part: int
     similarity: float
     score: float
+
+
+@dataclass(frozen=True)
+class RowNeighbour:
+    """A row of an attached table, by the best of its contents.
+
+    Attributes:
+        rank: from 1.
+        row_key: the key of the row, as text; None: its content stands for no row.
+        content: which of its contents this is, such as ``photo``.
+        document: the item of it that is nearest.
+        similarity: cosine to the query, -1 to 1.
+        score: what the ranking sorted by; the cosine itself unless the ranking is calibrated.
+    """
+
+    rank: int
+    row_key: str | None
+    content: str
+    document: MultimodalDocument
+    source_id: int
+    part: int
+    similarity: float
+    score: float

@@ -1,36 +1,73 @@
-"""Retrieval by the database's own ``search_items()``, for those who have a vector or an item."""
+"""Retrieval by the database's own ``search_items()`` and ``search_rows()``, for clients that have
+vectors or the numbers of items."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg import sql
-
 from pipeline.errors import ConfigurationError
 from pipeline.modalities import ModalityType
-from pipeline.postgres.arrays import allow_packed
-from pipeline.postgres.connections import Connection
-from pipeline.postgres.vector_arrays import pack_vector
-from pipeline.search.results import RANKINGS, MultimodalDocument, Neighbour, Ranking
+from pipeline.postgres.steps import Statement, Steps
+from pipeline.search.results import RANKINGS, MultimodalDocument, Neighbour, Ranking, RowNeighbour
 from pipeline.vectors import Vectors, unit_rows
 
-_SEARCH = sql.SQL(
-    """
-    SELECT rank, id, source_id, part, modality, content_ref, metadata, similarity, score,
-        {embedding}
-    FROM search_items({query}, modality => %(modality)s::text[], k => %(k)s,
-        filter => %(filter)s::jsonb, min_similarity => %(least)s::real,
-        ranking => %(ranking)s) AS found
-    ORDER BY rank
-    """
+# What both functions take: a vector, an item, or a blend of several of either.
+_ARGUMENTS = """
+    embedding => CASE WHEN %(weights)s::real[] IS NULL THEN %(vector)s::text::halfvec
+        ELSE blend_embeddings(ARRAY(
+            SELECT coalesce(p.vector::halfvec, item_embedding(p.item))
+            FROM unnest(%(vectors)s::text[], %(items)s::bigint[])
+                WITH ORDINALITY AS p (vector, item, n)
+            ORDER BY p.n), %(weights)s::real[]) END,
+    like_item => %(item)s::bigint,
+    modality => %(modality)s::text[], k => %(k)s::integer, filter => %(filter)s::text::jsonb,
+    min_similarity => %(least)s::real, ranking => %(ranking)s::text,
+    query_modality => %(of)s::text
+"""
+# As text, which no driver and no application reads in a way of its own.
+_COLUMNS = """
+    found.rank, found.id, found.source_id, found.part, found.modality, found.content_ref,
+    found.metadata::text, found.similarity::float8, found.score::float8, CASE
+        WHEN %(with_embeddings)s::boolean THEN (
+            SELECT i.embedding::real[] FROM multimodal_items AS i
+            WHERE i.id = found.id AND i.modality = found.modality) END
+"""
+_ITEMS = f"SELECT {_COLUMNS} FROM search_items({_ARGUMENTS}) AS found ORDER BY found.rank"  # noqa: S608
+_ROWS = (
+    f"SELECT {_COLUMNS}, found.row_key, found.content "  # noqa: S608
+    "FROM search_rows(%(name)s::text, content => %(content)s::text[], "
+    f"{_ARGUMENTS}) AS found ORDER BY found.rank"
 )
-_BY_ITEM = sql.SQL("like_item => %(item)s::bigint")
-_BY_VECTOR = sql.SQL("embedding => %(vector)s::halfvec, query_modality => %(of)s")
-_EMBEDDING = sql.SQL(
-    "(SELECT i.embedding::real[] FROM multimodal_items AS i "
-    "WHERE i.id = found.id AND i.modality = found.modality)"
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What items are compared with: one of vector, item and blend.
+
+    Attributes:
+        vector: unit vector (D,).
+        item: a stored one, which is not among its own neighbours.
+        blend: several of either, each with its weight.
+        of_modality: what the vector was made from, where that is known.
+    """
+
+    vector: Vectors | None = None
+    item: int | None = None
+    blend: Sequence[tuple["Probe", float]] = ()
+    of_modality: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The parameters of a statement."""
+        parts = [part for part, _ in self.blend]
+        return {
+            "vector": _as_text(self.vector),
+            "item": self.item,
+            "vectors": [_as_text(part.vector) for part in parts],
+            "items": [part.item for part in parts],
+            "weights": [weight for _, weight in self.blend] or None,
+            "of": self.of_modality,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +76,7 @@ class Wanted:
 
     Attributes:
         k: how many, 1 to 10,000.
-        modality: only of this one; None: of all, ranked as ``ranking`` says.
+        modality: only of these; None: of all, ranked as ``ranking`` says.
         metadata: what an item's metadata must contain.
         with_embeddings: whether each document has its ``embedding``: (D,), float32.
 
@@ -48,56 +85,57 @@ class Wanted:
     """
 
     k: int = 10
-    modality: str | None = None
+    modality: Sequence[str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     min_similarity: float | None = None
     ranking: Ranking | str = "calibrated"
     with_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= 10_000:
-            raise ConfigurationError(f"top_k is from 1 to 10000, not {self.k}")
         if self.ranking not in RANKINGS:
             raise ConfigurationError(
                 f"there is no ranking {self.ranking!r}; there are: {', '.join(RANKINGS)}"
             )
 
+    def values(self) -> dict[str, Any]:
+        """The parameters of a statement. Raises ConfigurationError."""
+        try:
+            metadata = json.dumps(dict(self.metadata), allow_nan=False)
+        except (TypeError, ValueError) as exc:
+            raise ConfigurationError(f"the filter cannot be written as JSON: {exc}") from exc
+        return {
+            "modality": None if self.modality is None else list(self.modality),
+            "k": self.k,
+            "filter": metadata,
+            "least": self.min_similarity,
+            "ranking": self.ranking,
+            "with_embeddings": self.with_embeddings,
+        }
 
-def like_item(connection: Connection, item: int, wanted: Wanted) -> list[Neighbour]:
-    """The items nearest to a stored one, best first, itself left out."""
-    return _search(connection, _BY_ITEM, {"item": item}, wanted)
+
+def items(probe: Probe, wanted: Wanted) -> Steps[list[Neighbour]]:
+    """The items nearest to a probe, best first."""
+    rows = yield Statement(_ITEMS, {**probe.values(), **wanted.values()})
+    return [_neighbour(*row) for row in rows]
 
 
-def like_vector(
-    connection: Connection, vector: Vectors, of_modality: str | None, wanted: Wanted
-) -> list[Neighbour]:
-    """The items nearest to a unit vector (D,), best first.
+def rows_of(
+    name: str, contents: Sequence[str] | None, probe: Probe, wanted: Wanted
+) -> Steps[list[RowNeighbour]]:
+    """The rows of an attached source that are nearest, each by the best of its contents.
 
     Args:
-        of_modality: what the vector was made from, where that is known.
+        contents: which of them; None: all.
     """
-    packed = pack_vector(vector, "halfvec")
-    return _search(connection, _BY_VECTOR, {"vector": packed, "of": of_modality}, wanted)
-
-
-def _search(
-    connection: Connection, query: sql.SQL, values: Mapping[str, Any], wanted: Wanted
-) -> list[Neighbour]:
-    statement = _SEARCH.format(
-        query=query, embedding=_EMBEDDING if wanted.with_embeddings else sql.SQL("NULL")
-    )
-    found = allow_packed(connection.cursor()).execute(
-        statement,
-        {
-            **values,
-            "modality": None if wanted.modality is None else [wanted.modality],
-            "k": wanted.k,
-            "filter": json.dumps(dict(wanted.metadata)),
-            "least": wanted.min_similarity,
-            "ranking": wanted.ranking,
-        },
-    )
-    return [_neighbour(*row) for row in found.fetchall()]
+    asked = {"name": name, "content": None if contents is None else list(contents)}
+    rows = yield Statement(_ROWS, {**asked, **probe.values(), **wanted.values()})
+    found = [(_neighbour(*row), row_key, content) for *row, row_key, content in rows]
+    return [
+        RowNeighbour(
+            n.rank, row_key, content, n.document, n.source_id, n.part, n.similarity, n.score
+        )
+        for n, row_key, content in found
+    ]
 
 
 def _neighbour(
@@ -107,11 +145,12 @@ def _neighbour(
     part: int,
     modality: str,
     content_ref: str,
-    metadata: object,
+    metadata: str,
     similarity: float,
     score: float,
     embedding: list[float] | None,
 ) -> Neighbour:
+    notes = json.loads(metadata)
     document = MultimodalDocument(
         id=item_id,
         modality=_type_of(modality),
@@ -119,9 +158,13 @@ def _neighbour(
         # Of a halfvec's components: its length is 1 to three digits only.
         embedding=None if embedding is None else unit_rows([embedding])[0],
         # Whoever writes rows by SQL may have put anything there; callers look keys up in it.
-        metadata=metadata if isinstance(metadata, dict) else {},
+        metadata=notes if isinstance(notes, dict) else {},
     )
     return Neighbour(rank, document, source_id, part, similarity, score)
+
+
+def _as_text(vector: Vectors | None) -> str | None:
+    return None if vector is None else f"[{','.join(map(repr, vector.tolist()))}]"
 
 
 def _type_of(modality: str) -> ModalityType | str:

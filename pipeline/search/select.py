@@ -8,26 +8,33 @@ No torch here: a web process passes vectors (or the number of an item) and gets 
     )
 """
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pgvector
 from pgvector import HalfVector, SparseVector
-from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    Select,
+    bindparam,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import aliased
 
-from pipeline import modalities
 from pipeline.errors import ConfigurationError
-from pipeline.modalities import ModalityType
 from pipeline.models import MultimodalItem
 from pipeline.models.embedding import Embedding
+from pipeline.search.arguments import Modality, check_item, check_modality
 from pipeline.search.functions import item_distance, item_embedding
 from pipeline.vectors import as_vector
 
-Modality = ModalityType | str
 # pgvector's own classes too, which is what psycopg gives after its register_vector().
 Vector = (
     Sequence[float]
@@ -37,37 +44,6 @@ Vector = (
     | pgvector.Vector
     | ColumnElement[Any]
 )
-
-
-def check_modality(modality: Modality | None) -> str | None:
-    """The modality's name, or an error that lists the known ones."""
-    return None if modality is None else modalities.check_name(str(modality))
-
-
-def check_number(name: str, value: object) -> int:
-    """A whole number of any integer type, NumPy's too.
-
-    Raises:
-        ConfigurationError: it is none; a boolean is none.
-    """
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]  # which is what is asked
-    except TypeError:
-        raise ConfigurationError(f"{name} is a whole number, not {value!r}") from None
-
-
-def check_item(value: object, name: str = "an item") -> int:
-    """The number of a stored item, of PostgreSQL's bigint; whether there is one, SQL says.
-
-    Raises:
-        ConfigurationError: no item can have it.
-    """
-    number = check_number(name, value)
-    if not -(2**63) <= number < 2**63:
-        raise ConfigurationError(f"{name} is a number of 64 bits, not {number}")
-    return number
 
 
 def distance_to(
@@ -95,7 +71,11 @@ def distance_to(
 
 
 def nearest_to(
-    vector: Vector, *, modality: Modality | None = None
+    vector: Vector,
+    *,
+    modality: Modality | None = None,
+    exact: bool = False,
+    after: MultimodalItem | int | None = None,
 ) -> Select[MultimodalItem, float]:
     """Items by nearness to a vector (D,), each with its ``similarity`` (cosine).
 
@@ -104,40 +84,76 @@ def nearest_to(
     the reverse) needs: see docs/decisions.md on the modality gap. One that is known but not in the
     active space has no rows here, where ``search_items()`` refuses it.
 
+    Args:
+        exact: compare every item that matches, without the index, which finds nearly all of the
+            nearest and of many equal ones only some.
+        after: the last item of the page before, for the next page: unlike an OFFSET no page repeats
+            an item of another, whatever was added meanwhile; with ``exact`` on every page none is
+            lost either, however many are as near. One that was removed since is an error of the
+            database when the statement runs.
+
     Raises:
         ConfigurationError: no vector (complex numbers are none), or an unknown modality.
     """
-    distance = distance_to(vector)
-    query = _by_distance(distance)
-    name = check_modality(modality)
-    return query if name is None else query.where(MultimodalItem.modality == name)
+    return _by_distance(lambda item: distance_to(vector, item), modality, exact, after)
 
 
 def similar_to(
-    item: MultimodalItem | int, *, modality: Modality | None = None
+    item: MultimodalItem | int,
+    *,
+    modality: Modality | None = None,
+    exact: bool = False,
+    after: MultimodalItem | int | None = None,
 ) -> Select[MultimodalItem, float]:
     """Items by nearness to a stored item, itself and its other parts left out.
 
     ``modality`` may be another one: the texts of an image, the images of a text. An item that is
-    not stored is an error of the database when the statement runs (``no_data_found``).
+    not stored is an error of the database when the statement runs (``no_data_found``). The others
+    are those of :func:`nearest_to`.
 
     Raises:
         ConfigurationError: the number of no item, an object not yet stored, or an unknown modality.
     """
-    item_id = check_item(item.id if isinstance(item, MultimodalItem) else item)
+    item_id = _id_of(item)
     query_item = aliased(MultimodalItem)
-    key = select(item_embedding(bindparam(None, item_id, type_=BigInteger()))).scalar_subquery()
+    key = _embedding_of(item_id)
     own_source = (
         select(query_item.source_id).where(query_item.id == item_id).limit(1).scalar_subquery()
     )
-    distance = item_distance(MultimodalItem.embedding, key)
+    query = _by_distance(lambda item: item_distance(item.embedding, key), modality, exact, after)
     # Asked for first: an item that is missing is an error though no row is compared with it.
-    query = _by_distance(distance).where(key.is_not(None), MultimodalItem.source_id != own_source)
-    name = check_modality(modality)
-    return query if name is None else query.where(MultimodalItem.modality == name)
+    return query.where(key.is_not(None), MultimodalItem.source_id != own_source)
 
 
-def _by_distance(distance: ColumnElement[float]) -> Select[MultimodalItem, float]:
+def _by_distance(
+    distance_of: Callable[[type[MultimodalItem]], ColumnElement[float]],
+    modality: Modality | None,
+    exact: bool,
+    after: MultimodalItem | int | None,
+) -> Select[MultimodalItem, float]:
     """Items that are as near come in the order of their ids, so that pages continue."""
-    similarity = (1 - distance).label("similarity")
-    return select(MultimodalItem, similarity).order_by(distance, MultimodalItem.id)
+    distance = distance_of(MultimodalItem)
+    # No index orders by a sum.
+    order: ColumnElement[float] = distance + literal(0.0, Float) if exact else distance
+    query = select(MultimodalItem, (1 - distance).label("similarity"))
+    if after is not None:
+        last, last_id = aliased(MultimodalItem), _id_of(after)
+        last_distance = select(distance_of(last)).where(last.id == last_id).scalar_subquery()
+        place = tuple_(last_distance, bindparam(None, last_id, type_=BigInteger()))
+        # Its vector first, as in similar_to(): no page would follow an item that is missing.
+        query = query.where(
+            _embedding_of(last_id).is_not(None), tuple_(distance, MultimodalItem.id) > place
+        )
+    name = check_modality(modality)
+    if name is not None:
+        query = query.where(MultimodalItem.modality == name)
+    return query.order_by(order, MultimodalItem.id)
+
+
+def _id_of(item: MultimodalItem | int) -> int:
+    return check_item(item.id if isinstance(item, MultimodalItem) else item)
+
+
+def _embedding_of(item_id: int) -> ScalarSelect[Any]:
+    """The vector of a stored item, once per statement; an error of the database without one."""
+    return select(item_embedding(bindparam(None, item_id, type_=BigInteger()))).scalar_subquery()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline import modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.modalities import IMAGE, Decoded, Modality, Reader, ReadOptions
 from pipeline.postgres.reconnect import ReconnectingConnection
@@ -44,7 +45,7 @@ class FileAnswers:
         self._threads = ThreadPoolExecutor(DECODERS, thread_name_prefix="query file")
         self._readers = {
             name: modalities.get(name).reader(encoder, self.options)
-            for name, encoder in self.model.encoders.items()
+            for name, encoder in all_encoders(self.model).items()
             if modalities.find(name) is not None
         }
 
@@ -59,7 +60,7 @@ class FileAnswers:
         if free:
             claimed = self.connection.run(lambda c: query_files.claim(c, self.space.id, free))
             for key, content in claimed:
-                modality = modalities.sniffed(content, self.space.modalities) or IMAGE
+                modality = modalities.sniffed(content, self.space.embeds) or IMAGE
                 self._decoding[self._threads.submit(self._decode, modality, content)] = (
                     key,
                     modality,

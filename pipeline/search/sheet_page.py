@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError
+from pipeline.modalities.moments import Moment
 
 STYLE = """
   :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --page: #f6f8fa;
@@ -37,8 +38,10 @@ STYLE = """
             font-variant-numeric: tabular-nums; }
   /* The drawings lie on white, so on a dark page the upper part of a card is white. */
   img { background: #fff; object-fit: contain; }
-  li img { width: calc(100% + 1.4rem); height: 7.2rem; margin: -.7rem -.7rem 0; padding: .7rem;
-           border-radius: .55rem .55rem 0 0; }
+  video { background: #000; object-fit: contain; }
+  li audio { width: 100%; }
+  li img, li video { width: calc(100% + 1.4rem); height: 7.2rem; margin: -.7rem -.7rem 0;
+           padding: .7rem; border-radius: .55rem .55rem 0 0; }
   h2 img { width: 3.6rem; height: 3.6rem; padding: .25rem; border: 1px solid var(--line);
            border-radius: .4rem; }
 """
@@ -66,5 +69,22 @@ def check_place(path: Path) -> None:
 
 def inline_image(data: bytes, kind: str, alt: str) -> str:
     """The image itself, so that the page needs no other file. ``kind``: its media type."""
-    encoded = base64.b64encode(data).decode()
-    return f'<img alt="{escape(alt)}" src="data:{kind};base64,{encoded}">'
+    return f'<img alt="{escape(alt)}" src="{_data(kind, data)}">'
+
+
+def player(data: bytes, kind: str, poster: bytes | None, moment: Moment | None) -> str:
+    """The film or sound itself, which begins at the moment when somebody plays it.
+
+    Args:
+        kind: its media type.
+        poster: the WebP that stands there until then.
+    """
+    element = kind.partition("/")[0]
+    at = f"#t={moment.start:g}" if moment is not None and moment.start is not None else ""
+    still = "" if poster is None else f' poster="{_data("image/webp", poster)}"'
+    source = f'src="{_data(kind, data)}{at}"'
+    return f'<{element} controls preload="metadata"{still} {source}></{element}>'
+
+
+def _data(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -22,9 +22,10 @@ from psycopg import sql
 
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.patience import PATIENCE_MS
 from pipeline.spaces.coverage import coverage
 from pipeline.spaces.index.hnsw import build_indexes, missing_indexes
-from pipeline.spaces.index.parent import PATIENCE_MS, create_parent_index, drop_parent_index
+from pipeline.spaces.index.parent import create_parent_index, drop_parent_index
 from pipeline.spaces.space import Space, find_active, get_space, list_spaces
 from pipeline.spaces.tables import is_empty
 from pipeline.spaces.views import (
@@ -185,7 +186,8 @@ def _set_lock_timeout(connection: Connection, milliseconds: int) -> None:
 
 
 def _swap(connection: Connection, space: Space, *, recreate: bool) -> None:
-    old = find_active(connection)  # anew, since only now nobody else can change it
+    # Anew, since only now nobody else can change them, or give one of them a table.
+    old, space = find_active(connection), get_space(connection, space.name)
     if old is not None and old.id == space.id:
         return
     if old is not None:

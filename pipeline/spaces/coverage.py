@@ -95,9 +95,9 @@ def coverage(connection: Connection, space: Space) -> Coverage:
                 query,
                 {
                     "space": space.id,
-                    "modalities": list(space.modalities),
+                    "modalities": list(space.embeds),
                     "elsewhere": None if other is None else other.id,
-                    "others": [] if other is None else list(other.modalities),
+                    "others": [] if other is None else list(other.embeds),
                 },
             )
         )

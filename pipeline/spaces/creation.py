@@ -44,7 +44,7 @@ def create(
     """Create a space in state ``building``, its detached tables, and its jobs.
 
     It has a table for each modality that the embedder has an encoder for, and a job for every
-    source item of these modalities.
+    source item of these modalities and of those that are derived from them.
 
     Args:
         target_recall: recall@10 that ``ef_search`` is chosen for, above 0 to 1.
@@ -89,6 +89,8 @@ def _make(
             space = get_space(connection, name)
             for modality in of:
                 _know(connection, modality)
+            know_derived(connection)
+            for modality in of:
                 create_table(connection, space, modality)
             return get_space(connection, name)
     except psycopg.errors.LockNotAvailable as exc:
@@ -136,13 +138,32 @@ def check_may_create(connection: Connection, name: str) -> None:
 def _know(connection: Connection, name: str) -> None:
     """Let source items be of this modality; the database knows those of the package already."""
     modality = modalities.get(name)
+    source = modality.derived_from.name if modality.derived_from is not None else None
     connection.execute(
         """
-        INSERT INTO known_modalities (name, media, inline, description)
-        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
+        INSERT INTO known_modalities (name, media, inline, description, derived_from)
+        VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
         """,
-        (name, modality.media, modality.inline, modality.description),
+        (name, modality.media, modality.inline, modality.description, source),
     )
+
+
+def know_derived(connection: Connection) -> None:
+    """Let source items be of every modality that this process knows how to derive."""
+    for modality in modalities.registered():
+        if modality.derived_from is not None:
+            _know(connection, modality.derived_from.name)
+            _know(connection, modality.name)
+
+
+def enqueue_derived(connection: Connection) -> int:
+    """A job for every source item of a modality that a space derives, where it lacks one: rows from
+    before this release, or before a package that brings the modality; how many.
+
+    Only of modalities that a space has no item of: later ones have their jobs by triggers.
+    """
+    know_derived(connection)
+    return sum(enqueue_missing(connection, s, s.derived) for s in list_spaces(connection))
 
 
 def _check_vectors(model: Description, vector_type: str) -> None:

@@ -22,7 +22,8 @@ from pipeline.postgres.arrays import (
 )
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.vector_arrays import pack_vectors, unpack_vector
-from pipeline.spaces.space import Space
+from pipeline.spaces.space import Space, get_space
+from pipeline.spaces.tables import with_table
 from pipeline.vectors import Vectors
 
 
@@ -59,6 +60,8 @@ class Writer:
         content is unchanged keeps its row (and its place in the HNSW index). Items that a source
         item no longer has, such as parts of a text that became shorter, go.
         """
+        for modality in {f.job.modality for f in finished} - set(self.space.modalities):
+            self.space = with_table(connection, self.space, modality)
         # One statement per modality, each its own transaction.
         written = [
             self._finish(connection, worker, modality, of_modality)
@@ -177,6 +180,10 @@ class Writer:
         self, connection: Connection, modality: str, hashes: Sequence[bytes]
     ) -> dict[bytes, KnownContent]:
         """What the space already has of content of these SHA-256 sums."""
+        if modality not in self.space.modalities:
+            self.space = get_space(connection, self.space.name)
+            if modality not in self.space.modalities:  # it has no item of it yet
+                return {}
         # Not = ANY: of a table that is just being filled there are no statistics, the planner takes
         # many hashes for the better part of it and reads it all, again for every claim.
         rows = (

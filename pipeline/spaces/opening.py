@@ -11,6 +11,7 @@ from typing import Self
 
 from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.embedders.isolation import most_inputs
 from pipeline.errors import ModelError
 from pipeline.postgres.connections import Connection
@@ -20,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import probes
 from pipeline.spaces.activation import activate
 from pipeline.spaces.creation import check_may_create, create
+from pipeline.spaces.late import late_modalities, proved_later
 from pipeline.spaces.space import Space, check_model, check_row, find_active, list_spaces, name_for
 
 logger = logging.getLogger(__name__)
@@ -32,13 +34,15 @@ def open_model(
 ) -> Embedder:
     """Load the space's model, and embed the space's probes with it.
 
+    Those of an encoder whose part of the model is loaded late are embedded before its first input.
+
     Raises:
         ModelError: as :func:`load_model`, or it does not give the space's vectors any more.
     """
     embedder = load_model(space, device=device, batch_size=batch_size)
     with database.open("pipeline probes") as connection:
-        probes.verify(connection, space, embedder)
-    return embedder
+        left = probes.verify(connection, space, embedder, late_modalities(embedder))
+    return proved_later(space, embedder, left)
 
 
 def load_model(space: Space, *, device: str = "auto", batch_size: int = 0) -> Embedder:
@@ -76,13 +80,14 @@ def _check_encoders(space: Space, embedder: Embedder) -> None:
     Raises:
         ModelError: naming the modality.
     """
+    encoders = all_encoders(embedder)
     for name in space.modalities:
-        if name not in embedder.encoders:
+        if name not in encoders:
             raise ModelError(
                 f"the model of the space {space.name!r} has no encoder for its modality {name!r}; "
                 "it was created by another release, or with a part that is not installed here"
             )
-        most_inputs(embedder.encoders[name])
+        most_inputs(encoders[name])
 
 
 @dataclass(frozen=True, slots=True)

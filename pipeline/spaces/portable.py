@@ -15,6 +15,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection
 from pipeline.sources.media_roots import media_roots
 from pipeline.spaces import probes
+from pipeline.spaces.late import late_modalities, proved_later
 from pipeline.spaces.opening import load_model
 from pipeline.spaces.probes import Probe, StoredProbes
 from pipeline.spaces.space import Space
@@ -47,8 +48,10 @@ class PortableSpace:
             MissingExtra: what loads it is not installed.
         """
         embedder = load_model(self.space, device=device, batch_size=batch_size)
-        probes.check(self.space, embedder, self.probes)
-        return embedder
+        late = late_modalities(embedder)
+        own = {probe.modality for probe, _ in self.probes.probes}
+        probes.check(self.space, embedder, self.probes.of(own - late))
+        return proved_later(self.space, embedder, self.probes.of(late))
 
     def to_json(self) -> dict[str, Any]:
         """What :meth:`from_json` reads."""
@@ -61,6 +64,7 @@ class PortableSpace:
             "probes": [
                 {
                     "modality": probe.modality,
+                    "role": probe.role,
                     "content": base64.b64encode(probe.content).decode(),
                     "embedding": list(vector),
                 }
@@ -80,9 +84,13 @@ class PortableSpace:
             row = dict(told["space"])
             for name in _TIMES:
                 row[name] = row[name] and datetime.fromisoformat(row[name])
-            row["modalities"] = tuple(row["modalities"])
+            for name in ("modalities", "derived"):
+                row[name] = tuple(row.get(name, ()))
             known = [
-                (Probe(p["modality"], base64.b64decode(p["content"])), p["embedding"])
+                (
+                    Probe(p["modality"], base64.b64decode(p["content"]), p.get("role", "item")),
+                    p["embedding"],
+                )
                 for p in told["probes"]
             ]
             return cls(

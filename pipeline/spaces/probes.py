@@ -8,7 +8,7 @@ compare.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -17,9 +17,10 @@ import psycopg
 
 from pipeline import embedders, modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.isolation import tells_roles
 from pipeline.embedders.whole import embed_whole
 from pipeline.errors import ModelError
-from pipeline.modalities import ReadOptions, at_least_one
+from pipeline.modalities import ReadOptions, Role, at_least_one
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.spaces.space import Space
 from pipeline.vectors import Vectors
@@ -43,13 +44,20 @@ class Probe:
 
     modality: str
     content: bytes
+    role: Role = "item"
 
 
-def inputs(of_modalities: Sequence[str]) -> list[Probe]:
-    """The probes of a new space; deterministic, but what is stored is what is embedded again."""
+def inputs(of_modalities: Sequence[str], in_both_roles: Collection[str] = ()) -> list[Probe]:
+    """The probes of a new space; deterministic, but what is stored is what is embedded again.
+
+    Args:
+        in_both_roles: modalities of which a query has another vector than an item.
+    """
+    roles: Mapping[bool, tuple[Role, ...]] = {False: ("item",), True: ("item", "query")}
     return [
-        Probe(name, content)
+        Probe(name, content, role)
         for name in modalities.ordered(of_modalities)
+        for role in roles[name in in_both_roles]
         for content in modalities.get(name).probes()
     ]
 
@@ -60,7 +68,8 @@ def store(connection: Connection, space: Space, embedder: Embedder) -> int:
     Raises:
         ModelError: as :func:`embed_new`.
     """
-    return keep(connection, space, embed_new(space.modalities, embedder))
+    own = [name for name in space.modalities if name in embedder.encoders]
+    return keep(connection, space, embed_new(own, embedder))
 
 
 def embed_new(of_modalities: Sequence[str], embedder: Embedder) -> list[tuple[Probe, Vectors]]:
@@ -70,7 +79,8 @@ def embed_new(of_modalities: Sequence[str], embedder: Embedder) -> list[tuple[Pr
         ModelError: the model gives no direction for an input, or breaks an encoder's contract, so
             it is not fit for a space.
     """
-    probes = inputs(of_modalities)
+    both = [name for name in of_modalities if tells_roles(embedder.encoders[name])]
+    probes = inputs(of_modalities, both)
     vectors = embed(probes, embedder)
     if not np.isfinite(vectors).all():
         raise ModelError(
@@ -87,12 +97,12 @@ def keep(connection: Connection, space: Space, probes: Sequence[tuple[Probe, Vec
         with connection.cursor() as cursor:
             cursor.executemany(
                 """
-                INSERT INTO space_probes (space_id, probe, modality, content, embedding)
-                VALUES (%s, %s, %s, %s, %s)
+                INSERT INTO space_probes (space_id, probe, modality, role, content, embedding)
+                VALUES (%s, %s, %s, %s, %s, %s)
                 ON CONFLICT DO NOTHING  -- two workers may start on a space without probes
                 """,
                 [
-                    (space.id, number, probe.modality, probe.content, vector.tolist())
+                    (space.id, number, probe.modality, probe.role, probe.content, vector.tolist())
                     for number, (probe, vector) in enumerate(probes)
                 ],
             )
@@ -119,18 +129,24 @@ class StoredProbes:
     probes: Sequence[tuple[Probe, Sequence[float]]]
     libraries: Mapping[str, str]
 
+    def of(self, of_modalities: Collection[str]) -> "StoredProbes":
+        """Those of some modalities."""
+        some = [(probe, v) for probe, v in self.probes if probe.modality in of_modalities]
+        return StoredProbes(some, self.libraries)
+
 
 def stored(connection: Connection, space: Space) -> StoredProbes:
     """Those of a space; it may have none."""
     rows = connection.execute(
-        "SELECT modality, content, embedding FROM space_probes WHERE space_id = %s ORDER BY probe",
+        "SELECT modality, content, role, embedding FROM space_probes WHERE space_id = %s "
+        "ORDER BY probe",
         (space.id,),
     ).fetchall()
     (made_with,) = fetch_one(
         connection.execute("SELECT probed_with FROM embedding_spaces WHERE id = %s", (space.id,))
     )
     return StoredProbes(
-        [(Probe(modality, bytes(content)), vector) for modality, content, vector in rows],
+        [(Probe(modality, bytes(content), role), v) for modality, content, role, v in rows],
         made_with or {},
     )
 
@@ -160,10 +176,18 @@ def count(connection: Connection, space: Space) -> int:
     return int(found)
 
 
-def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
+def verify(
+    connection: Connection, space: Space, embedder: Embedder, later: Collection[str] = ()
+) -> StoredProbes:
     """Embed the stored probes again; a space without any gets them now.
 
     A role that may not read them is warned, and one that may not store any as well.
+
+    Args:
+        later: modalities whose probes are left for later.
+
+    Returns:
+        The probes that were left.
 
     Raises:
         ModelError: the vectors differ; naming the probes, and what changed as far as is known.
@@ -172,15 +196,16 @@ def verify(connection: Connection, space: Space, embedder: Embedder) -> None:
         known = stored(connection, space)
         if not known.probes:
             store(connection, space, embedder)
-            return
+            return known
     except psycopg.errors.InsufficientPrivilege:
         logger.warning(
             "This role may not read the probes of the space, or has none to read and may not "
             "store any; the model is not compared with what it gave before.",
             extra={"space": space.name},
         )
-        return
-    check(space, embedder, known)
+        return StoredProbes([], {})
+    check(space, embedder, known.of({probe.modality for probe, _ in known.probes} - {*later}))
+    return known.of(later)
 
 
 def check(space: Space, embedder: Embedder, known: StoredProbes) -> None:
@@ -245,16 +270,16 @@ def _differences(space: Space, embedder: Embedder) -> list[str]:
 
 
 def embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
-    """Rows in the order of the probes; one call per modality.
+    """Rows in the order of the probes; one call per modality and role.
 
     Raises:
         ModelError: an encoder gives other than one unit row per part, or other dimensions than the
             model's description says.
     """
     rows: dict[int, Vectors] = {}
-    for name in dict.fromkeys(probe.modality for probe in probes):
+    for name, role in dict.fromkeys((probe.modality, probe.role) for probe in probes):
         modality, encoder = modalities.get(name), embedder.encoders[name]
-        numbers = [n for n, probe in enumerate(probes) if probe.modality == name]
+        numbers = [n for n, p in enumerate(probes) if (p.modality, p.role) == (name, role)]
         contents = [
             at_least_one(
                 modality.parts(modality.decode(probes[n].content, _OPTIONS), encoder, _OPTIONS)
@@ -262,7 +287,7 @@ def embed(probes: Sequence[Probe], embedder: Embedder) -> Vectors:
             for n in numbers
         ]
         try:
-            vectors = embed_whole(encoder, contents, "item")
+            vectors = embed_whole(encoder, contents, role)
         except ModelError as exc:
             raise ModelError(f"the encoder for {name}: {exc}") from exc
         if vectors.shape[1] != embedder.description.dimensions:

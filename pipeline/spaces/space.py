@@ -23,7 +23,12 @@ _IS_UNIT_VECTOR = {
 
 @dataclass(frozen=True)
 class Space:
-    """A row of ``embedding_spaces``, and the modalities that it has tables for."""
+    """A row of ``embedding_spaces``, and its modalities.
+
+    Attributes:
+        modalities: those that it has tables for.
+        derived: those that it embeds by the encoder of another one, and has no item of yet.
+    """
 
     id: int
     name: str
@@ -46,9 +51,16 @@ class Space:
     index_kind: str
     compact_dimensions: int | None
     compact_width: int | None
+    derived: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", modalities.ordered(self.modalities))
+        object.__setattr__(self, "derived", modalities.ordered(self.derived))
+
+    @property
+    def embeds(self) -> tuple[str, ...]:
+        """Every modality whose source items it has jobs and items of."""
+        return modalities.ordered((*self.modalities, *self.derived))
 
     def table_name(self, modality: str) -> str:
         """``multimodal_items_<modality>_s<id>``."""
@@ -123,6 +135,8 @@ _COLUMNS = sql.SQL(
     "id, name, state, model, dimensions, vector_type, precision, context_length, fingerprint, "
     "description, ARRAY(SELECT modality FROM space_modalities AS m "
     "WHERE m.space_id = embedding_spaces.id) AS modalities, "
+    "ARRAY(SELECT modality FROM embedded_modalities AS m "
+    "WHERE m.space_id = embedding_spaces.id AND NOT m.has_table) AS derived, "
     "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at, "
     "target_recall, index_kind, compact_dimensions, compact_width"
 )

@@ -1,80 +1,59 @@
 """The tables of a space: one per modality, ready to become a partition, without an HNSW index."""
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
+from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.patience import with_patience
 from pipeline.postgres.piecewise import piecewise
 from pipeline.postgres.row_security import check_sees_all_rows
-from pipeline.spaces.space import Space
+from pipeline.spaces.space import Space, get_space
 
-# PostgreSQL moves a row's longest values out of line beyond a quarter of a page.
-INLINE_BYTES = 2000
 LEAST_ID = -(2**63)
 PAGE = 10_000  # jobs that are made at once
 
 
 def create_table(connection: Connection, space: Space, modality: str) -> None:
     """One detached table, with the CHECKs that make attaching it scan-free."""
-    table, name = space.table(modality), space.table_name(modality)
-    connection.execute(
-        sql.SQL(
-            """
-            CREATE TABLE {table} (
-                LIKE multimodal_items INCLUDING DEFAULTS INCLUDING COMMENTS,
-                CONSTRAINT {pkey} PRIMARY KEY (id, modality),
-                CONSTRAINT {unique} UNIQUE (source_id, part, modality),
-                CONSTRAINT {of_modality} CHECK (modality = {modality}),
-                CONSTRAINT {of_space} CHECK (space_id = {space})
-            )
-            """
-        ).format(
-            table=table,
-            pkey=sql.Identifier(f"{name}_pkey"),
-            unique=sql.Identifier(f"{name}_source_part_unique"),
-            of_modality=sql.Identifier(f"{name}_modality"),
-            of_space=sql.Identifier(f"{name}_space"),
-            modality=sql.Literal(modality),
-            space=sql.Literal(space.id),
-        )
-    )
-    # Inline where it fits, so that a search fetches no TOAST.
-    size = space.dimensions * (2 if space.vector_type == "halfvec" else 4)
-    connection.execute(
-        sql.SQL(
-            "ALTER TABLE {} ALTER COLUMN embedding TYPE {}, ALTER COLUMN embedding SET STORAGE {}"
-        ).format(table, space.column_type, sql.SQL("PLAIN" if size <= INLINE_BYTES else "EXTERNAL"))
-    )
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({})").format(
-            table, sql.Identifier(f"{name}_unit_vector"), space.is_unit_vector
-        )
-    )
-    connection.execute(
-        sql.SQL("CREATE INDEX {} ON {} USING gin (metadata jsonb_path_ops)").format(
-            sql.Identifier(f"{name}_metadata"), table
-        )
-    )
-    connection.execute(
-        sql.SQL("CREATE INDEX {} ON {} USING hash (content_sha256)").format(
-            sql.Identifier(f"{name}_content"), table
-        )
-    )
-    connection.execute(
-        sql.SQL("COMMENT ON TABLE {} IS {}").format(
-            table, sql.Literal(f"Items of modality {modality} in the space {space.name}.")
-        )
-    )
-    connection.execute(
-        "INSERT INTO space_modalities (space_id, modality) VALUES (%s, %s)", (space.id, modality)
-    )
+    connection.execute("SELECT make_items_table(%s, %s)", (space.id, modality))
 
 
-def enqueue_missing(connection: Connection, space: Space) -> int:
-    """A job for every source item of the space's modalities that has neither a job nor an item in
+def with_table(connection: Connection, space: Space, modality: str) -> Space:
+    """The space once it has a table for a modality that it embeds: one that it derives gets it with
+    its first item, and the active space with it a partition.
+
+    Raises:
+        DatabaseError: others, who change ``multimodal_items`` itself, never let go of it.
+    """
+    if modality in space.modalities:
+        return space
+
+    def make() -> bool:
+        connection.execute("SELECT make_derived_items(%s, %s)", (space.id, modality))
+        return True
+
+    if not with_patience(connection, make):
+        raise DatabaseError(
+            f"multimodal_items was never free to get a partition for the modality {modality!r}; "
+            "what changes the table itself, such as an index that is being built, has to end first"
+        )
+    return get_space(connection, space.name)
+
+
+def enqueue_missing(connection: Connection, space: Space, of: Sequence[str] | None = None) -> int:
+    """A job for every source item of what the space embeds that has neither a job nor an item in
     it, and whose items nobody deleted; how many.
 
     In pieces: an application may be changing the same rows.
+
+    Args:
+        of: of these modalities alone.
     """
+    wanted = list(space.embeds if of is None else of)
+    if not wanted:
+        return 0
     items = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT source_id FROM {}").format(space.table(modality))
         for modality in space.modalities
@@ -92,7 +71,7 @@ def enqueue_missing(connection: Connection, space: Space) -> int:
     ).format(space=sql.Literal(space.id), items=items)
     check_sees_all_rows(connection)
     count, last = 0, LEAST_ID
-    while page := connection.execute(missing, (list(space.modalities), last, PAGE)).fetchall():
+    while page := connection.execute(missing, (wanted, last, PAGE)).fetchall():
         ids = [source_id for (source_id,) in page]
         piecewise(connection, ids, lambda ids: _insert_jobs(connection, space, ids))
         count += len(ids)

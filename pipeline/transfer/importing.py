@@ -21,6 +21,7 @@ from pipeline.modalities import ReadOptions
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.references import pointer
 from pipeline.spaces import Space
+from pipeline.spaces.tables import with_table
 from pipeline.vectors import unit_rows
 
 BATCH = 2_000  # rows checked and copied at a time
@@ -117,6 +118,7 @@ def import_items(
     """
     count = 0
     keys: set[str] = set()
+    found: set[str] = set()
     with connection.transaction():
         connection.execute(sql.SQL(_STAGE).format(type=space.column_type))
         with (
@@ -137,12 +139,15 @@ def import_items(
                     keys.add(item.source_key)
                     copy.write_row(_stored(item, vector, space))
                 count += len(batch)
+                found.update(item.modality for item in batch)
         if not count:
             raise ConfigurationError("there is no row to import")
         connection.execute("ANALYZE imported")
         (new_sources,) = fetch_one(connection.execute(_SOURCES, {"source": source}))
         # Jobs before items, as everybody does it who touches both.
         connection.execute(_JOBS, {"source": source, "space": space.id})
+        for modality in found:
+            space = with_table(connection, space, modality)
         for modality in space.modalities:
             names = {
                 "table": space.table(modality),
@@ -207,10 +212,10 @@ def _problem(item: ForeignItem, space: Space) -> str | None:
         return f"the vector has {size} dimensions, and the space {space.name!r} {space.dimensions}"
     if not np.isfinite(vector.astype(np.float64)).all():
         return "the vector has a NaN or an infinity in it"
-    if item.modality not in space.modalities:
+    if item.modality not in space.embeds:
         return (
             f"the space {space.name!r} has no modality {item.modality!r}; it has: "
-            f"{', '.join(space.modalities)}"
+            f"{', '.join(space.embeds)}"
         )
     for name, text in (("key", item.source_key), ("content", item.content_ref)):
         if not text:

@@ -75,7 +75,7 @@ def export_pending(
                 {
                     "space": space.id,
                     "after": after,
-                    "modalities": list(space.modalities),
+                    "modalities": list(space.embeds),
                     "most_text": bounds.text_bytes,
                     "most_reference": bounds.reference_bytes,
                     "limit": BATCH if limit is None else min(BATCH, limit - count),

@@ -27,6 +27,7 @@ BEGIN
             ('@schema@.cached_query_embeddings(text[])', false, '{}'),
             ('@schema@.enqueue_source_items(bigint[])', false, '{pipeline_ingest,pipeline_owner}'),
             ('@schema@.reopen_source_items(bigint[])', false, '{pipeline_ingest,pipeline_owner}'),
+            ('@schema@.make_derived_items(integer, text)', false, '{pipeline_ingest,pipeline_owner}'),
             ('@schema@.loopback_ask(text[], text, text, text)', true, '{}'),
             ('@schema@.loopback_answers(text[], text)', true, '{}'),
             ('@schema@.loopback_touch(text[], text)', true, '{}'),

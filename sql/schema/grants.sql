@@ -118,3 +118,10 @@ GRANT UPDATE (paused_at, paused_by, paused_why) ON @schema@.embedding_spaces TO 
 
 -- Who may search turns the query by it.
 GRANT SELECT ON @schema@.space_rotations TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT SELECT ON @schema@.embedded_modalities, @schema@.item_moments
+    TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+-- Whoever writes the first item of a modality that the space derives.
+GRANT EXECUTE ON FUNCTION @schema@.make_derived_items(integer, text)
+    TO pipeline_ingest, pipeline_owner;

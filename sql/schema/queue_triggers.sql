@@ -27,26 +27,30 @@ BEGIN
     -- there. Names of tables, and sequences, are of this moment whatever the snapshot.
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
         AND EXISTS (
-            SELECT FROM generate_series(
-                (SELECT coalesce(max(e.id), 0) + 1 FROM @schema@.embedding_spaces AS e),
-                pg_sequence_last_value(
-                    pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
-            ) AS newer (id)
-            CROSS JOIN @schema@.known_modalities AS k
+            SELECT FROM (
+                SELECT newer.id, k.name AS modality FROM generate_series(
+                    (SELECT coalesce(max(e.id), 0) + 1 FROM @schema@.embedding_spaces AS e),
+                    pg_sequence_last_value(
+                        pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
+                ) AS newer (id) CROSS JOIN @schema@.known_modalities AS k
+                UNION ALL  -- and than the first item of a modality that a space derives
+                SELECT m.space_id, m.modality FROM @schema@.embedded_modalities AS m
+                WHERE NOT m.has_table
+            ) AS newer
             CROSS JOIN LATERAL to_regclass(format('@schema@.%I',
-                format('multimodal_items_%s_s%s', k.name, newer.id))) AS items
+                format('multimodal_items_%s_s%s', newer.modality, newer.id))) AS items
             -- A space and its tables are made together: one that the snapshot sees without its
             -- space is somebody else's, by such a name.
             WHERE items IS NOT NULL
               AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = items))
     THEN
-        RAISE EXCEPTION 'a space was created since this transaction began' USING
+        RAISE EXCEPTION 'a space was created or got a table since this transaction began' USING
             ERRCODE = 'serialization_failure',
             HINT = 'Run the transaction again.';
     END IF;
 END $$;
 COMMENT ON FUNCTION @schema@.check_sees_spaces() IS
-    'Raises where the transaction''s snapshot is older than a space.';
+    'Raises where the transaction''s snapshot is older than a space, or than one of its tables.';
 
 CREATE OR REPLACE FUNCTION @schema@.refuse_modalities(names text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -70,7 +74,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WITH wanted AS (
         SELECT m.space_id, s.id AS source_id
         FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
-        JOIN @schema@.space_modalities AS m ON m.modality = s.modality
+        JOIN @schema@.embedded_modalities AS m ON m.modality = s.modality
     ),
     opened AS (
         INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id, content_changed)
@@ -192,7 +196,7 @@ BEGIN
         FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
         CROSS JOIN @schema@.embedding_spaces AS e
         WHERE NOT EXISTS (
-            SELECT FROM @schema@.space_modalities AS m
+            SELECT FROM @schema@.embedded_modalities AS m
             WHERE m.space_id = e.id AND m.modality = s.modality)
         GROUP BY e.id ORDER BY e.id
     LOOP

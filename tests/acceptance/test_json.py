@@ -51,6 +51,7 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path, empty_url: str
         ("migrate", "--model", "demo"),
         ("add", *texts, "--metadata", '{"pair": 1}'),
         ("add", "blank.jsonl"),
+        ("ingest", "--dry-run"),
         ("ingest",),
         ("failures",),
         ("failures", "--rows"),

@@ -221,5 +221,6 @@ def test_without_the_plug_in_its_space_is_refused_in_a_sentence(plugged: Plugged
     done = plugged.python("from pipeline.cli import main; main()", "search", "a text")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "pipeline: the model is of the kind 'fake', and this installation knows remote, openclip"
+        "pipeline: the model is of the kind 'fake', and this installation knows remote, "
+        "embeddinggemma-2, openclip"
     )

@@ -46,6 +46,8 @@ def assert_names(done: Done, extra: str, *, after: int = 0) -> None:
 
 
 HAVE_ASKED = (
+    "pipeline.embedders.embeddinggemma.",
+    "pipeline.embedders.local.",
     "pipeline.embedders.openclip.",
     "pipeline.embeddings_api.bodies",
     "pipeline.embeddings_api.server",
@@ -76,6 +78,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
     )
     found = [line.split() for line in done.stdout.splitlines()]
     assert [name for said, name in found if said == "asks"] == [
+        "pipeline.embedders.embeddinggemma.opening",
         "pipeline.embedders.openclip.embedder",
         "pipeline.embedders.remote.client",
         "pipeline.embedders.remote.embedder",

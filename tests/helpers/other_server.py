@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import psycopg
 
 from pipeline.postgres.embedded import EmbeddedServer
+from tests.helpers.folders import server_folder
 from tests.helpers.processes import wait_until
 
 VARIABLE = "TEST_POSTGRES"
@@ -90,7 +90,7 @@ def server_in(home: Path) -> EmbeddedServer:
 def own_server() -> Iterator[EmbeddedServer]:
     """A server that has never heard of us: roles belong to all of a server's databases."""
     # Not under pytest's own folder: the server's user must be able to reach it.
-    home = Path(tempfile.mkdtemp(prefix="pipeline-tests-"))
+    home = server_folder("tests")
     home.chmod(0o755)
     server = server_in(home / "home")
     server.start()

@@ -4,17 +4,16 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.embedded import EmbeddedServer
+from tests.helpers.folders import server_folder
 
 PASSWORD = "a password with %/@: in it"
 _URL = (
@@ -52,7 +51,7 @@ def tcp_server(embedded: EmbeddedServer, **settings: object) -> Iterator[int]:
     The superuser is ``admin``, an ordinary owner of the database ``app`` is ``app``; both log in
     with ``PASSWORD``.
     """
-    home = Path(tempfile.mkdtemp(prefix="pipeline-tcp-"))
+    home = server_folder("tcp")
     # PostgreSQL refuses to run as root.
     who: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
     if who:
@@ -91,7 +90,7 @@ def tcp_server(embedded: EmbeddedServer, **settings: object) -> Iterator[int]:
 @contextmanager
 def standby_of(embedded: EmbeddedServer, port: int) -> Iterator[int]:
     """A hot standby of the server at that port, with all that it has now; gives its own port."""
-    home = Path(tempfile.mkdtemp(prefix="pipeline-standby-"))
+    home = server_folder("standby")
     who: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
     if who:
         shutil.chown(home, "nobody", "nogroup")

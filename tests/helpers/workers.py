@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline import modalities
 from pipeline.embedders import Embedder
+from pipeline.embedders.derived import all_encoders
 from pipeline.ingest.report import IngestReport
 from pipeline.ingest.worker import Worker, WorkerOptions
 from pipeline.loaders import LoadedContent
@@ -44,7 +45,7 @@ def readers_of(
     """Readers that decode in this process; ``decode_image`` gives ``Decoded``, or an RGB image."""
     readers = {
         name: Reader(modalities.get(name), encoder, ReadOptions())
-        for name, encoder in embedder.encoders.items()
+        for name, encoder in all_encoders(embedder).items()
     }
     if decode_image is not None:
         of_images = readers[IMAGE.name]

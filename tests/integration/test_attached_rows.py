@@ -356,7 +356,6 @@ def test_the_row_of_an_item_is_there_until_it_is_gone(shop: Engine, connection: 
 
 
 def test_under_async_the_same(shop: Engine) -> None:
-    pytest.importorskip("greenlet", reason="the dev dependency greenlet")
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     async def ask() -> Any:

@@ -43,6 +43,7 @@ MAY_CALL = {
     "loopback_ask(text[],text,text,text)": ["pipeline_loopback"],
     "loopback_connection()": [],
     "loopback_touch(text[],text)": ["pipeline_loopback"],
+    "make_derived_items(integer,text)": THREE[1:],
     "multimodal_items_compact()": [],
     "multimodal_items_deleted()": [],
     "query_embeddings_missing(text[])": THREE,
@@ -61,7 +62,7 @@ MAY_CALL = {
 RELATION = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TRUNCATE|TABLE)\s+(?:ONLY\s+)?([\w.%]+)")
 OF_THE_BODY = {
     "new_rows", "old_rows", "unnest", "wanted", "enqueued", "strange", "changed", "gone", "moved",
-    "many",
+    "many", "made",
     "answers", "answer", "waiting", "limits", "request", "space", "asker_limit", "lacking",
     "refused", "items", "of", "centre", "clock_timestamp", "SET", "LATERAL", "EXCLUSIVE", "%s",
     "SKIP", "free",

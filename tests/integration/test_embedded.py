@@ -30,6 +30,7 @@ from pipeline.postgres.embedded import server as embedded
 from pipeline.postgres.embedded.account import SERVER_ACCOUNT
 from pipeline.postgres.embedded.processes import find_postmaster, server_processes
 from pipeline.postgres.embedded.programs import installed_programs
+from tests.helpers.folders import memory_folder
 
 ROOT = os.geteuid() == 0
 as_root = pytest.mark.skipif(not ROOT, reason="is about what happens as root")
@@ -40,7 +41,7 @@ START += "print(EmbeddedServer(Path(sys.argv[1])).start())"
 @pytest.fixture
 def base() -> Iterator[Path]:
     """A folder that the server's account can reach; tmp_path of root is closed to it."""
-    with tempfile.TemporaryDirectory(prefix="embedded-", dir=fast_disk()) as name:
+    with tempfile.TemporaryDirectory(prefix="embedded-", dir=memory_folder()) as name:
         folder = Path(name).resolve()
         folder.chmod(0o755)
         yield folder
@@ -54,7 +55,7 @@ def base() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[EmbeddedServer]:
     """One server for the tests that do not harm it."""
-    with tempfile.TemporaryDirectory(prefix="embedded-", dir=fast_disk()) as name:
+    with tempfile.TemporaryDirectory(prefix="embedded-", dir=memory_folder()) as name:
         server = EmbeddedServer(Path(name))  # empty and, for root, closed to others: adopted
         server.start()
         yield server
@@ -74,14 +75,6 @@ def foreigner(server: EmbeddedServer) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "600"], **as_server_user(server)) as process:
         yield process
         process.kill()
-
-
-def fast_disk() -> str | None:
-    """Memory, where there is plenty: an fsync on a busy disk is what these tests wait for most."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or os.statvfs(memory).f_flag & os.ST_NOEXEC:
-        return None
-    return str(memory) if shutil.disk_usage(memory).free > 2 * 2**30 else None
 
 
 def as_server_user(server: EmbeddedServer) -> dict:

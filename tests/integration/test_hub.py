@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.embedders.openclip.checkpoints import CONFIG_NAME, SAVED_WEIGHTS_NAMES
-from pipeline.embedders.openclip.hub import PREPROCESSING_FILES, TOKENIZER_FILES
+from pipeline.embedders.local.files import CONFIG_NAME, SAVED_WEIGHTS_NAMES
+from pipeline.embedders.local.hub import PREPROCESSING_FILES, TOKENIZER_FILES
 from tests.helpers.command import Run
 from tests.helpers.http_server import ANSWERS, Answer, Request, Server, answer, serving
 from tests.helpers.saved_by_transformers import save_clip, save_clip_processor
@@ -72,7 +72,7 @@ def test_a_hub_that_fails_is_an_error_of_ours(
 ) -> None:
     behave(monkeypatch, behaviour)
     program = """
-from pipeline.embedders.openclip.hub import fetch_config
+from pipeline.embedders.local.hub import fetch_config
 from pipeline.errors import ModelError
 try:
     fetch_config("org/name")

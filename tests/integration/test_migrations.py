@@ -70,6 +70,10 @@ FROZEN = {
         "305a3d51f95fb8fc893e1584ae1118b754d2d1a491447a2e61f5e04e0d4b5855"
     ),
     "pipeline_0015_paused": ("2dad129ca9beca2945615174b816ad5d60d4c31ea4e520f06657aeee25b181f5"),
+    "pipeline_0016_derived": ("e865783b25ba7da21ecced8fd3c90e341b641cffee82840e9d57b40269dfc08b"),
+    "pipeline_0017_probe_roles": (
+        "8568336cf3c33405f3342bec578b6252eecba04ffb03f844be4bd425abf7dc33"
+    ),
 }
 
 

@@ -199,9 +199,9 @@ def test_rows_that_no_space_can_embed_are_counted(
     add_texts(connection, ["one"])
     for number in range(3):
         connection.execute(ADD, (f"a{number}", "audio", "/a.wav"))
-    connection.execute(ADD, ("d", "document", "/d.pdf"))
+    connection.execute(ADD, ("d", "depth", "/d.png"))
     view = "SELECT modality, source_items FROM unsupported_source_items ORDER BY 1"
-    assert connection.execute(view).fetchall() == [("audio", 3), ("document", 1)]
+    assert connection.execute(view).fetchall() == [("audio", 3), ("depth", 1)]
 
     monkeypatch.setenv("DATABASE_URL", url)
     app = typer.Typer()
@@ -217,7 +217,7 @@ def test_rows_that_no_space_can_embed_are_counted(
         {**of_space, "modality": "image", **counts},
         {**of_space, "modality": "text", **counts, "pending": 1},
         {**nowhere, "modality": "audio", **counts, "unsupported": 3},
-        {**nowhere, "modality": "document", **counts, "unsupported": 1},
+        {**nowhere, "modality": "depth", **counts, "unsupported": 1},
     ]
 
     found = {check.name: check for check in examine(settings)}
@@ -225,7 +225,7 @@ def test_rows_that_no_space_can_embed_are_counted(
     assert found["unsupported audio"].found == "3 source items that no space in use can embed"
     assert "of a model that has audio" in found["unsupported audio"].fix
     connection.execute(found["unsupported audio"].fix.rpartition("; or ")[2].encode())
-    assert connection.execute(view).fetchall() == [("document", 1)]
+    assert connection.execute(view).fetchall() == [("depth", 1)]
 
 
 def test_a_retired_space_is_not_in_use_but_gets_its_jobs(

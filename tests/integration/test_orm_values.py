@@ -75,7 +75,6 @@ def test_vectors_are_float32_arrays(engine: Engine) -> None:
 
 
 def test_vectors_are_float32_arrays_under_async_too(filled: Settings, url: str) -> None:
-    pytest.importorskip("greenlet", reason="the dev dependency greenlet")
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     async def ask() -> Any:

@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -25,6 +23,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.unified_index import UnifiedIndex
 from tests.helpers.fakes import FakeEmbedder, add_texts
+from tests.helpers.folders import server_folder
 from tests.helpers.tcp_server import standby_of, tcp_server, tcp_url
 from tests.helpers.workers import work
 
@@ -117,7 +116,7 @@ def prepared(url: str) -> None:
 
 
 def test_a_server_that_restarts_is_waited_for() -> None:
-    home = Path(tempfile.mkdtemp(prefix="pipeline-pool-"))  # where the server's user can reach it
+    home = server_folder("pool")
     home.chmod(0o755)
     server = EmbeddedServer(home / "home")
     url = server.start()

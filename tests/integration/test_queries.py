@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import create_engine
 
 from pipeline import spaces
+from pipeline.client.query import query_like
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.modalities import IMAGE, Decoded, Reader
 from pipeline.postgres.connections import Connection
@@ -65,7 +66,9 @@ def image_vector(image: Image.Image) -> Vectors:
 
 
 def vector(index: UnifiedIndex, query: Any) -> Vectors:
-    return index._vector(query)[0]
+    found = index._client._probe(query_like(query)).vector
+    assert found is not None
+    return found
 
 
 def same(one: Vectors, other: Vectors) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import PermanentRowError
 from pipeline.postgres.connections import Connection, connect, fetch_one
+from pipeline.postgres.steps import on
 from pipeline.search import asking, query_vectors
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -95,8 +96,10 @@ def test_a_text_that_is_kept_again_keeps_one_row_and_its_new_vector(
 ) -> None:
     for content in (b"one", b"two"):
         query_vectors.store(connection, space.id, "text", vector_of(content))
-    assert_close(asking.known(connection, "text"), vector_of(b"two"))
-    assert asking.known(connection, "another") is None
+    found = on(connection, asking.known(["text"]))
+    assert found is not None
+    assert_close(found[0], vector_of(b"two"))
+    assert on(connection, asking.known(["another"])) is None
     row = connection.execute("SELECT count(*) FROM query_embeddings").fetchone()
     assert row == (1,)
 

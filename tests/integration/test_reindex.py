@@ -199,7 +199,7 @@ def test_where_the_table_is_never_free_the_next_run_goes_on(
     growing: Growing,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.spaces.index.parent.ATTEMPTS", 2)
+    monkeypatch.setattr("pipeline.postgres.patience.ATTEMPTS", 2)
     with connect(url) as reader, reader.transaction():
         # Not of CREATE INDEX CONCURRENTLY's concern: the parent alone.
         reader.execute("LOCK TABLE ONLY multimodal_items IN ACCESS SHARE MODE")

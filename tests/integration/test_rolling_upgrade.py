@@ -26,11 +26,15 @@ from tests.integration.test_serve import assert_is_vector_of, embedding, serving
 DATA = Path(__file__).parent / "data"
 
 
+def restore_old(server: EmbeddedServer, url: str) -> None:
+    """As an older release left a database: an active space, one that is building, jobs, a query."""
+    program = [server.binary("psql"), "-Xqo", "/dev/null", "-v", "ON_ERROR_STOP=1"]
+    subprocess.run([*program, "-f", DATA / "pipeline_0006.sql", libpq_url(url)], check=True)
+
+
 @pytest.fixture
 def old_url(server: EmbeddedServer, empty_url: str) -> str:
-    """As the release before left it: an active space, one that is building, jobs, a query."""
-    program = [server.binary("psql"), "-Xqo", "/dev/null", "-v", "ON_ERROR_STOP=1"]
-    subprocess.run([*program, "-f", DATA / "pipeline_0006.sql", libpq_url(empty_url)], check=True)
+    restore_old(server, empty_url)
     return empty_url
 
 

@@ -233,7 +233,7 @@ def test_a_query_of_the_wrong_size_or_a_bad_picture_says_what_is_wrong(
 ) -> None:
     (tmp_path / "x.jpg").write_text("no picture")
     with UnifiedIndex(filled, FakeEmbedder()) as index:
-        with pytest.raises(ConfigurationError, match="8 finite numbers"):
+        with pytest.raises(ConfigurationError, match="has 2 dimensions, the active space 8"):
             index.retrieve_cross_modal([1.0, 2.0])
         with pytest.raises(ConfigurationError, match=r"x\.jpg: "):
             index.retrieve_cross_modal(tmp_path / "x.jpg")

@@ -226,7 +226,7 @@ def test_one_that_a_users_view_needs_goes_once_the_view_is_gone(
 def test_a_users_view_on_ours_survives(url: str, connection: Connection, files: Path) -> None:
     connection.execute("CREATE VIEW far AS SELECT space, pending FROM ingest_status")
     view = files / "schema" / "views" / "ingest_status.sql"
-    view.write_text(view.read_text().replace("i.per_minute\n", "i.per_minute, 1 AS one\n"))
+    view.write_text(view.read_text().replace("AS per_minute\n", "AS per_minute, 1 AS one\n"))
     assert migrate.upgrade(url) == AGAIN
     row = connection.execute("SELECT one FROM ingest_status LIMIT 1").fetchone()
     assert row == (1,)

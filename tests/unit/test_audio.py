@@ -231,12 +231,9 @@ def test_sounds_are_told_by_their_first_bytes() -> None:
     assert not AUDIO.sniff(b"\xff\xd8\xff\xe0")  # JPEG begins as a frame of MPEG does
 
 
-def test_it_can_be_registered_beside_the_others() -> None:
-    modalities.register(AUDIO)
-    try:
-        assert modalities.of_suffix(".mp3") is AUDIO
-    finally:
-        modalities.unregister("audio")
+def test_it_is_known_by_its_name_and_its_suffixes() -> None:
+    assert modalities.get("audio") is AUDIO
+    assert modalities.of_suffix(".mp3") is AUDIO
 
 
 def test_an_encoder_that_does_not_say_its_rate_gets_the_usual_one() -> None:

@@ -12,6 +12,8 @@ from tests.unit.test_layers import importers_of
 
 # Who may import what an extra brings, besides the base.
 ROOMS = {
+    "pipeline/embedders/embeddinggemma": ("embed",),
+    "pipeline/embedders/local": ("embed",),
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/embedders/remote": ("remote",),
     "pipeline/embeddings_api": ("http",),

@@ -185,9 +185,6 @@ def test_documents_are_told_by_their_first_bytes() -> None:
     assert not DOCUMENT.sniff(b"%!PS-Adobe")
 
 
-def test_it_can_be_registered_beside_the_others() -> None:
-    modalities.register(DOCUMENT)
-    try:
-        assert modalities.of_suffix(".pdf") is DOCUMENT
-    finally:
-        modalities.unregister("document")
+def test_it_is_known_by_its_name_and_its_suffixes() -> None:
+    assert modalities.get("document") is DOCUMENT
+    assert modalities.of_suffix(".pdf") is DOCUMENT

@@ -18,7 +18,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from pipeline import embedders
-from pipeline.embedders.openclip import device as device_module
+from pipeline.embedders.local import device as device_module
 from pipeline.embedders.openclip.blocks import LastBlock
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder, precision_cosine
 from pipeline.embedders.openclip.image_towers import tokens_of_an_image
@@ -647,7 +647,7 @@ def test_importing_the_package_or_a_description_loads_no_torch() -> None:
     code = (
         "import sys, pipeline, pipeline.embedders.description, pipeline.modalities.text.windows, "
         "pipeline.embedders.openclip.checkpoints, "
-        "pipeline.vectors, pipeline.embedders.openclip.hub, pipeline.embedders.openclip.prefixes; "
+        "pipeline.vectors, pipeline.embedders.local.hub, pipeline.embedders.openclip.prefixes; "
         "sys.exit(bool({'torch', 'open_clip', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

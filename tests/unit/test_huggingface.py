@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, PreTrainedTokenizerFast
 
+from pipeline.embedders.local.files import sha256_of
 from pipeline.embedders.openclip.blocks import LastBlock
-from pipeline.embedders.openclip.checkpoints import sha256_of
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from tests.helpers.saved_by_transformers import (

@@ -18,7 +18,7 @@ LEVELS = (
     ("embedders", "sources", "queue"),
     ("spaces",),
     ("search", "quality", "transfer"),
-    ("ingest", "doctor"),
+    ("ingest", "doctor", "client"),
     ("unified_index", "integrations", "embeddings_api"),
     ("web",),
     ("demo",),

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.modalities import IMAGE, TEXT, ModalityType
+from pipeline.modalities import ModalityType, registered
 
 PACKAGE = Path(__file__).parents[2] / "pipeline"
 NAMES = {str(name) for name in ModalityType}
 OBJECTS = {name.upper() for name in NAMES}
-CLASSES = {type(modality).__name__ for modality in (TEXT, IMAGE)}
+CLASSES = {type(modality).__name__ for modality in registered()}
 # A statement that compares a modality with one of them, or gives a list of them.
 SQL = re.compile(r"(?i)modality\b[^'\n]{{0,40}}'[{{]?({})\b".format("|".join(NAMES)))
 # (file, line as it is written): the same word, but not a modality.
@@ -21,6 +21,10 @@ OTHER_WORDS = {
     ("cli/output.py", 'FORMATS = ("text", "json")'): "too",
     ("embedders/openclip/text_towers.py", 'return getattr(module, "text", module)'): "OpenCLIP's",
     ("embedders/openclip/tokenizers.py", 'tower: Any = getattr(module, "text", module)'): "too",
+    ("embedders/embeddinggemma/model.py", 'HEARS = "audio"'): "transformers' word for a tower",
+    ("embedders/embeddinggemma/checkpoint.py", 'item = said.get("document", _ITEM_PROMPT)'): (
+        "sentence-transformers' word for an item"
+    ),
     ("demo/next_steps.py", 'NEAREST_IMAGES = """\\'): "a statement that people are shown",
     (
         "embedders/openclip/huggingface/architecture.py",

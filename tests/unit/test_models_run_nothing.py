@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
+from pipeline.embedders.local.files import sha256_of
 from pipeline.embedders.openclip import finding, tower_configs
-from pipeline.embedders.openclip.checkpoints import sha256_of
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.errors import ModelError
 from tests.helpers.checkpoints import TINY_CLIP, TINY_SIGLIP, model_of, save_checkpoint

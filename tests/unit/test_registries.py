@@ -7,7 +7,7 @@ import pytest
 from pipeline import embedders, modalities
 from pipeline.embedders.openclip import OPENCLIP
 from pipeline.errors import ConfigurationError, ModelError
-from pipeline.modalities import IMAGE, TEXT, ModalityType
+from pipeline.modalities import AUDIO, DOCUMENT, IMAGE, TEXT, VIDEO, ModalityType
 from tests.helpers.digits import DIGITS, Digits
 from tests.helpers.fakes import FAKE_FAMILY, FakeFamily
 
@@ -25,10 +25,10 @@ def test_what_is_registered_is_found_by_all_that_it_says_of_itself(digits: Digit
     assert modalities.of_reference("s3://b/k.DIGITS?x=1") is digits
     assert modalities.sniffed(b"digits\n1", ["text", "image", "digits"]) is digits
     assert modalities.sniffed(b"digits\n1", ["text", "image"]) is None
-    assert modalities.registered() == [TEXT, IMAGE, digits]
-    assert modalities.known_names()[:3] == ("text", "image", "digits")
+    assert modalities.registered() == [TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT, digits]
+    assert modalities.known_names()[4:7] == ("document", "digits", "depth")
     assert modalities.ordered(["later", "digits", "image", "audio"]) == (
-        "image", "digits", "audio", "later",
+        "image", "audio", "digits", "later",
     )  # fmt: skip
     assert ModalityType("digits") == "digits"
     assert ModalityType("digits").name == "DIGITS"
@@ -43,9 +43,15 @@ def test_the_eight_are_members_and_others_are_refused() -> None:
         ModalityType("smell")
     with pytest.raises(ConfigurationError, match=r"no modality 'smell'; there are: text, image, "):
         modalities.check_name("smell")
-    assert modalities.check_name("audio") == "audio"
-    with pytest.raises(ConfigurationError, match=r"cannot decode .* 'audio'; it knows text, image"):
-        modalities.get("audio")
+    assert modalities.check_name("thermal") == "thermal"
+    with pytest.raises(ConfigurationError, match=r"cannot decode .* 'imu'; it knows text, image"):
+        modalities.get("imu")
+
+
+def test_no_two_modalities_of_the_package_share_a_suffix_or_a_usual_column() -> None:
+    for what in ("suffixes", "columns"):
+        every = [one for modality in modalities.registered() for one in getattr(modality, what)]
+        assert len(every) == len(set(every))
 
 
 @pytest.mark.parametrize("name", ["", "Smell", "a b", "1d", "x" * 21, "gerüche", 'a"b'])

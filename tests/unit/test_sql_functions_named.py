@@ -111,6 +111,7 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
     "make_attached_triggers",
     "make_attached_view",
     "make_dependency_triggers",
+    "make_items_table",
     "make_statement_triggers",
     "make_trigger_function",
     "may_notify",
@@ -181,6 +182,8 @@ WITH_THE_CALLERS_RIGHTS: set[str] = {
 }
 # Parts of others, which nobody calls by hand.
 PARTS: set[str] = {
+    "make_derived_items",
+    "make_items_table",
     "keep_compact",
     "multimodal_items_compact",
     "ask_for_query_embeddings",

@@ -13,6 +13,9 @@ from pipeline import modalities
 from pipeline.errors import PermanentRowError, RowError
 from pipeline.modalities.base import Part, Reader, ReadOptions
 from pipeline.modalities.decoding import reader as decoding_reader
+from pipeline.modalities.decoding.pool import DecoderPool
+from pipeline.modalities.image.thumbnail import Thumbnail
+from pipeline.modalities.moments import Moment
 from pipeline.modalities.video import VIDEO
 from tests.helpers.media import (
     SIZE,
@@ -298,10 +301,37 @@ def test_films_are_told_by_their_first_bytes() -> None:
     assert not VIDEO.sniff(b"")
 
 
-def test_it_can_be_registered_beside_the_others() -> None:
-    modalities.register(VIDEO)
-    try:
-        assert modalities.get("video") is VIDEO
-        assert modalities.of_suffix(".mp4") is VIDEO
-    finally:
-        modalities.unregister("video")
+def test_it_is_known_by_its_name_and_its_suffixes() -> None:
+    assert modalities.get("video") is VIDEO
+    assert modalities.of_suffix(".mp4") is VIDEO
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("mp4", "mpeg4"), ("matroska", "mpeg4"), ("avi", "mjpeg"), ("mpegts", "mpeg4")],
+)
+def test_a_preview_is_the_frame_in_the_middle_of_a_moment(kind: str, codec: str) -> None:
+    """Read from the key frame before it; the last one of the film where it ends sooner."""
+    data = film([scene(1)] * 30 + [scene(2)] * 30, kind=kind, codec=codec)
+    for moment, number in (
+        (Moment(start=0.5, end=1.5), 1),
+        (Moment(start=4.0, end=5.0), 2),
+        (Moment(start=500.0, end=900.0), 2),
+        (Moment(page=3), 1),
+        (None, 1),
+    ):
+        task = VIDEO.preview(moment, OPTIONS, Thumbnail(80))
+        assert task is not None
+        with DecoderPool(task, 1) as pool:
+            spans, frame = pool.decode(data).arrays
+        assert spans.shape == (1, 2)
+        assert frame.shape == (60, 80, 3)
+        assert difference(Image.fromarray(frame), scene(number)) < 12
+
+
+def test_a_preview_of_what_is_no_film_says_so() -> None:
+    task = VIDEO.preview(Moment(start=0.0, end=1.0), OPTIONS, Thumbnail(80))
+    assert task is not None
+    with DecoderPool(task, 1) as pool, pytest.raises(RowError) as found:
+        pool.decode(b"#EXTM3U\nhttp://other/")
+    assert found.value.code == "not_a_video"

@@ -25,21 +25,21 @@ except ImportError as exc:
     raise MissingExtra("embedding", "embed") from exc
 
 from pipeline.embedders.base import PRECISION_FLOOR
-from pipeline.embedders.openclip.checkpoints import Checkpoint
-from pipeline.embedders.openclip.description import OpenClipDescription
-from pipeline.embedders.openclip.device import (
+from pipeline.embedders.local.device import (
     DTYPES,
     check_int8,
     choose_device,
     fastest_precision,
 )
+from pipeline.embedders.local.fixed_inputs import TEXTS, images, least_cosine
+from pipeline.embedders.openclip.checkpoints import Checkpoint
+from pipeline.embedders.openclip.description import OpenClipDescription
 from pipeline.embedders.openclip.finding import architecture_name, find_checkpoint
-from pipeline.embedders.openclip.fixed_inputs import TEXTS, images, least_cosine
 from pipeline.embedders.openclip.image_encoder import ImageEncoder
 from pipeline.embedders.openclip.image_towers import images_at_once
 from pipeline.embedders.openclip.int8 import use_int8
 from pipeline.embedders.openclip.loading import load_model
-from pipeline.embedders.openclip.model import DeviceModel
+from pipeline.embedders.openclip.model import OpenClipModel
 from pipeline.embedders.openclip.preprocessing import fit_of, preprocess_config
 from pipeline.embedders.openclip.text_encoder import TextEncoder
 from pipeline.embedders.openclip.text_towers import context_length, is_causal
@@ -97,7 +97,7 @@ class MultimodalEmbedder:
         chosen = choose_device("cpu" if precision == "int8" and device == "auto" else device)
         if precision == "int8":
             check_int8(chosen)
-        self.model = DeviceModel(chosen, batch_size or (256 if chosen.type == "cuda" else 32))
+        self.model = OpenClipModel(chosen, batch_size or (256 if chosen.type == "cuda" else 32))
         checkpoint = find_checkpoint(spec, weights_sha256)
         self.model.use(*_loaded(checkpoint, precision, spec))
         if chosen.type == "cpu" and not batch_size:

@@ -9,17 +9,16 @@ from typing import Any
 
 import open_clip
 
+from pipeline.embedders.local.executable import refuse_code_in
+from pipeline.embedders.local.files import CONFIG_NAME, checked_sha256
+from pipeline.embedders.local.hub import fetch_config, fetch_saved, fetch_weights
 from pipeline.embedders.openclip.checkpoints import (
-    CONFIG_NAME,
     Checkpoint,
     ModelSpec,
-    checked_sha256,
     parse_spec,
     read_config,
     read_folder,
 )
-from pipeline.embedders.openclip.executable import refuse_code_in
-from pipeline.embedders.openclip.hub import fetch_config, fetch_saved, fetch_weights
 from pipeline.embedders.openclip.huggingface.folder import (
     is_saved_by_transformers,
     read_architecture,

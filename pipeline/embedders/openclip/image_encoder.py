@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from pipeline.embedders.openclip.model import DeviceModel
+from pipeline.embedders.openclip.model import OpenClipModel
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.base import Role
 from pipeline.modalities.image.fitting import Fit
@@ -35,7 +35,7 @@ class ImageEncoder:
 
     def __init__(
         self,
-        model: DeviceModel,
+        model: OpenClipModel,
         fit: Fit,
         mean: Sequence[float],
         std: Sequence[float],

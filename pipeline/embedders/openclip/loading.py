@@ -19,8 +19,9 @@ from open_clip.model import convert_to_custom_text_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from pipeline.embedders.local.files import check_safetensors
 from pipeline.embedders.openclip.blocks import cut_last_block, use_self_attention
-from pipeline.embedders.openclip.checkpoints import Checkpoint, check_safetensors
+from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.deferred import deferred_imports
 from pipeline.embedders.openclip.finding import architecture_name
 from pipeline.embedders.openclip.huggingface.tensors import in_openclips_layout

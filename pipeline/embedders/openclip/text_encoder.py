@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.embedders.openclip.model import DeviceModel
+from pipeline.embedders.openclip.model import OpenClipModel
 from pipeline.embedders.openclip.tokens import Tokenizer, Tokens
 from pipeline.modalities.base import Input, Role
 from pipeline.modalities.text.windows import TextWindow
@@ -30,7 +30,7 @@ class TextEncoder:
 
     most_inputs = MOST_TEXTS
 
-    def __init__(self, model: DeviceModel, tokenizer: Tokenizer, dimensions: int) -> None:
+    def __init__(self, model: OpenClipModel, tokenizer: Tokenizer, dimensions: int) -> None:
         self.tokenizer = tokenizer
         self._model = model
         self._dimensions = dimensions

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
+from pipeline.embedders.local.executable import refuse_code_in
+from pipeline.embedders.local.hub import TOKENIZER_FILES, fetch_tokenizer
 from pipeline.embedders.openclip.checkpoints import Checkpoint
-from pipeline.embedders.openclip.executable import refuse_code_in
-from pipeline.embedders.openclip.hub import TOKENIZER_FILES, fetch_tokenizer
 from pipeline.embedders.openclip.huggingface.tokenizing import SavedTokenizer, has_tokenizer
 from pipeline.embedders.openclip.tokens import Tokenizer
 from pipeline.errors import MissingExtra, ModelError

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from open_clip.hf_configs import arch_dict
 
-from pipeline.embedders.openclip.executable import refuse_code_in
-from pipeline.embedders.openclip.hub import fetch_text_config
+from pipeline.embedders.local.executable import refuse_code_in
+from pipeline.embedders.local.hub import fetch_text_config
 from pipeline.errors import ModelError
 
 

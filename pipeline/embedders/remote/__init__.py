@@ -45,6 +45,12 @@ class Remote:
             )
         return self.open(spec, device=device, precision=precision, batch_size=0)
 
+    def estimate_tokens(self, text: str) -> int:
+        """About how many tokens the server will count for a text."""
+        from pipeline.embedders.remote.tokens import estimate
+
+        return estimate(text)
+
     def cosine_to_float32(self, spec: str, precision: str, *, device: str) -> float:
         raise ConfigurationError("the server of a remote model chooses its precision")
 

@@ -127,6 +127,10 @@ def sent_of(one: Input) -> RemoteInput:
 class RemoteTexts(RemoteEncoder):
     """Texts, cut into windows by an estimate of their tokens."""
 
+    @property
+    def tells_roles(self) -> bool:
+        return self._client.spec.dialect.tells_roles
+
     def split(self, text: str, overlap: int, max_windows: int) -> list[TextWindow]:
         """See ``pipeline.modalities.text.TextEncoder``."""
         return split_text(text, estimate, self._client.spec.context, overlap, max_windows)

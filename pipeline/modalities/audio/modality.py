@@ -6,7 +6,7 @@ from typing import Protocol
 from pipeline.errors import PermanentRowError
 from pipeline.modalities.audio.windows import windows
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
-from pipeline.modalities.containers.sniff import is_sound
+from pipeline.modalities.containers.sniff import is_sound, played_as
 
 _SILENT = 2 / 2**15  # the last bits of 16, as dither fills them
 
@@ -36,7 +36,7 @@ class Audio(Modality):
         for kinds in ("wav wave flac ogg oga opus mp3", "aif aiff au snd caf w64", "m4a m4b aac")
         for name in kinds.split()
     ) | {".wma", ".amr", ".mka", ".weba"}
-    columns = ("audio", "audio_path", "audio_url", "sound")
+    columns = ("audio", "audio_path", "audio_url")
 
     def sniff(self, head: bytes) -> bool:
         return is_sound(head)
@@ -86,6 +86,9 @@ class Audio(Modality):
         from pipeline.modalities.audio.reader import AudioReader
 
         return AudioReader(self, encoder, options)
+
+    def played_as(self, data: bytes) -> str | None:
+        return played_as(data)
 
     def probes(self) -> list[bytes]:
         from pipeline.modalities.audio.probes import sounds

@@ -101,3 +101,17 @@ def name_of(data: bytes) -> str:
     """What else it is, for the person who reads the error; never its bytes."""
     text = data.lstrip(b"\xef\xbb\xbf \t\r\n")
     return next((name for magic, name in _NAMES if text.startswith(magic)), described(data))
+
+
+# Of those that browsers play, what follows video/ or audio/ in their media type.
+_PLAYED = {MOV: "mp4", MATROSKA: "webm", OGG: "ogg", WAV: "wav", FLAC: "flac", MP3: "mpeg"} | {
+    ADTS: "aac"
+}
+
+
+def played_as(data: bytes) -> str | None:
+    """The media type of a film or a sound that browsers play; None: it is no such."""
+    subtype = _PLAYED.get(container(data) or "")
+    if subtype is None:
+        return None
+    return f"{'video' if is_film(data) else 'audio'}/{subtype}"

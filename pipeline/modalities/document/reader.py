@@ -2,16 +2,28 @@
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
 from pipeline.modalities.decoding.reader import ProcessReader, media_task, require
-from pipeline.modalities.decoding.task import Answer, Task
+from pipeline.modalities.decoding.task import Answer, Prepare, Task
 from pipeline.modalities.still import Still, fitting, image_of
 
 _SIDE = 1024  # pixels of a rendered page's longer side: more than any model's input
 _PAGE_END = "\f"
 
 
-def task(options: ReadOptions, encoder: Encoder | None) -> Task:
-    """What decodes documents within these limits."""
+def task(
+    options: ReadOptions,
+    encoder: Encoder | None,
+    *,
+    prepare: Prepare | None = None,
+    only_page: int | None = None,
+) -> Task:
+    """What decodes documents within these limits.
+
+    Args:
+        prepare: in place of how the encoder fits images.
+        only_page: from 1; no other is rendered.
+    """
     limits = {
+        "only_page": only_page,
         "max_parts": options.max_parts,
         "max_decoded_bytes": options.max_decoded_bytes,
         "side": _SIDE,
@@ -22,7 +34,7 @@ def task(options: ReadOptions, encoder: Encoder | None) -> Task:
         options,
         limits,
         options.max_pixels // 8,  # of an image within a page, of which pdfium keeps few
-        fitting(encoder),
+        prepare or fitting(encoder),
     )
 
 

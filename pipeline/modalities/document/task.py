@@ -32,11 +32,13 @@ class Limits:
 
     Attributes:
         side: pixels of a rendered page's longer side.
+        only_page: from 1; that one is wanted, or the first where there is none of this number.
     """
 
     max_parts: int
     max_decoded_bytes: int
     side: int
+    only_page: int | None = None
 
 
 def decoding(options: dict[str, Any], prepare: Prepare | None) -> Decode:
@@ -104,7 +106,9 @@ def _opened(data: bytes) -> Iterator[Any]:
 def _pages(
     document: Any, limits: Limits, prepare: Prepare | None
 ) -> Iterator[tuple[Image.Image, str]]:
-    for number in range(len(document)):
+    only = limits.only_page
+    count = len(document)
+    for number in range(count) if only is None else [only - 1 if only <= count else 0]:
         try:
             page = document[number]
         except pypdfium2.PdfiumError as exc:

@@ -15,6 +15,30 @@ from pipeline.modalities.image.rendering import memory_needed
 from pipeline.modalities.image.task import Prepare, decoding
 
 
+def image_task(options: ReadOptions, prepare: Prepare | None) -> Task:
+    """What decodes images within these limits."""
+    memory_bytes = options.decode_memory_bytes or memory_needed(
+        options.max_pixels, options.max_bytes
+    )
+    return Task(
+        module=decoding.__module__,
+        function=decoding.__name__,
+        noun="image",
+        max_bytes=options.max_bytes,
+        memory_bytes=memory_bytes,
+        answer_bytes=3 * options.max_pixels,
+        cpu_seconds=options.decode_cpu_seconds,
+        timeout_seconds=options.decode_timeout_seconds,
+        options={
+            "max_pixels": options.max_pixels,
+            "max_side": options.max_side,
+            "keep_gps": options.keep_gps,
+            "memory_bytes": memory_bytes,
+        },
+        prepare=prepare,
+    )
+
+
 class ImageDecoder:
     """Decodes images in its own processes. Thread-safe; ``close()`` ends the processes.
 
@@ -24,27 +48,7 @@ class ImageDecoder:
     """
 
     def __init__(self, options: ReadOptions, prepare: Prepare | None = None) -> None:
-        memory_bytes = options.decode_memory_bytes or memory_needed(
-            options.max_pixels, options.max_bytes
-        )
-        task = Task(
-            module=decoding.__module__,
-            function=decoding.__name__,
-            noun="image",
-            max_bytes=options.max_bytes,
-            memory_bytes=memory_bytes,
-            answer_bytes=3 * options.max_pixels,
-            cpu_seconds=options.decode_cpu_seconds,
-            timeout_seconds=options.decode_timeout_seconds,
-            options={
-                "max_pixels": options.max_pixels,
-                "max_side": options.max_side,
-                "keep_gps": options.keep_gps,
-                "memory_bytes": memory_bytes,
-            },
-            prepare=prepare,
-        )
-        self._pool = DecoderPool(task, options.decode_processes)
+        self._pool = DecoderPool(image_task(options, prepare), options.decode_processes)
 
     def decode(self, data: bytes) -> Decoded:
         """Decode one image.

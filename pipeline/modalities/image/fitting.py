@@ -70,6 +70,11 @@ class Fit:
         return image.crop((left, top, left + self.width, top + self.height))
 
 
+def whole(image: Image.Image) -> Image.Image:
+    """The image as it is, in RGB."""
+    return _rgb(image)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     """After resizing, as OpenCLIP does it; decoded images are RGB before."""
     return image if image.mode == "RGB" else image.convert("RGB")

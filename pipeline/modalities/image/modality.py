@@ -2,10 +2,14 @@
 ingestion that finds nothing to do must not pay for it."""
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, Reader, ReadOptions
 from pipeline.modalities.image.sniff import is_image
+from pipeline.modalities.moments import Moment
+
+if TYPE_CHECKING:
+    from pipeline.modalities.decoding.task import Prepare, Task
 
 
 class Image(Modality):
@@ -67,6 +71,13 @@ class Image(Modality):
         from pipeline.modalities.image.reader import ImageReader
 
         return ImageReader(self, encoder, options)
+
+    def preview(
+        self, moment: Moment | None, options: ReadOptions, prepare: "Prepare"
+    ) -> "Task | None":
+        from pipeline.modalities.image.decoder import image_task
+
+        return image_task(options, prepare)
 
     def probes(self) -> list[bytes]:
         from pipeline.modalities.image.probes import pngs

@@ -1,8 +1,15 @@
 """Films as a modality. What needs PyAV is imported by the method that needs it."""
 
+from typing import TYPE_CHECKING
+
 from pipeline.modalities.base import Decoded, Encoder, Modality, Part, Reader, ReadOptions
-from pipeline.modalities.containers.sniff import is_film
+from pipeline.modalities.containers.sniff import is_film, played_as
+from pipeline.modalities.image import IMAGE
+from pipeline.modalities.moments import Moment
 from pipeline.modalities.still import parts_of
+
+if TYPE_CHECKING:
+    from pipeline.modalities.decoding.task import Prepare, Task
 
 
 class Video(Modality):
@@ -19,7 +26,8 @@ class Video(Modality):
         )
         for name in kinds.split()
     )
-    columns = ("video", "video_path", "video_url", "film", "clip")
+    columns = ("video", "video_path", "video_url")
+    derived_from = IMAGE
 
     def sniff(self, head: bytes) -> bool:
         return is_film(head)
@@ -40,6 +48,22 @@ class Video(Modality):
         from pipeline.modalities.video.reader import VideoReader
 
         return VideoReader(self, encoder, options)
+
+    def preview(
+        self, moment: Moment | None, options: ReadOptions, prepare: "Prepare"
+    ) -> "Task | None":
+        """The frame in the middle of the segment. Raises PermanentRowError: ``missing_extra``."""
+        from pipeline.modalities.decoding.reader import require
+        from pipeline.modalities.video.reader import task
+
+        require("av", "decoding films", "video")
+        middle = 0.0
+        if moment is not None and moment.start is not None and moment.end is not None:
+            middle = min((moment.start + moment.end) / 2, options.max_media_seconds)
+        return task(options, None, prepare=prepare, only_at=middle)
+
+    def played_as(self, data: bytes) -> str | None:
+        return played_as(data)
 
     def probes(self) -> list[bytes]:
         """Raises MissingExtra: PyAV is not there."""

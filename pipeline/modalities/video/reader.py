@@ -2,13 +2,25 @@
 
 from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
 from pipeline.modalities.decoding.reader import ProcessReader, media_task, require
-from pipeline.modalities.decoding.task import Answer, Task
+from pipeline.modalities.decoding.task import Answer, Prepare, Task
 from pipeline.modalities.still import Still, fitting, image_of
 
 
-def task(options: ReadOptions, encoder: Encoder | None) -> Task:
-    """What decodes films within these limits."""
+def task(
+    options: ReadOptions,
+    encoder: Encoder | None,
+    *,
+    prepare: Prepare | None = None,
+    only_at: float | None = None,
+) -> Task:
+    """What decodes films within these limits.
+
+    Args:
+        prepare: in place of how the encoder fits images.
+        only_at: seconds; the frame that is shown then, and no other.
+    """
     limits = {
+        "only_at": only_at,
         "video_segment_seconds": options.video_segment_seconds,
         "max_media_seconds": options.max_media_seconds,
         "max_frame_pixels": options.max_frame_pixels,
@@ -22,7 +34,7 @@ def task(options: ReadOptions, encoder: Encoder | None) -> Task:
         options,
         limits,
         options.max_frame_pixels,
-        fitting(encoder),
+        prepare or fitting(encoder),
     )
 
 

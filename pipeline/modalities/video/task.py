@@ -1,12 +1,14 @@
 """What a decoder process of films does: one frame per segment, with its span."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
@@ -21,10 +23,19 @@ from pipeline.modalities.video.times import Times
 
 Prepare = Callable[[Image.Image], Image.Image]
 
+_MICROSECONDS = 1_000_000
+# Containers that know where their key frames are; in others a seek may lead into the middle of a
+# picture, and they are read from the beginning.
+_INDEXED = {sniff.MOV, sniff.MATROSKA, sniff.AVI}
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What a film may measure; see the settings of the same names."""
+    """What a film may measure; see the settings of the same names.
+
+    Attributes:
+        only_at: seconds; one frame is wanted, that which is shown then, and nothing else.
+    """
 
     video_segment_seconds: float
     max_media_seconds: float
@@ -32,6 +43,7 @@ class Limits:
     max_side: int
     max_parts: int
     max_decoded_bytes: int
+    only_at: float | None = None
 
 
 def decoding(options: dict[str, Any], prepare: Prepare | None) -> Decode:
@@ -56,7 +68,8 @@ def _decode(data: bytes, limits: Limits, prepare: Prepare | None) -> Answer:
         spans: list[tuple[float, float]] = []
         images: list[Any] = []
         size = 0
-        for start, end, image in _segments(container, stream, limits, prepare):
+        shown = _segments if limits.only_at is None else _shown_at
+        for start, end, image in shown(container, stream, limits, prepare):
             pixels = np.asarray(image.convert("RGB"))
             size += pixels.nbytes
             if len(images) == limits.max_parts:
@@ -145,3 +158,49 @@ def _segments(
     damage.check()
     for segment, chosen in segmenter.finish(times.end):
         yield (*times.span(segment.start, segment.end), shown(chosen.frame))
+
+
+def _shown_at(
+    container: InputContainer, stream: VideoStream, limits: Limits, prepare: Prepare | None
+) -> Iterator[tuple[float, float, Image.Image]]:
+    """(start, end, image) of one frame: that which is shown then, or the last of the film."""
+    wanted = limits.only_at or 0.0
+    found = None
+    if container.format.name.partition(",")[0] in _INDEXED:
+        found = _frame_at(container, stream, limits, wanted, go_to=wanted)
+        if found is None or found[0] > wanted:
+            found = _frame_at(container, stream, limits, wanted, go_to=0.0) or found
+    else:
+        found = _frame_at(container, stream, limits, wanted)
+    if found is not None:
+        start, end, frame = found
+        image = upright(frame, stream.sample_aspect_ratio)
+        yield start, end, image if prepare is None else prepare(image)
+
+
+def _frame_at(
+    container: InputContainer,
+    stream: VideoStream,
+    limits: Limits,
+    wanted: float,
+    *,
+    go_to: float | None = None,
+) -> tuple[float, float, VideoFrame] | None:
+    """(start, end, frame) of the last frame that begins by then; of the first one after that, where
+    there is none before; None: there is none.
+
+    Args:
+        go_to: read from the key frame before it (seconds); None: from the beginning.
+    """
+    if go_to is not None:
+        with suppress(FFmpegError, ValueError):
+            begins = container.start_time or 0
+            container.seek(begins + int(go_to * _MICROSECONDS), backward=True)
+    times, found = Times(container.start_time, stream.average_rate), None
+    for frame in opening.frames(container, stream, opening.Damage()):
+        _check_size(frame.width, frame.height, limits)
+        time = times.of(frame)
+        if found is not None and time > wanted:
+            break
+        found = (time, times.end, frame)
+    return found

@@ -13,8 +13,8 @@ from psycopg import sql
 
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.patience import with_patience
 from pipeline.postgres.piecewise import piecewise
-from pipeline.spaces.index.parent import with_patience
 from pipeline.spaces.space import Space, get_space
 
 if TYPE_CHECKING:

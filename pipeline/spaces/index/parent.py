@@ -6,24 +6,18 @@ indexes were built while it was active gets a hull again.
 """
 
 import logging
-import random
-import time
-from collections.abc import Callable
 
-import psycopg
 from psycopg import sql
 
 from pipeline.errors import DatabaseError
-from pipeline.postgres.connections import Connection, short_lock_timeout
+from pipeline.postgres.connections import Connection
+from pipeline.postgres.patience import with_patience
 from pipeline.spaces.space import Space
 from pipeline.spaces.tables import is_empty
 
 logger = logging.getLogger(__name__)
 
 PARENT_INDEX = "multimodal_items_embedding"
-# A waiting exclusive lock stops every reader behind it, so it waits briefly.
-PATIENCE_MS = 40
-ATTEMPTS = 30
 
 
 def create_parent_index(connection: Connection, space: Space) -> None:
@@ -134,20 +128,3 @@ def adopt_indexes(connection: Connection, space: Space) -> None:
 
     if not with_patience(connection, adopt):
         logger.warning("multimodal_items was never free to attach its indexes; they serve anyway")
-
-
-def with_patience(connection: Connection, work: Callable[[], bool]) -> bool | None:
-    """``work`` in a transaction of its own that waits for no lock longer than readers can bear.
-
-    Returns:
-        What it gave; None: the lock could not be had.
-    """
-    pause = 0.02
-    for _ in range(ATTEMPTS):
-        try:
-            with short_lock_timeout(connection, PATIENCE_MS):
-                return work()
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            time.sleep(pause * (0.5 + random.random()))
-            pause = min(1.0, 2 * pause)
-    return None

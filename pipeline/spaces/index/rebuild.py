@@ -15,6 +15,7 @@ from psycopg import sql
 
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.patience import with_patience
 from pipeline.postgres.session import is_direct
 from pipeline.spaces.index.compact import LEAST_SAMPLE, prepare
 from pipeline.spaces.index.graph import Graph, IndexKind
@@ -23,7 +24,6 @@ from pipeline.spaces.index.parent import (
     attach_indexes,
     create_parent_index,
     drop_parent_index,
-    with_patience,
 )
 from pipeline.spaces.space import Space, get_space
 

@@ -2,12 +2,13 @@
 -- stand in the way of activating a space of other dimensions.
 
 CREATE OR REPLACE VIEW @schema@.ingest_status AS
-SELECT s.name AS space, s.state, i.modality, i.items,
+SELECT s.name AS space, s.state, modality, coalesce(i.items, 0) AS items,
        coalesce(j.pending, 0) AS pending, coalesce(j.running, 0) AS running,
-       coalesce(j.failed, 0) AS failed, j.oldest_pending, i.per_minute
-FROM @schema@.embedding_spaces AS s
-JOIN @schema@.space_items() AS i ON i.space_id = s.id
-LEFT JOIN (
+       coalesce(j.failed, 0) AS failed, j.oldest_pending,
+       coalesce(i.per_minute, 0) AS per_minute
+FROM @schema@.space_items() AS i
+-- A modality that the space derives has no table before its first item.
+FULL JOIN (
     SELECT jobs.space_id, source.modality,
            count(*) FILTER (WHERE jobs.state = 'pending') AS pending,
            count(*) FILTER (WHERE jobs.state = 'running') AS running,
@@ -18,7 +19,8 @@ LEFT JOIN (
     FROM @schema@.source_items AS source
     JOIN @schema@.ingest_jobs AS jobs ON jobs.source_id = source.id
     GROUP BY jobs.space_id, source.modality
-) AS j ON j.space_id = s.id AND j.modality = i.modality;
+) AS j USING (space_id, modality)
+JOIN @schema@.embedding_spaces AS s ON s.id = space_id;
 
 COMMENT ON VIEW @schema@.ingest_status IS 'How far the ingestion is, per space and modality.';
 COMMENT ON COLUMN @schema@.ingest_status.space IS 'The space''s name.';

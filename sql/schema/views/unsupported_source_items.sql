@@ -4,7 +4,7 @@ CREATE OR REPLACE VIEW @schema@.unsupported_source_items AS
 SELECT i.modality, count(*) AS source_items
 FROM @schema@.source_items AS i
 WHERE NOT EXISTS (
-    SELECT FROM @schema@.space_modalities AS m
+    SELECT FROM @schema@.embedded_modalities AS m
     JOIN @schema@.embedding_spaces AS s ON s.id = m.space_id
     WHERE m.modality = i.modality AND s.state <> 'retired')
 GROUP BY i.modality;

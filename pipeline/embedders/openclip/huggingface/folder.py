@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.embedders.openclip.checkpoints import (
+from pipeline.embedders.local.executable import refuse_code, refuse_code_in
+from pipeline.embedders.local.files import (
     CONFIG_NAME,
     SAVED_CONFIG_NAME,
     SAVED_WEIGHTS_NAMES,
-    Checkpoint,
     checked_sha256,
 )
-from pipeline.embedders.openclip.executable import refuse_code, refuse_code_in
+from pipeline.embedders.openclip.checkpoints import Checkpoint
 from pipeline.embedders.openclip.huggingface.architecture import model_config
 from pipeline.embedders.openclip.huggingface.preprocessing import preprocess_config
 from pipeline.errors import ModelError

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.embedders.openclip.hub import PREPROCESSING_FILES
+from pipeline.embedders.local.hub import PREPROCESSING_FILES
 from pipeline.errors import ModelError
 
 # What CLIPImageProcessor does where a file says nothing.

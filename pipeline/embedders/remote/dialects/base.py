@@ -86,6 +86,7 @@ class Dialect(Protocol):
         body_bytes: of one request's body at most, images in base64.
         context: tokens of one text, where the spec does not say.
         side: pixels of an image's longer side, where the spec does not say.
+        tells_roles: whether a text to search with has another vector than one to be found.
     """
 
     @property
@@ -104,6 +105,8 @@ class Dialect(Protocol):
     def context(self) -> int: ...
     @property
     def side(self) -> int: ...
+    @property
+    def tells_roles(self) -> bool: ...
 
     def headers(self, key: str) -> Mapping[str, str]:
         """What says who asks; ``key`` may be empty."""
@@ -131,6 +134,7 @@ class Limits:
     body_bytes: int = 16 * 2**20
     context: int = 8_000
     side: int = 1024
+    tells_roles: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def headers(self, key: str) -> Mapping[str, str]:

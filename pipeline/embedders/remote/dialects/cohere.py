@@ -47,4 +47,6 @@ def _content(one: RemoteInput) -> dict[str, Any]:
     return {"type": "text", "text": one.text}
 
 
-COHERE = Cohere("cohere", "https://api.cohere.com", items=96, body_bytes=16 * 2**20, side=1568)
+COHERE = Cohere(
+    "cohere", "https://api.cohere.com", items=96, body_bytes=16 * 2**20, side=1568, tells_roles=True
+)

@@ -50,4 +50,5 @@ GEMINI = Gemini(
     items=100,
     tokens=20_000,
     context=2_000,
+    tells_roles=True,
 )

@@ -44,4 +44,4 @@ class Nova(Limits):
         )
 
 
-NOVA = Nova("nova", items=1, side=2048)
+NOVA = Nova("nova", items=1, side=2048, tells_roles=True)

@@ -80,4 +80,4 @@ OPENAI = OpenAiStyle(
 )
 # Its models are local ones, CLIP's among them, whose texts have 77 tokens.
 INFINITY = Infinity("infinity", items=32, context=77, side=1024)
-JINA = Jina("jina", "https://api.jina.ai/v1", items=128, context=8_000)
+JINA = Jina("jina", "https://api.jina.ai/v1", items=128, context=8_000, tells_roles=True)

@@ -42,4 +42,6 @@ def _content(one: RemoteInput) -> dict[str, Any]:
     return {"type": "text", "text": one.text}
 
 
-VOYAGE = Voyage("voyage", "https://api.voyageai.com/v1", items=128, tokens=250_000, side=2000)
+VOYAGE = Voyage(
+    "voyage", "https://api.voyageai.com/v1", items=128, tokens=250_000, side=2000, tells_roles=True
+)

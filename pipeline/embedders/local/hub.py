@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
-from pipeline.embedders.openclip.checkpoints import (
+from pipeline.embedders.local.files import (
     CONFIG_NAME,
     SAVED_CONFIG_NAME,
     SAVED_WEIGHTS_NAMES,
@@ -65,10 +65,14 @@ def fetch_config(hub_id: str) -> Path:
     return _first_of(hub_id, [CONFIG_NAME], otherwise=saved)
 
 
-def fetch_saved(hub_id: str) -> Path:
-    """A folder with what ``save_pretrained`` wrote. Raises ModelError when it has no weights."""
+def fetch_saved(hub_id: str, others: Sequence[str] = ()) -> Path:
+    """A folder with what ``save_pretrained`` wrote, and other files that it may have.
+
+    Raises:
+        ModelError: it has no weights.
+    """
     folder = _first_of(hub_id, SAVED_WEIGHTS_NAMES).parent
-    _fetch_some(hub_id, (*TOKENIZER_FILES, *PREPROCESSING_FILES))
+    _fetch_some(hub_id, (*TOKENIZER_FILES, *PREPROCESSING_FILES, *others))
     return folder
 
 

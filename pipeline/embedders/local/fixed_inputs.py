@@ -1,6 +1,7 @@
 """The inputs on which a precision is compared with float32. Imports no torch."""
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from pipeline.vectors import Vectors
@@ -38,6 +39,15 @@ def images() -> list[Image.Image]:
         np.where(disc[..., None], (200, 30, 40), (230, 230, 210)),
     ]
     return [Image.fromarray(pixels.astype(np.uint8)) for pixels in drawn]
+
+
+def sounds(rate: int) -> list[npt.NDArray[np.float32]]:
+    """A rising tone, noise that comes and goes, a chord: two seconds each, shape (2 * rate,)."""
+    time = np.arange(2 * rate) / rate
+    noise = np.random.default_rng(0).normal(size=2 * rate) * np.abs(np.sin(3 * time))
+    chord = np.sum([np.sin(2 * np.pi * tone * time) for tone in (220, 277, 330)], axis=0)
+    drawn = [np.sin(2 * np.pi * (100 + 800 * time) * time), 0.2 * noise, chord / 3]
+    return [(0.5 * samples).astype(np.float32) for samples in drawn]
 
 
 def least_cosine(exact: Vectors, lower: Vectors) -> float:

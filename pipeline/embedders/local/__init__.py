@@ -1,0 +1,1 @@
+"""What families of models share whose weights are on this machine: files, the hub, devices."""
