@@ -19,7 +19,9 @@ _CARD = sql.SQL(
         left(coalesce(f.metadata ->> 'caption', f.metadata ->> 'title', f.metadata ->> 'name',
                       f.metadata ->> 'alt'), 300) AS caption,
         left(f.metadata -> '_pipeline' ->> 'width', 9) AS width,
-        left(f.metadata -> '_pipeline' ->> 'height', 9) AS height
+        left(f.metadata -> '_pipeline' ->> 'height', 9) AS height,
+        CASE WHEN octet_length((f.metadata -> '_pipeline')::text) <= 4000
+             THEN f.metadata -> '_pipeline' END AS notes
     FROM {found} AS f {where}
     ORDER BY f.rank
     """

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,8 @@ from starlette.types import Receive, Scope, Send
 from pipeline.embeddings_api.address import Address, listen
 from pipeline.embeddings_api.server import HttpServer
 from pipeline.loaders import Loader, LoadOptions
+from pipeline.modalities.moments import Moment
+from pipeline.modalities.video import VIDEO
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
@@ -27,12 +30,14 @@ from pipeline.postgres.pool import DatabasePool
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.web.asked import MOST_ROWS
+from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
-from pipeline.web.images import Cache
+from pipeline.web.images import Cache, Images, Wanted
 from pipeline.web.reading import Reading
 from tests.helpers.databases import as_login, login_url
 from tests.helpers.fakes import add_texts
 from tests.helpers.images import encode, sample
+from tests.helpers.media import film, scene
 from tests.helpers.processes import wait_until
 from tests.helpers.web import items, pages, words
 from tests.helpers.workers import load_file, work
@@ -401,3 +406,49 @@ def test_so_many_rows_and_so_many_clients_and_no_more(settings: Settings) -> Non
         server.close()
     assert 1 <= codes.count(200) <= 3
     assert codes.count(503) == 8 - codes.count(200)
+
+
+def test_a_film_is_shown_at_its_moment(settings: Settings, tmp_path: Path) -> None:
+    """Each part by the frame in it, kept for the item alone: its hash is none of the file's."""
+    file = tmp_path / "film.mp4"
+    file.write_bytes(film([*[scene(1)] * 20, *[scene(2)] * 20]))
+    parts = [
+        Wanted(VIDEO, str(file), Moment(start=start, end=start + 1), "00" * 32, f"{start}")
+        for start in (0.0, 1.0)
+    ]
+    images = Images.of(settings, (), Cache(tmp_path / "cache", 2**20))
+    try:
+        first, second = (images.of_item(part) for part in parts)
+        assert first != second
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+        file.unlink()
+        assert images.of_item(parts[1]) == second
+        with pytest.raises(PageError, match="not_found"):
+            images.of_item(replace(parts[1], version="of later"))
+    finally:
+        images.close()
+
+
+def test_a_card_says_which_moment_it_is(
+    connection: Connection, space: Space, settings: Settings, tmp_path: Path
+) -> None:
+    for n in range(3):
+        add_image(connection, tmp_path / f"{n}.png", "files", ("red", "blue", "lime")[n])
+    add_texts(connection, ["a text"])
+    work(settings, space, load=load_file)
+    for modality, notes in (
+        ("text", {"start": 0, "end": 9}),
+        ("image", {"start": 62.0, "end": 65, "large": "x" * 5_000}),
+        ("image", {"start": 62.0, "end": 65}),
+        ("image", {"page": 3}),
+    ):
+        connection.execute(
+            "UPDATE multimodal_items SET metadata = metadata || %s WHERE id = (SELECT max(id) "
+            "FROM multimodal_items WHERE modality = %s AND NOT metadata ? 'changed')",
+            (Jsonb({"_pipeline": notes, "changed": 1}), modality),
+        )
+    with pages(settings) as client:
+        said = words(client.get("/").text)
+    assert said.count("1:02 to 1:05") == 1
+    assert said.count("page 3") == 1
+    assert "0:00 to" not in said
