@@ -9,22 +9,15 @@ or a film.
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from pipeline import modalities
 from pipeline.errors import RowError
-from pipeline.loaders import Loader, LoadOptions
-from pipeline.modalities import IMAGE, Modality
-from pipeline.modalities.base import ReadOptions
-from pipeline.modalities.decoding.pool import DecoderPool
-from pipeline.modalities.image.thumbnail import Thumbnail, as_webp
-from pipeline.modalities.moments import Moment
-from pipeline.modalities.still import image_of
 from pipeline.search.moments import moment_of
 from pipeline.search.results import MultimodalDocument
+from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
 
 _SIDE = 400  # pixels: twice what a card is wide, for screens with small ones
@@ -56,15 +49,10 @@ class Showing:
     settings: Settings
     media_roots: Sequence[Path] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _pools: dict[str, DecoderPool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._left = _MOST_ON_A_PAGE
-        self._options = ReadOptions.of(self.settings)
-        self._open = ExitStack()
-        self._loader = self._open.enter_context(
-            Loader(LoadOptions.of(self.settings), self.media_roots)
-        )
+        self._thumbnails = Thumbnails(self.settings, self.media_roots, _SIDE)
 
     def all_of(self, documents: Sequence[MultimodalDocument]) -> Iterator[tuple[int, Shown]]:
         """By id, what there is to be seen or heard of each."""
@@ -74,43 +62,21 @@ class Showing:
 
     def of_query(self, data: bytes) -> bytes | None:
         """A small image of a file that is the query; None: there is none."""
-        modality = modalities.sniffed(data, modalities.known_names()) or IMAGE
-        try:
-            return self._image(modality, None, data)
-        except RowError:
-            return None  # a text, say, which the search took
+        return self._thumbnails.of_file(data)
 
     def _of(self, document: MultimodalDocument) -> Shown:
         modality = modalities.find(str(document.modality))
         if modality is None or modality.inline:
             return Shown()
         try:
-            data = self._loader.load(document.content_ref).data
-            image = self._image(modality, moment_of(document), data)
+            data = self._thumbnails.load(document.content_ref).data
+            image = self._thumbnails.of(modality, moment_of(document), data)
         except RowError as exc:
             return Shown(why=exc)
         kind = modality.played_as(data) if modality.sniff(data) else None
         if kind is None or not self._has_room_for(len(data)):
             return Shown(image)
         return Shown(image, data, kind)
-
-    def _image(self, modality: Modality, moment: Moment | None, data: bytes) -> bytes | None:
-        """Raises RowError."""
-        if moment is not None:  # a task of its own, for once
-            task = modality.preview(moment, self._options, Thumbnail(_SIDE))
-            if task is None:
-                return None
-            with DecoderPool(task, 1) as pool:
-                return as_webp(image_of(pool.decode(data).arrays[-1]))
-        with self._lock:
-            pool_of = self._pools.get(modality.name)
-            if pool_of is None:
-                task = modality.preview(None, self._options, Thumbnail(_SIDE))
-                if task is None:
-                    return None
-                pool_of = DecoderPool(task, self._options.decode_processes)
-                self._pools[modality.name] = self._open.enter_context(pool_of)
-        return as_webp(image_of(pool_of.decode(data).arrays[-1]))
 
     def _has_room_for(self, size: int) -> bool:
         with self._lock:
@@ -123,4 +89,4 @@ class Showing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._thumbnails.close()

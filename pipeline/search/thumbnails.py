@@ -1,28 +1,29 @@
-"""Small images of what items refer to, for pages: loaded and decoded as an ingestion would."""
+"""Small images of what items refer to, for pages: loaded and decoded as an ingestion would.
 
+What an item refers to was written by whoever may write source items. So it is read below the media
+roots, from public addresses and named buckets alone, and decoded in processes of its own.
+"""
+
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from pipeline import modalities
+from pipeline.errors import RowError
 from pipeline.loaders import LoadedContent, Loader, LoadOptions
-from pipeline.modalities import ReadOptions
-from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.modalities import IMAGE, Modality
+from pipeline.modalities.base import ReadOptions
+from pipeline.modalities.decoding.pool import DecoderPool
 from pipeline.modalities.image.thumbnail import Thumbnail, as_webp
+from pipeline.modalities.moments import Moment
+from pipeline.modalities.still import image_of
 from pipeline.settings import Settings
-
-
-def has_image(modality: str) -> bool:
-    """Whether items of the modality are images, as far as this process knows."""
-    found = modalities.find(modality)
-    return found is not None and found.media == "image"
 
 
 class Thumbnails:
     """Makes them, for many threads, until it is closed.
-
-    What an item refers to was written by whoever may write source items. So it is read below the
-    media roots, from public addresses and named buckets alone, and decoded in other processes.
 
     Args:
         media_roots: folders that file references may point into, beside those of the settings.
@@ -30,25 +31,50 @@ class Thumbnails:
     """
 
     def __init__(self, settings: Settings, media_roots: Sequence[Path], side: int) -> None:
-        self._loader = Loader(LoadOptions.of(settings), media_roots)
-        self._decoder = ImageDecoder(ReadOptions.of(settings), Thumbnail(side))
+        self._options = ReadOptions.of(settings)
+        self._prepare = Thumbnail(side)
+        self._open = ExitStack()
+        self._loader = self._open.enter_context(Loader(LoadOptions.of(settings), media_roots))
+        self._lock = threading.Lock()
+        self._pools: dict[str, DecoderPool] = {}
 
     def load(self, reference: str) -> LoadedContent:
         """What it refers to. Raises RowError."""
         return self._loader.load(reference)
 
-    def of_bytes(self, data: bytes) -> bytes:
-        """A small WebP of an image's file. Raises RowError."""
-        return as_webp(self._decoder.decode(data).content)
+    def of(self, modality: Modality, moment: Moment | None, data: bytes) -> bytes | None:
+        """A small WebP of some content, or of a moment of it; None: there is none of that modality.
 
-    def of_reference(self, reference: str) -> bytes:
-        """A small WebP of an image. Raises RowError."""
-        return self.of_bytes(self.load(reference).data)
+        Raises:
+            RowError: it cannot be decoded.
+        """
+        if moment is not None:  # a task of its own, for once
+            task = modality.preview(moment, self._options, self._prepare)
+            if task is None:
+                return None
+            with DecoderPool(task, 1) as pool:
+                return as_webp(image_of(pool.decode(data).arrays[-1]))
+        with self._lock:
+            pool_of = self._pools.get(modality.name)
+            if pool_of is None:
+                task = modality.preview(None, self._options, self._prepare)
+                if task is None:
+                    return None
+                pool_of = DecoderPool(task, self._options.decode_processes)
+                self._pools[modality.name] = self._open.enter_context(pool_of)
+        return as_webp(image_of(pool_of.decode(data).arrays[-1]))
+
+    def of_file(self, data: bytes) -> bytes | None:
+        """A small WebP of a file, whatever it is; None: there is none."""
+        modality = modalities.sniffed(data, modalities.known_names()) or IMAGE
+        try:
+            return self.of(modality, None, data)
+        except RowError:
+            return None  # a text, say
 
     def close(self) -> None:
         """End its connections and processes."""
-        self._loader.close()
-        self._decoder.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from pipeline import modalities
+from pipeline.modalities.moments import moment_of
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection
 from pipeline.references import name_of, redact
@@ -52,6 +53,7 @@ class Card:
     Attributes:
         text: the beginning of its content, where that is text; else None.
         place: where it is: a file's name, or a URL without secrets.
+        moment: which part of a film, a sound or a document it is.
         size: width and height of its image, where they are known.
         closeness: the similarity in words.
         above: by how many deviations the similarity is above the usual.
@@ -68,6 +70,7 @@ class Card:
     place: str
     caption: str
     size: tuple[int, int] | None
+    moment: str = ""
     closeness: str = ""
     above: float = 0.0
 
@@ -109,9 +112,15 @@ def card(row: Mapping[str, Any], scale_of: Mapping[str, Scale]) -> Card:
         place="" if is_text else name_of(redact(reference, row["content_bytes"])),
         caption=(row["caption"] or "").strip(),
         size=_size(row["width"], row["height"]),
+        moment="" if is_text else _moment(row["notes"]),
         closeness=scale.word(similarity) if scale and has_word else "",
         above=scale.above(similarity) if scale and has_word else 0.0,
     )
+
+
+def _moment(notes: Any) -> str:
+    moment = moment_of(notes) if isinstance(notes, dict) else None
+    return "" if moment is None else str(moment)
 
 
 def _size(width: str | None, height: str | None) -> tuple[int, int] | None:

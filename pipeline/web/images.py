@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from pipeline import modalities
 from pipeline.errors import RowError
+from pipeline.modalities import Modality
+from pipeline.modalities.moments import Moment, moment_of
 from pipeline.postgres.connections import Connection
 from pipeline.references import is_data
-from pipeline.search.thumbnails import Thumbnails, has_image
+from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
 from pipeline.web.faults import PageError
 
@@ -87,10 +90,19 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the image of an item is made of; ``sha256`` is that of the item's content, in hex."""
+    """What the image of an item is made of.
 
+    Attributes:
+        moment: which part of its content it is; None: all of it.
+        sha256: of the item's content, in hex.
+        version: another one whenever the item is written anew.
+    """
+
+    modality: Modality
     reference: str
+    moment: Moment | None
     sha256: str
+    version: str
 
 
 class Images:
@@ -116,25 +128,26 @@ class Images:
         Raises:
             PageError: there is none, by the code of what failed.
         """
-        name = f"{found.sha256}-{side}.webp"
+        # The hash of a part is none of the file's, so that it is kept for this item alone.
+        is_part = found.moment is not None
+        name = f"{found.sha256}{f'-{found.version}' if is_part else ''}-{side}.webp"
         if (kept := self._cache.get(name)) is not None:
             return kept
         try:
             content = self._thumbnails[side].load(found.reference)
-            small = self._thumbnails[side].of_bytes(content.data)
+            small = self._thumbnails[side].of(found.modality, found.moment, content.data)
         except RowError as exc:
             raise PageError(404, f"There is no image of it: {exc.code}.") from exc
+        if small is None:
+            raise _none()
         # What lies there now may be other content than the item's.
-        if content.sha256.hex() == found.sha256:
+        if is_part or content.sha256.hex() == found.sha256:
             self._cache.put(name, small)
         return small
 
     def of_bytes(self, data: bytes) -> bytes | None:
-        """A WebP of an image's file; None: it is none."""
-        try:
-            return self._thumbnails[SIDE].of_bytes(data)
-        except RowError:
-            return None
+        """A WebP of a file; None: there is none of it."""
+        return self._thumbnails[SIDE].of_file(data)
 
     def close(self) -> None:
         """End what loads and decodes."""
@@ -146,18 +159,26 @@ def wanted(connection: Connection, item: int) -> Wanted:
     """Of an item that this login sees.
 
     Raises:
-        PageError: 404: there is no such item, or it is no image.
+        PageError: 404: there is no such item, or it is text.
     """
     row = connection.execute(
         """
-        SELECT i.modality, i.content_ref, i.content_sha256, s.content_ref
+        SELECT i.modality, i.content_ref, i.content_sha256, s.content_ref,
+            i.metadata -> '_pipeline', i.id, i.embedded_at
         FROM multimodal_items AS i LEFT JOIN source_items AS s ON s.id = i.source_id
         WHERE i.id = %s
         """,
         (item,),
     ).fetchone()
-    if row is None or not has_image(row[0]):
-        raise PageError(404, "There is no image of it.")
+    modality = None if row is None else modalities.find(row[0])
+    if row is None or modality is None or modality.inline:
+        raise _none()
     # An item keeps no content of a data: URI; its source item does.
     reference = row[3] if is_data(row[1]) and row[3] else row[1]
-    return Wanted(reference, bytes(row[2]).hex())
+    notes = row[4] if isinstance(row[4], dict) else {}
+    version = f"{row[5]}-{row[6].timestamp():.6f}"
+    return Wanted(modality, reference, moment_of(notes), bytes(row[2]).hex(), version)
+
+
+def _none() -> PageError:
+    return PageError(404, "There is no image of it.")

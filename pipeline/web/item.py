@@ -9,7 +9,6 @@ from psycopg.rows import class_row
 from pipeline import modalities
 from pipeline.postgres.connections import Connection
 from pipeline.references import name_of, redact
-from pipeline.search.thumbnails import has_image
 from pipeline.web.faults import PageError
 
 # Characters of a text and of metadata that a page shows.
@@ -108,7 +107,7 @@ def item(connection: Connection, number: int) -> Item:
         modality=row.modality,
         text=row.content_ref if is_text else None,
         place="" if is_text else redact(row.content_ref, row.content_bytes),
-        has_image=has_image(row.modality),
+        has_image=not is_text and modality is not None,
         caption=(row.caption or "").strip(),
         metadata=row.metadata or "{}",
         sha256=row.sha256,

@@ -19,7 +19,9 @@ _CARD = sql.SQL(
         left(coalesce(f.metadata ->> 'caption', f.metadata ->> 'title', f.metadata ->> 'name',
                       f.metadata ->> 'alt'), 300) AS caption,
         left(f.metadata -> '_pipeline' ->> 'width', 9) AS width,
-        left(f.metadata -> '_pipeline' ->> 'height', 9) AS height
+        left(f.metadata -> '_pipeline' ->> 'height', 9) AS height,
+        CASE WHEN octet_length((f.metadata -> '_pipeline')::text) <= 4000
+             THEN f.metadata -> '_pipeline' END AS notes
     FROM {found} AS f {where}
     ORDER BY f.rank
     """
@@ -36,7 +38,7 @@ _NEWEST = sql.SQL(
            FROM multimodal_items AS i
            WHERE i.id < %(before)s AND (%(modality)s::text[] IS NULL
                                         OR i.modality = ANY (%(modality)s))
-             AND i.metadata @> %(filter)s::jsonb
+             AND (%(filter)s::jsonb IS NULL OR i.metadata @> %(filter)s::jsonb)
              AND (%(sources)s::text[] IS NULL OR EXISTS (
                  SELECT FROM source_items AS s
                  WHERE s.id = i.source_id AND s.source = ANY (%(sources)s)))
@@ -112,7 +114,7 @@ def of_newest(asked: Asked, sources: Sequence[str] | None, rows: int = PAGE) -> 
         "before": after.id if after else 2**63 - 1,
         "rank": rank,
         "modality": list(asked.modalities) or None,
-        "filter": asked.filter_text or "{}",
+        "filter": asked.filter_text or None,
         "sources": list(sources) if sources is not None else None,
         "k": rows,
     }

@@ -1,29 +1,44 @@
 """Who sees the pages, by which name, with which rights; and what rows of strangers do to them."""
 
+import asyncio
 import base64
 import io
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 from PIL import Image
 from psycopg.types.json import Jsonb
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from pipeline.embeddings_api.address import Address, listen
+from pipeline.embeddings_api.server import HttpServer
 from pipeline.loaders import Loader, LoadOptions
+from pipeline.modalities.moments import Moment
+from pipeline.modalities.video import VIDEO
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.pool import DatabasePool
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.web.asked import MOST_ROWS
+from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
-from pipeline.web.images import Cache
+from pipeline.web.images import Cache, Images, Wanted
 from pipeline.web.reading import Reading
 from tests.helpers.databases import as_login, login_url
 from tests.helpers.fakes import add_texts
 from tests.helpers.images import encode, sample
+from tests.helpers.media import film, scene
+from tests.helpers.processes import wait_until
 from tests.helpers.web import items, pages, words
 from tests.helpers.workers import load_file, work
 
@@ -149,6 +164,10 @@ def test_what_rows_hold_is_shown_as_text(
         "UPDATE multimodal_items SET content_ref = repeat(content_ref, 4500) "
         "WHERE content_ref LIKE 'xxx%'"
     )
+    connection.execute(  # no object
+        "UPDATE multimodal_items SET metadata = %s WHERE content_ref LIKE 'xxx%%'",
+        (Jsonb([HOSTILE]),),
+    )
     with pages(settings) as client:
         urls = ["/", "/facets", "/?item=1", '/?filter={"<script>":"</script>"}']
         urls += [f"/?q={HOSTILE}", f"/?source={HOSTILE}", f"/?ranking={HOSTILE}"]
@@ -161,6 +180,13 @@ def test_what_rows_hold_is_shown_as_text(
             assert len(page) < 100_000
         found = items(client.get("/").text)
         assert len(found) == 5
+        for path in (*(f"/items/{item}" for item in found), "/jobs", "/review", "/spaces"):
+            answer = client.get(path)
+            assert answer.status_code == 200, path
+            assert "<script>" not in answer.text
+            assert "<img src=x" not in answer.text
+            assert 'href="javascript:' not in answer.text
+            assert len(answer.text) < 200_000
         for item in found:
             answer = client.get(f"/images/{item}.webp")
             assert answer.status_code == 404
@@ -180,14 +206,22 @@ def test_it_reads_as_an_analyst_and_writes_nothing(
         return caught.value.sqlstate
 
     add = "INSERT INTO source_items (source, source_key, modality, content_ref) VALUES (1, 1, 1, 1)"
-    with as_login(connection, url, "an_analyst", "LOGIN IN ROLE pipeline_analyst"):
-        own = login_url(url, "an_analyst")
-        for login, name in ((url, "pipeline_analyst"), (own, "an_analyst")):
+    with (
+        as_login(connection, url, "an_analyst", "LOGIN IN ROLE pipeline_analyst"),
+        as_login(connection, url, "a_worker", "LOGIN IN ROLE pipeline_ingest"),
+    ):
+        # Whoever may write becomes the analyst, unless it may not.
+        for login, name in (
+            (url, "pipeline_analyst"),
+            (login_url(url, "an_analyst"), "an_analyst"),
+            (login_url(url, "a_worker"), "a_worker"),
+        ):
             pool = DatabasePool(Database(login))
             reading = Reading(pool)
             assert reading.read(user) == name
             assert fails(reading, add) in ("42501", "25006")
-            assert fails(reading, "SELECT * FROM ingest_jobs") == "42501"
+            if name != "a_worker":
+                assert fails(reading, "SELECT * FROM ingest_jobs") == "42501"
             assert fails(reading, "SELECT nextval('multimodal_items_id_seq')") in ("42501", "25006")
             with pool.connection() as left, reading.connection() as asking:
                 assert user(left) == ("postgres" if login == url else name)
@@ -340,3 +374,81 @@ def test_no_error_names_a_place_of_this_machine(
     assert "The database does not answer" in words(answer.text)
     for secret in ("/tmp", "socket", "postgres", name):
         assert secret not in answer.text
+
+
+def test_so_many_rows_and_so_many_clients_and_no_more(settings: Settings) -> None:
+    with pages(settings) as client:
+        last = f"{MOST_ROWS}_0.5_0.5_1"
+        assert client.get(f"/?q=a&after={last}").status_code == 503  # nobody serves
+        beyond = f"{MOST_ROWS + 1}_0.5_0.5_1"
+        assert client.get(f"/?q=a&after={beyond}").status_code == 400
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(over.wait, 30)
+        await PlainTextResponse("done")(scope, receive, send)
+
+    over = threading.Event()
+    server = HttpServer(
+        slow,
+        listen(Address("127.0.0.1", 0), has_token=False),
+        grace_seconds=1,
+        connections=3,
+    )
+    server.open()
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            answers = [threads.submit(httpx.get, server.url, timeout=30) for _ in range(8)]
+            wait_until(lambda: sum(answer.done() for answer in answers) >= 5, "refusals")
+            over.set()
+            codes = sorted(answer.result().status_code for answer in answers)
+    finally:
+        over.set()
+        server.close()
+    assert 1 <= codes.count(200) <= 3
+    assert codes.count(503) == 8 - codes.count(200)
+
+
+def test_a_film_is_shown_at_its_moment(settings: Settings, tmp_path: Path) -> None:
+    """Each part by the frame in it, kept for the item alone: its hash is none of the file's."""
+    file = tmp_path / "film.mp4"
+    file.write_bytes(film([*[scene(1)] * 20, *[scene(2)] * 20]))
+    parts = [
+        Wanted(VIDEO, str(file), Moment(start=start, end=start + 1), "00" * 32, f"{start}")
+        for start in (0.0, 1.0)
+    ]
+    images = Images.of(settings, (), Cache(tmp_path / "cache", 2**20))
+    try:
+        first, second = (images.of_item(part) for part in parts)
+        assert first != second
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+        file.unlink()
+        assert images.of_item(parts[1]) == second
+        with pytest.raises(PageError, match="not_found"):
+            images.of_item(replace(parts[1], version="of later"))
+    finally:
+        images.close()
+
+
+def test_a_card_says_which_moment_it_is(
+    connection: Connection, space: Space, settings: Settings, tmp_path: Path
+) -> None:
+    for n in range(3):
+        add_image(connection, tmp_path / f"{n}.png", "files", ("red", "blue", "lime")[n])
+    add_texts(connection, ["a text"])
+    work(settings, space, load=load_file)
+    for modality, notes in (
+        ("text", {"start": 0, "end": 9}),
+        ("image", {"start": 62.0, "end": 65, "large": "x" * 5_000}),
+        ("image", {"start": 62.0, "end": 65}),
+        ("image", {"page": 3}),
+    ):
+        connection.execute(
+            "UPDATE multimodal_items SET metadata = metadata || %s WHERE id = (SELECT max(id) "
+            "FROM multimodal_items WHERE modality = %s AND NOT metadata ? 'changed')",
+            (Jsonb({"_pipeline": notes, "changed": 1}), modality),
+        )
+    with pages(settings) as client:
+        said = words(client.get("/").text)
+    assert said.count("1:02 to 1:05") == 1
+    assert said.count("page 3") == 1
+    assert "0:00 to" not in said

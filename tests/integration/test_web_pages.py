@@ -16,15 +16,19 @@ from starlette.testclient import TestClient
 
 import pipeline.web
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.database import Database
 from pipeline.queue import pauses
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.web import answering
+from pipeline.web.answering import Answering
 from tests.helpers.attached import attach
 from tests.helpers.fakes import WINDOW, add_texts
 from tests.helpers.images import encode, sample
+from tests.helpers.processes import wait_until
 from tests.helpers.web import items, pages, words
 from tests.helpers.workers import load_file, work
-from tests.integration.test_serve import serving
+from tests.integration.test_serve import assert_is_vector_of, embedding, serving
 
 pytestmark = pytest.mark.usefixtures("dblink")
 HOSTILE = "<script>alert(1)</script>"
@@ -313,3 +317,28 @@ def test_it_is_mounted_into_an_application(
     assert len(paths) > 20
     assert {path for path in paths if not path.startswith("/look/around/")} == {"#main"}
     assert application.get("/look/around/static/page.js").status_code == 200
+
+
+def test_queries_are_answered_here_where_nobody_else_does(
+    connection: Connection,
+    settings: Settings,
+    space: Space,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answering, "AGAIN_SECONDS", 0.05)
+    said: list[str] = []
+    here = Answering(Database(url), settings, said.append)
+    try:
+        with serving(url) as another:
+            here.start()
+            here.wait()
+            assert said == ["queries are answered by the `pipeline serve` that runs"]
+            assert_is_vector_of(embedding(connection, "a new text"), "a new text")
+            assert another.report.answered == 1
+        wait_until(lambda: "queries are answered here, in the space fake" in said, "its turn")
+        assert_is_vector_of(embedding(connection, "another text"), "another text")
+    finally:
+        here.stop()
+    (is_served,) = connection.execute("SELECT is_served(%s)", (space.id,)).fetchone() or (None,)
+    assert is_served is False

@@ -63,7 +63,7 @@ def database(
         )
         work(settings, spaces.active_space(connection), load=load_file)
         connection.execute(
-            "UPDATE multimodal_items SET metadata = metadata || %s WHERE id = 1",
+            "UPDATE multimodal_items SET metadata = metadata || %s WHERE source_id = 1",
             (Jsonb({"large": "x" * 5_000_000, "_ours": 1, "deep": {"colour": "red"}}),),
         )
         with pages(settings) as client:

@@ -34,9 +34,6 @@ OTHER_WORDS = {
         "embedders/openclip/huggingface/architecture.py",
         '"depth": vision["num_hidden_layers"],',
     ): "that word",
-    ("search/thumbnails.py", 'return found is not None and found.media == "image"'): (
-        "a kind of media, which a page can show"
-    ),
     ("demo/manifest.py", 'image=SAMPLES / record["image"],'): "a field of the manifest",
     ("sources/documents.py", 'if not isinstance(doc.get("text"), str):'): "a key of the caller's",
     ("sources/documents.py", 'row = text_row(_usable(place, doc["text"]), source)'): "too",
