@@ -14,27 +14,35 @@ if TYPE_CHECKING:
     from pipeline.settings import Settings
 
 
+_FileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image", "--file", help="Look for what is like this file or URL, mostly an image."
+    ),
+]
+_VideoOption = Annotated[
+    str | None, typer.Option("--video", help="Look for what is like this film.")
+]
+_AudioOption = Annotated[
+    str | None,
+    typer.Option("--audio", help="Look for what is like this sound, or that of a film."),
+]
+_ItemOption = Annotated[
+    int | None,
+    typer.Option("--item", min=1, max=2**63 - 1, help="Look for what is like this stored item."),
+]
+_SheetOption = Annotated[
+    Path | None,
+    typer.Option(help="Write a page of the results too, images shown.", show_default=False),
+]
+
+
 def search(
     query: Annotated[str | None, typer.Argument(help="A text to look for.")] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--image", "--file", help="Look for what is like this file or URL, mostly an image."
-        ),
-    ] = None,
-    video: Annotated[
-        str | None, typer.Option("--video", help="Look for what is like this film.")
-    ] = None,
-    audio: Annotated[
-        str | None,
-        typer.Option("--audio", help="Look for what is like this sound, or that of a film."),
-    ] = None,
-    item: Annotated[
-        int | None,
-        typer.Option(
-            "--item", min=1, max=2**63 - 1, help="Look for what is like this stored item."
-        ),
-    ] = None,
+    file: _FileOption = None,
+    video: _VideoOption = None,
+    audio: _AudioOption = None,
+    item: _ItemOption = None,
     modality: Annotated[
         str | None, typer.Option("--modality", "-m", help="Only this one, such as image.")
     ] = None,
@@ -42,10 +50,7 @@ def search(
     ranking: Annotated[
         Ranking, typer.Option(help="The order of results of several modalities.")
     ] = "calibrated",
-    sheet: Annotated[
-        Path | None,
-        typer.Option(help="Write a page of the results too, images shown.", show_default=False),
-    ] = None,
+    sheet: _SheetOption = None,
     opens: Annotated[bool, typer.Option("--open", help="Open that page in the browser.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
@@ -59,13 +64,9 @@ def search(
         wrong("QUERY", "give a text, or --image FILE (--video, --audio), or --item ID")
     if query is not None and not query.strip():
         wrong("QUERY", "the text is empty")
-    from pipeline import modalities
+    _check_modality(modality)
     from pipeline.modalities import AUDIO, VIDEO
     from pipeline.unified_index import UnifiedIndex
-
-    if modality is not None and modality not in modalities.known_names():
-        known = ", ".join(modalities.known_names())
-        wrong("--modality", f"{modality!r} is not one of {known}")
 
     place = sheet_place(sheet, opens=opens)
     # What a film's file is taken for is the caller's word: it may hold a sound as well.
@@ -76,6 +77,23 @@ def search(
         found = index.retrieve_cross_modal(
             chosen, k, modality, ranking=ranking, query_modality=told
         )
+    _print(found, as_json=as_json)
+    if place is not None:
+        asked = chosen if isinstance(chosen, Path) else None
+        show_sheet(
+            place, _title(query, file, item), found, index.settings, asked=asked, opens=opens
+        )
+
+
+def _check_modality(name: str | None) -> None:
+    from pipeline import modalities
+
+    if name is not None and name not in modalities.known_names():
+        known = ", ".join(modalities.known_names())
+        wrong("--modality", f"{name!r} is not one of {known}")
+
+
+def _print(found: "list[Neighbour]", *, as_json: bool) -> None:
     if as_json:
         print_json([as_dict(neighbour) for neighbour in found])
     elif not found:
@@ -84,11 +102,6 @@ def search(
         print_neighbours(None, found)
         if folder := folder_of(found):
             say(f"files are below {folder}")
-    if place is not None:
-        asked = chosen if isinstance(chosen, Path) else None
-        show_sheet(
-            place, _title(query, file, item), found, index.settings, asked=asked, opens=opens
-        )
 
 
 def _chosen(
