@@ -81,6 +81,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
         "pipeline.embedders.remote.opening",
         "pipeline.embeddings_api.app",
         "pipeline.embeddings_api.door",
+        "pipeline.integrations.langchain",
         "pipeline.modalities.text.segments",
         "pipeline.quality.plots",
     ]
