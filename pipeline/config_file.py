@@ -1,7 +1,6 @@
 """The file of settings: where it is, whether it may be trusted, and what is in it."""
 
 import os
-import pwd
 import stat
 import tomllib
 from pathlib import Path
@@ -51,6 +50,8 @@ def _not_ones_own(found: os.stat_result) -> str | None:
 
 def _group_of(user: int) -> int:
     try:
+        import pwd
+
         return pwd.getpwuid(user).pw_gid
-    except KeyError:  # a container's user, say
+    except (ImportError, KeyError):  # a system without it; a container's user, say
         return os.getegid()

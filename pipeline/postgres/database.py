@@ -6,7 +6,6 @@ from typing import Self
 from pipeline.errors import DatabaseError
 from pipeline.postgres import revisions
 from pipeline.postgres.connections import APPLICATION, Connection, connect
-from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.place import check_place, is_migrated
 from pipeline.postgres.requirements import check_server
 from pipeline.postgres.rights import READ, Need, hidden, require
@@ -32,6 +31,9 @@ class Database:
         """The configured one, else the embedded server's, which is started if need be."""
         if settings.database_url is not None:
             return cls(settings.database_url.get_secret_value(), settings.database_schema)
+        # Late: it needs locks and accounts of POSIX, and who names a database needs neither.
+        from pipeline.postgres.embedded import EmbeddedServer
+
         server = EmbeddedServer(settings.home)
         return cls(server.start() if start else server.url(), settings.database_schema)
 

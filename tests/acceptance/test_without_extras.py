@@ -86,6 +86,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
         "pipeline.embedders.remote.opening",
         "pipeline.embeddings_api.app",
         "pipeline.embeddings_api.door",
+        "pipeline.integrations.langchain",
         "pipeline.modalities.text.segments",
         "pipeline.quality.plots",
         "pipeline.web.application",

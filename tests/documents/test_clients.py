@@ -44,9 +44,10 @@ def test_its_programs_run(
             if "engine" in names:
                 names["engine"].dispose()
             printed.append(capsys.readouterr().out.splitlines())
-    blocking, awaiting, tenants, orm = printed
+    blocking, awaiting, tenants, orm, langchain = printed
     assert len(blocking) == 6
     assert blocking[-1] == "(2, 8)"
     assert len(awaiting) == 5
     assert tenants == ["16"]
     assert orm == ["10 5"]
+    assert len(langchain) == 5

@@ -40,7 +40,7 @@ class DecoderPool:
             "timeout": task.timeout_seconds + _MORE_BY_THE_CLOCK,
             "prepare": pickle.dumps(task.prepare).hex(),
         }
-        self._limit = processes or len(os.sched_getaffinity(0))
+        self._limit = processes or _processors()
         self._reset()
 
     def _reset(self) -> None:
@@ -145,3 +145,10 @@ class DecoderPool:
 
 def _used_up_its_time(exc: ProcessGone) -> bool:
     return str(exc) == f"signal {signal.SIGPROF.value}"
+
+
+def _processors() -> int:
+    """That this process may use; all that there are where nobody tells, as on macOS."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
