@@ -11,8 +11,10 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
+from typer.testing import CliRunner
 
 from pipeline import spaces
+from pipeline.cli import app
 from pipeline.doctor.examination import examine
 from pipeline.errors import ConfigurationError, SpaceError
 from pipeline.ingest.offline import OfflineEmbedder
@@ -287,7 +289,11 @@ def test_a_space_that_lacks_the_films_is_not_complete(
 
 
 def test_a_space_from_before_gets_jobs_by_migrating(
-    server: Any, empty_url: str, settings_of: Callable[..., Settings], media: Path
+    server: Any,
+    empty_url: str,
+    settings_of: Callable[..., Settings],
+    media: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """That of an older release's schema, with films that no model had an encoder for then."""
     from tests.integration.test_rolling_upgrade import restore_old
@@ -300,9 +306,12 @@ def test_a_space_from_before_gets_jobs_by_migrating(
         active = "SELECT id FROM embedding_spaces WHERE state = 'active'"
         (space_id,) = connection.execute(active).fetchone() or (0,)
         assert connection.execute(waiting, (old, space_id)).rowcount == 0
-        migrate.upgrade(empty_url)
-        assert enqueue_derived(connection) == 2 * len(spaces.list_spaces(connection))
-        assert enqueue_derived(connection) == 0
+        monkeypatch.setenv("DATABASE_URL", empty_url)
+        done = CliRunner().invoke(app, ["migrate"])
+        assert done.exit_code == 0, done.stderr
+        expected = 2 * len(spaces.list_spaces(connection))
+        assert f"jobs:   {expected} of rows that a space embeds" in done.stdout
+        assert "jobs:" not in CliRunner().invoke(app, ["migrate"]).stdout
         assert connection.execute(waiting, (old, space_id)).rowcount == 2
         embed(settings_of(empty_url), spaces.active_space(connection))
         assert [len(notes_of(connection, source_id)) for source_id in old] == [2, 3]

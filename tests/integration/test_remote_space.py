@@ -13,6 +13,7 @@ from tests.helpers import embedding_server
 from tests.helpers.command import Run
 from tests.helpers.embedding_server import KEY, Served
 from tests.helpers.fakes import vector_of
+from tests.helpers.moments import pages_of
 
 BAD = "what no server reads"
 
@@ -57,6 +58,17 @@ def test_it_is_filled_and_searched_as_any_other(
     said = run("space", "show", space).stdout
     assert served.spec in said
     assert KEY not in said
+
+
+def test_pages_of_a_document_are_images_to_the_server_and_a_dry_run_says_what_it_knows(
+    run: Run, space: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pages.pdf").write_bytes(pages_of(1, 4, 5))
+    assert run("add", "pages.pdf", "--text", "two cats").returncode == 0
+    told = json.loads(run("ingest", "--dry-run", "--json").stdout)
+    assert (told["due"], told["remote"], told["tokens"], told["uncounted"]) == (2, True, 4, 1)
+    report = json.loads(run("ingest", "--json").stdout)
+    assert (report["done"], report["items"]) == (2, 4)
 
 
 def test_every_row_is_right_or_named_whatever_the_server_does(
