@@ -79,6 +79,23 @@ def failed_rows(connection: Connection, space_id: int, limit: int) -> list[Failu
         return cursor.execute(_ROWS, (space_id, limit)).fetchall()
 
 
+_OF_CODE = """
+SELECT source_id, source, source_key, left(content_ref, 10000) AS content_ref,
+    octet_length(content_ref) AS content_bytes, error_code AS code, error, attempts
+FROM ingest_failures
+WHERE space = %s AND state = 'failed' AND error_code = %s AND source_id > %s
+ORDER BY source_id LIMIT %s
+"""
+
+
+def failed_with(
+    connection: Connection, space: str, code: str, *, after: int, limit: int
+) -> list[Failure]:
+    """The next failed jobs of a code, by source item; of the space of that name."""
+    with connection.cursor(row_factory=class_row(Failure)) as cursor:
+        return cursor.execute(_OF_CODE, (space, code, after, limit)).fetchall()
+
+
 def explained(found: Sequence[Failure | FailureGroup]) -> list[dict[str, Any]]:
     """As they may be shown: what to do next, and no secret in what may be a URL."""
     rows = []

@@ -1,11 +1,14 @@
-"""What is stored and what is to do, off the views ``ingest_status`` and
+"""What is stored, what is to do and who does it, off the queue and the views ``ingest_status`` and
 ``unsupported_source_items``."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection, fetch_one
+
+_MOST_WORKERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,45 @@ def ingest_status(connection: Connection) -> list[IngestStatus]:
             SELECT i.space, i.state, s.model, i.modality, i.items, i.pending, i.running, i.failed
             FROM ingest_status AS i JOIN embedding_spaces AS s ON s.name = i.space
             ORDER BY s.id, i.modality
+            """
+        ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The jobs of one modality of one space.
+
+    Attributes:
+        oldest_pending: how long ago the source item changed whose job waits longest.
+        per_minute: new items in the last quarter hour.
+    """
+
+    space: str
+    state: str
+    modality: str
+    items: int
+    pending: int
+    running: int
+    failed: int
+    oldest_pending: timedelta | None
+    per_minute: float
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until what waits is done at that rate; None: nothing is, or nothing waits."""
+        left = self.pending + self.running
+        return 60 * left / self.per_minute if left and self.per_minute else None
+
+
+def work(connection: Connection) -> list[Work]:
+    """Of every space, oldest first."""
+    with connection.cursor(row_factory=class_row(Work)) as cursor:
+        return cursor.execute(
+            """
+            SELECT i.space, i.state, i.modality, i.items, i.pending, i.running, i.failed,
+                i.oldest_pending, i.per_minute
+            FROM ingest_status AS i JOIN embedding_spaces AS e ON e.name = i.space
+            ORDER BY e.id, i.modality
             """
         ).fetchall()
 
@@ -73,3 +115,31 @@ def counts(connection: Connection, space_id: int) -> QueueCounts:
     """Jobs of the space by state, in one snapshot."""
     with connection.cursor(row_factory=class_row(QueueCounts)) as cursor:
         return fetch_one(cursor.execute(_COUNTS, (space_id,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A worker and the jobs that it holds; ``lapsed`` of them it has lost by now."""
+
+    worker: str
+    space: str
+    jobs: int
+    lapsed: int
+    leased_until: datetime
+    first: int
+
+
+def holders(connection: Connection) -> list[Holder]:
+    """Who holds jobs, most first. For who may read the queue."""
+    with connection.cursor(row_factory=class_row(Holder)) as cursor:
+        return cursor.execute(
+            """
+            SELECT coalesce(j.worker, '?') AS worker, e.name AS space, count(*) AS jobs,
+                count(*) FILTER (WHERE j.leased_until < now()) AS lapsed,
+                max(j.leased_until) AS leased_until, min(j.source_id) AS first
+            FROM ingest_jobs AS j JOIN embedding_spaces AS e ON e.id = j.space_id
+            WHERE j.state = 'running'
+            GROUP BY 1, 2 ORDER BY jobs DESC, 1 LIMIT %s
+            """,
+            (_MOST_WORKERS,),
+        ).fetchall()

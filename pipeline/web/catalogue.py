@@ -11,6 +11,7 @@ from pipeline import modalities
 from pipeline.modalities.moments import moment_of
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection
+from pipeline.queue.status import ingest_status
 from pipeline.references import name_of, redact
 from pipeline.web.asked import After
 from pipeline.web.statement import Statement
@@ -205,10 +206,10 @@ def waiting(connection: Connection) -> Waiting:
     ).fetchone()
     if row is None:
         return Waiting(None)
-    counts = connection.execute(
-        "SELECT coalesce(sum(pending + running), 0)::bigint, coalesce(sum(failed), 0)::bigint "
-        "FROM ingest_status WHERE space = %s",
-        (row[0],),
-    ).fetchone()
-    pending, failed = counts or (0, 0)
-    return Waiting(row[0], row[1], pending, failed)
+    of_space = [status for status in ingest_status(connection) if status.space == row[0]]
+    return Waiting(
+        row[0],
+        row[1],
+        sum(status.pending + status.running for status in of_space),
+        sum(status.failed for status in of_space),
+    )

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.postgres.connections import Connection
-from pipeline.web import work
+from pipeline.queue import status
 from pipeline.web.faults import as_page_error
 from pipeline.web.reading import Reading
 
@@ -86,7 +86,7 @@ class _OfDatabase(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         up = GaugeMetricFamily("pipeline_database_up", "Whether the database answers: 1 or 0.")
         try:
-            found = self._reading.read(work.work, seconds=_SECONDS)
+            found = self._reading.read(status.work, seconds=_SECONDS)
             spaces = self._reading.read(_spaces, seconds=_SECONDS)
         except Exception as exc:
             as_page_error(exc)  # logs it
@@ -108,7 +108,7 @@ class _OfDatabase(Collector):
         yield served
 
 
-def _of_work(found: list[work.Work]) -> Iterable[GaugeMetricFamily]:
+def _of_work(found: list[status.Work]) -> Iterable[GaugeMetricFamily]:
     of = ("space", "modality")
     items = GaugeMetricFamily("pipeline_items", "Items stored.", labels=of)
     jobs = GaugeMetricFamily("pipeline_jobs", "Jobs by state.", labels=(*of, "state"))

@@ -4,9 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.queue import status
 from pipeline.queue.pauses import pauses
-from pipeline.queue.status import unsupported
-from pipeline.web import work
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 
@@ -17,12 +16,12 @@ def routes(parts: Parts) -> list[Route]:
     def show(request: Request) -> Response:
         found, paused, left = parts.reading.read(
             lambda connection: (
-                work.work(connection),
+                status.work(connection),
                 pauses(connection),
-                unsupported(connection),
+                status.unsupported(connection),
             )
         )
-        holders = parts.own.read(work.holders) if parts.own else None
+        holders = parts.own.read(status.holders) if parts.own else None
         return page(
             request, "jobs.html", work=found, paused=paused, unsupported=left, holders=holders
         )

@@ -1,5 +1,6 @@
 """The page of failures: by code, with the cure, and what may be done about them."""
 
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +13,6 @@ from pipeline.postgres.connections import Connection
 from pipeline.queue import failures
 from pipeline.queue.cures import CURES
 from pipeline.spaces import find_active
-from pipeline.web import work
 from pipeline.web.asked import item_number
 from pipeline.web.faults import PageError
 from pipeline.web.guard import Tokens
@@ -22,6 +22,7 @@ from pipeline.web.rendering import page
 from pipeline.web.writing import remove, retry
 
 _MOST = 16_384
+_MOST_ROWS = 100
 
 
 def routes(parts: Parts, tokens: Tokens) -> list[Route]:
@@ -34,7 +35,7 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
         def look(connection: Connection) -> Response:
             space = find_active(connection)
             groups = failures.explained(failures.grouped(connection, space.id)) if space else []
-            rows = work.failed_with(connection, space.name, code, after) if space and code else []
+            rows = _rows(connection, space.name, code, after) if space and code else []
             return page(
                 request,
                 "review.html",
@@ -43,7 +44,7 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
                 rows=rows,
                 code=code,
                 cure=CURES.get(code, ""),
-                more=rows[-1]["source_id"] if len(rows) == work.MOST_FAILURES else None,
+                more=rows[-1]["source_id"] if len(rows) == _MOST_ROWS else None,
                 csrf=tokens.csrf if parts.own else None,
                 done=request.query_params.get("done", ""),
             )
@@ -101,3 +102,8 @@ def _back(request: Request, code: str, done: str) -> Response:
     root = request.scope.get("root_path", "")
     query = {"code": code, "done": done} if code else {"done": done}
     return RedirectResponse(f"{root}/review?{urlencode(query)}", 303)
+
+
+def _rows(connection: Connection, space: str, code: str, after: int) -> list[dict[str, Any]]:
+    found = failures.failed_with(connection, space, code, after=after, limit=_MOST_ROWS)
+    return failures.explained(found)
