@@ -9,7 +9,10 @@ WORKDIR /app
 # The dependencies in a layer of their own: PyTorch is large, and is not installed again when only
 # the code changes. Not the embedded server: its data would go with the container, and so does a
 # DATABASE_URL that was forgotten end in one line instead of an empty database.
+# TORCH_INDEX: the index of PyTorch's CPU builds spares the image the gigabytes of CUDA.
+ARG TORCH_INDEX=""
 COPY pyproject.toml constraints.txt ./
+RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-cache-dir -c constraints.txt --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
 RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["embed"], sep="\n")' > dependencies.txt \
  && pip install --no-cache-dir -c constraints.txt -r dependencies.txt
 

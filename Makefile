@@ -6,6 +6,11 @@ BIN    := .venv/bin
 # What the exact versions in constraints.txt were frozen with.
 PIP    := pip==26.0
 
+# Where PyTorch comes from, if not from the usual index, whose builds bring gigabytes of CUDA along:
+# the index of its CPU builds, as its own page of installations names it. Nothing else comes from it.
+TORCH_INDEX ?=
+TORCH := $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps --index-url '$(TORCH_INDEX)' torch torchvision)
+
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help demo install dev test test-postgres test-soak check bench clean
@@ -54,6 +59,7 @@ bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmar
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing the package with exact versions (PyTorch is large: a few minutes)"
+	$(TORCH)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[embed,server,web]'
 	@touch $@
 
