@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PINS = dict(
-    re.findall(r"^(torch|torchvision)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M)
-)
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+PINS = dict(re.findall(r"^(torch|torchvision)==(\S+)$", CONSTRAINTS, re.M))
+METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: {}\nRequires-Dist: nothing-there\n"
 
 
 @pytest.fixture
