@@ -191,6 +191,11 @@ def test_a_smaller_budget_of_visual_tokens_is_the_processors(
     assert coarse.description.differences(gemma.description) == ["visual_tokens: 70 != 280"]
 
 
+def test_no_inputs_give_no_rows(gemma: GemmaEmbedder) -> None:
+    for modality, _ in everything():
+        assert embed(gemma, modality, []).shape == (0, DIMENSIONS)
+
+
 def test_towers_are_loaded_with_their_first_input(folder: Path) -> None:
     gemma = opened(folder)
     model = gemma.encoders["text"]._model

@@ -12,12 +12,12 @@ import torch
 
 from pipeline.embedders.embeddinggemma.model import GemmaModel, Tower, padded
 from pipeline.embedders.embeddinggemma.tokens import Tokens
+from pipeline.embedders.embeddinggemma.tower_encoder import TowerEncoder
 from pipeline.errors import PermanentRowError
-from pipeline.modalities.base import Input, Role
-from pipeline.vectors import Vectors, unit_rows
+from pipeline.modalities.base import Input
 
 
-class AudioEncoder:
+class AudioEncoder(TowerEncoder):
     """The audio tower with the model's own feature extractor.
 
     Args:
@@ -25,24 +25,15 @@ class AudioEncoder:
         seconds: that it hears at once.
     """
 
-    loads_late = True
+    tower = Tower.HEARS
 
     def __init__(self, model: GemmaModel, tokens: Tokens, processor: Any, seconds: float) -> None:
         self.seconds = seconds
         self.sampling_rate = int(processor.feature_extractor.sampling_rate)
-        self._model = model
-        self._tokens = tokens
+        super().__init__(model, tokens)
         self._processor = processor
         # Fewer samples than this make no token at all.
         self._least = int(processor.feature_extractor.frame_length)
-
-    @property
-    def batch_size(self) -> int:
-        return self._model.batch_size
-
-    @property
-    def most_inputs(self) -> int:
-        return self._model.batch_size
 
     def prepare(self, contents: Sequence[Input]) -> list[Input]:
         """The samples, float32, shape (n,).
@@ -58,17 +49,6 @@ class AudioEncoder:
                     f"model hears nothing of fewer than {self._least}",
                 )
         return [np.ascontiguousarray(samples, dtype=np.float32) for samples in contents]
-
-    def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
-        """See ``Encoder.embed``; queries and items are embedded alike."""
-        self._model.need(Tower.HEARS)
-        rows: list[Vectors] = []
-        begin = 0
-        while begin < len(inputs):
-            some = inputs[begin : begin + self._model.batch_size]
-            rows.append(self._model.forward(self._encode, some))
-            begin += len(some)
-        return unit_rows(np.concatenate(rows))
 
     def _encode(self, batch: Sequence[Input]) -> torch.Tensor:
         features = dict(

@@ -12,12 +12,12 @@ from PIL import Image
 
 from pipeline.embedders.embeddinggemma.model import GemmaModel, Tower, padded
 from pipeline.embedders.embeddinggemma.tokens import Tokens
+from pipeline.embedders.embeddinggemma.tower_encoder import TowerEncoder
 from pipeline.errors import PermanentRowError
-from pipeline.modalities.base import Input, Role
-from pipeline.vectors import Vectors, unit_rows
+from pipeline.modalities.base import Input
 
 
-class ImageEncoder:
+class ImageEncoder(TowerEncoder):
     """The vision tower with the model's own image processor.
 
     Its resizing is torchvision's, which no decoder process imports; Pillow's differs by up to 2 of
@@ -28,23 +28,14 @@ class ImageEncoder:
         visual_tokens: of an image at most.
     """
 
-    loads_late = True
+    tower = Tower.SEES
 
     def __init__(
         self, model: GemmaModel, tokens: Tokens, processor: Any, visual_tokens: int
     ) -> None:
-        self._model = model
-        self._tokens = tokens
+        super().__init__(model, tokens)
         self._processor = processor
         self._visual_tokens = visual_tokens
-
-    @property
-    def batch_size(self) -> int:
-        return self._model.batch_size
-
-    @property
-    def most_inputs(self) -> int:
-        return self._model.batch_size
 
     def prepare(self, contents: Sequence[Image.Image]) -> list[Input]:
         """Resized, the sides' ratio kept: uint8, shape (3, height, width) each.
@@ -69,17 +60,6 @@ class ImageEncoder:
             raise PermanentRowError("corrupt", f"the image cannot be resized: {exc}") from exc
         found: Input = resized.numpy()
         return found
-
-    def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
-        """See ``Encoder.embed``; queries and items are embedded alike."""
-        self._model.need(Tower.SEES)
-        rows: list[Vectors] = []
-        begin = 0
-        while begin < len(inputs):
-            some = inputs[begin : begin + self._model.batch_size]
-            rows.append(self._model.forward(self._encode, some))
-            begin += len(some)
-        return unit_rows(np.concatenate(rows))
 
     def _encode(self, batch: Sequence[Input]) -> torch.Tensor:
         features = dict(

@@ -39,6 +39,7 @@ class GemmaModel(DeviceModel):
 
     Attributes:
         config: of the whole model.
+        dimensions: of a vector.
 
     Raises:
         ModelError: the weights are cut short, not finite, or of another model.
@@ -56,8 +57,7 @@ class GemmaModel(DeviceModel):
         super().__init__(device, batch_size)
         self.config = config
         self._checkpoint = checkpoint
-        self._precision = precision
-        self._dimensions = dimensions
+        self.dimensions = dimensions
         self._loading = threading.Lock()
         without = copy.deepcopy(config)
         without.vision_config = without.audio_config = None
@@ -93,7 +93,7 @@ class GemmaModel(DeviceModel):
         states = self.module(**moved).last_hidden_state.float()
         mask = moved["attention_mask"][..., None].float()
         mean: torch.Tensor = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return mean[:, : self._dimensions]
+        return mean[:, : self.dimensions]
 
     def _fill(self, parts: Mapping[str, torch.nn.Module], dtype: torch.dtype) -> None:
         file = self._checkpoint.weights

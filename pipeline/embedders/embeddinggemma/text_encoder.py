@@ -56,6 +56,8 @@ class TextEncoder:
 
     def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
         """See ``Encoder.embed``."""
+        if not len(inputs):
+            return np.empty((0, self._model.dimensions), dtype=np.float32)
         texts = [one.tobytes().decode() for one in inputs]
         distinct = list(dict.fromkeys(texts))
         ids = self.tokens.of(distinct, role)

@@ -13,36 +13,31 @@ from PIL import Image
 
 from pipeline.embedders.embeddinggemma.model import GemmaModel, Tower, padded
 from pipeline.embedders.embeddinggemma.tokens import Tokens
+from pipeline.embedders.embeddinggemma.tower_encoder import TowerEncoder
 from pipeline.errors import PermanentRowError
-from pipeline.modalities.base import Input, Role
+from pipeline.modalities.base import Input
 from pipeline.modalities.image.thumbnail import Thumbnail
-from pipeline.vectors import Vectors, unit_rows
 
 # Pixels of a frame's longer side on its way from the decoder process. Of 70 tokens a frame the
 # model sees some 535 x 300 of 16:9; a hundred whole frames of a film would fill the process.
 _SIDE = 640
 
 
-class VideoEncoder:
+class VideoEncoder(TowerEncoder):
     """The vision tower with the model's own video processor."""
 
-    loads_late = True
+    tower = Tower.SEES
     fit = Thumbnail(_SIDE)
 
     def __init__(self, model: GemmaModel, tokens: Tokens, processor: Any) -> None:
         self.frames_per_second = float(processor.fps)
         self.most_frames = int(processor.max_frames)
-        self._model = model
-        self._tokens = tokens
+        super().__init__(model, tokens)
         self._processor = processor
 
     @property
     def batch_size(self) -> int:
         return max(1, self._model.batch_size // 4)
-
-    @property
-    def most_inputs(self) -> int:
-        return self.batch_size
 
     def prepare(self, contents: Sequence[Sequence[Image.Image]]) -> list[Input]:
         """Resized, the sides' ratio kept: uint8, shape (frames, 3, height, width) each.
@@ -67,17 +62,6 @@ class VideoEncoder:
             raise PermanentRowError("corrupt", f"the frames cannot be resized: {exc}") from exc
         found: Input = resized.numpy()
         return found
-
-    def embed(self, inputs: Sequence[Input], role: Role = "item") -> Vectors:
-        """See ``Encoder.embed``; queries and items are embedded alike."""
-        self._model.need(Tower.SEES)
-        rows: list[Vectors] = []
-        begin = 0
-        while begin < len(inputs):
-            some = inputs[begin : begin + self.batch_size]
-            rows.append(self._model.forward(self._encode, some))
-            begin += len(some)
-        return unit_rows(np.concatenate(rows))
 
     def _encode(self, batch: Sequence[Input]) -> torch.Tensor:
         made = self._processor(
