@@ -84,8 +84,7 @@ class PortableSpace:
             row = dict(told["space"])
             for name in _TIMES:
                 row[name] = row[name] and datetime.fromisoformat(row[name])
-            for name in ("modalities", "derived"):
-                row[name] = tuple(row.get(name, ()))
+            row["modalities"] = tuple(row["modalities"])
             known = [
                 (
                     Probe(p["modality"], base64.b64decode(p["content"]), p.get("role", "item")),

@@ -27,7 +27,6 @@ class Space:
 
     Attributes:
         modalities: those that it has tables for.
-        derived: those that it embeds by the encoder of another one, and has no item of yet.
     """
 
     id: int
@@ -51,11 +50,24 @@ class Space:
     index_kind: str
     compact_dimensions: int | None
     compact_width: int | None
-    derived: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", modalities.ordered(self.modalities))
-        object.__setattr__(self, "derived", modalities.ordered(self.derived))
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Those that it embeds by the encoder of another one, and has no item of yet.
+
+        As the view ``embedded_modalities`` has it, which a login that was granted the tables of an
+        older release may not read.
+        """
+        return modalities.ordered(
+            modality.name
+            for modality in modalities.registered()
+            if modality.derived_from is not None
+            and modality.derived_from.name in self.modalities
+            and modality.name not in self.modalities
+        )
 
     @property
     def embeds(self) -> tuple[str, ...]:
@@ -135,8 +147,6 @@ _COLUMNS = sql.SQL(
     "id, name, state, model, dimensions, vector_type, precision, context_length, fingerprint, "
     "description, ARRAY(SELECT modality FROM space_modalities AS m "
     "WHERE m.space_id = embedding_spaces.id) AS modalities, "
-    "ARRAY(SELECT modality FROM embedded_modalities AS m "
-    "WHERE m.space_id = embedding_spaces.id AND NOT m.has_table) AS derived, "
     "hnsw_m, hnsw_ef_construction, ef_search, created_at, activated_at, retired_at, "
     "target_recall, index_kind, compact_dimensions, compact_width"
 )

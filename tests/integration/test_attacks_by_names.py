@@ -106,6 +106,7 @@ def run(url: str, folder: Path, *commands: str) -> list[Outcome]:
             [part.format(folder=folder, text="cat") for part in command.split()],
             url,
             url if command == "serve" else None,
+            until="pages at" if command.startswith("web ") else None,
         )
         for command in commands
     ]

@@ -41,7 +41,7 @@ CACHED = "a red bicycle"
 # What only looks, and so works on a standby; the others are tried one by one.
 READ = {
     ("status",), ("failures",), ("search",), ("space", "list"), ("space", "show"),
-    ("space", "export"), ("map",), ("doctor",), ("eval", "retrieval"),
+    ("space", "export"), ("map",), ("doctor",), ("eval", "retrieval"), ("web",),
 }  # fmt: skip
 
 

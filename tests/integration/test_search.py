@@ -25,8 +25,9 @@ from pipeline.postgres.connections import Connection
 from pipeline.postgres.engines import create_engine
 from pipeline.search.select import distance_to
 from pipeline.settings import Settings
-from pipeline.spaces import Space
+from pipeline.spaces import Space, active_space
 from pipeline.unified_index import UnifiedIndex
+from tests.helpers.databases import as_login
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
 from tests.helpers.workers import content, work
 
@@ -252,3 +253,23 @@ def test_what_the_database_refuses_is_an_error_of_ours(
         connection.execute("ALTER TABLE multimodal_items RENAME TO items_of_before")
         with pytest.raises(DatabaseError):
             index.retrieve_cross_modal("cat")
+
+
+def test_a_login_with_the_tables_of_an_older_release_alone_searches(
+    url: str, connection: Connection, space: Space, settings: Settings
+) -> None:
+    """Granted by hand, before there was a view of what a space embeds."""
+    add_texts(connection, ["a red bicycle", "two cats"])
+    work(settings, space)
+    connection.execute("SELECT FROM refresh_space_statistics()")
+    with as_login(connection, url, "older") as theirs:
+        connection.execute(
+            "GRANT SELECT ON embedding_spaces, space_modalities, known_modalities, "
+            "space_tunings, multimodal_items, source_items TO older"
+        )
+        rows = theirs.execute(
+            "SELECT source_id FROM search_items(like_item => (SELECT min(id) FROM "
+            "multimodal_items), modality => '{text}')"
+        ).fetchall()
+        assert len(rows) == 1
+        assert active_space(theirs).derived == ("video", "document")
