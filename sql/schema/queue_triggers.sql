@@ -34,8 +34,9 @@ BEGIN
                         pg_get_serial_sequence('@schema@.embedding_spaces', 'id')::regclass)
                 ) AS newer (id) CROSS JOIN @schema@.known_modalities AS k
                 UNION ALL  -- and than the first item of a modality that a space derives
-                SELECT m.space_id, m.modality FROM @schema@.embedded_modalities AS m
-                WHERE NOT m.has_table
+                (SELECT m.space_id, k.name FROM @schema@.known_modalities AS k
+                 JOIN @schema@.space_modalities AS m ON m.modality = k.derived_from
+                 EXCEPT SELECT m.space_id, m.modality FROM @schema@.space_modalities AS m)
             ) AS newer
             CROSS JOIN LATERAL to_regclass(format('@schema@.%I',
                 format('multimodal_items_%s_s%s', newer.modality, newer.id))) AS items
@@ -71,10 +72,18 @@ RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     -- The source items themselves are not read: a policy could hide them, and SERIALIZABLE would
     -- have every two transactions that write neighbours of them depend on each other.
-    WITH wanted AS (
+    -- Nor is the view embedded_modalities, which says the same: a migration that renews it would
+    -- wait for whoever wrote a source item and has not committed.
+    WITH embedded AS (
+        SELECT m.space_id, m.modality FROM @schema@.space_modalities AS m
+        UNION
+        SELECT m.space_id, k.name FROM @schema@.known_modalities AS k
+        JOIN @schema@.space_modalities AS m ON m.modality = k.derived_from
+    ),
+    wanted AS (
         SELECT m.space_id, s.id AS source_id
         FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
-        JOIN @schema@.embedded_modalities AS m ON m.modality = s.modality
+        JOIN embedded AS m ON m.modality = s.modality
     ),
     opened AS (
         INSERT INTO @schema@.ingest_jobs AS j (space_id, source_id, content_changed)
@@ -196,8 +205,12 @@ BEGIN
         FROM ROWS FROM (unnest(ids), unnest(modalities)) AS s (id, modality)
         CROSS JOIN @schema@.embedding_spaces AS e
         WHERE NOT EXISTS (
-            SELECT FROM @schema@.embedded_modalities AS m
-            WHERE m.space_id = e.id AND m.modality = s.modality)
+                SELECT FROM @schema@.space_modalities AS m
+                WHERE m.space_id = e.id AND m.modality = s.modality)
+            AND NOT EXISTS (
+                SELECT FROM @schema@.known_modalities AS k
+                JOIN @schema@.space_modalities AS m ON m.modality = k.derived_from
+                WHERE m.space_id = e.id AND k.name = s.modality)
         GROUP BY e.id ORDER BY e.id
     LOOP
         PERFORM @schema@.remove_from_space(lacking.space, lacking.ids);
