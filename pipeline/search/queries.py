@@ -19,6 +19,7 @@ from pipeline.search import asking, query_vectors
 from pipeline.search.asking import Unanswered
 from pipeline.search.query_encoding import embed_query, encoder_for
 from pipeline.spaces import Space, probes
+from pipeline.spaces.late import late_modalities, proved_later
 from pipeline.spaces.opening import load_model
 from pipeline.vectors import Vectors
 
@@ -189,9 +190,11 @@ class Queries:
                 raise MissingExtra(
                     f"{why}, and {what}", extra, "start `pipeline serve` where that is installed"
                 ) from exc
-            run(self._pool, lambda connection: probes.verify(connection, space, model))
-            self._model = (space, model)
-            return model
+            late = late_modalities(model)
+            left = run(self._pool, lambda connection: probes.verify(connection, space, model, late))
+            proved = proved_later(space, model, left)
+            self._model = (space, proved)
+            return proved
 
 
 def _seems(data: bytes, space: Space) -> Modality:

@@ -85,8 +85,9 @@ BEGIN
                               WHERE gone.source_id = s.id)
             UNION ALL
             SELECT DISTINCT %1$s, i.source_id, CASE WHEN s.id IS NULL OR NOT EXISTS (
-                SELECT FROM @schema@.embedded_modalities AS m
-                WHERE m.space_id = %1$s AND m.modality = s.modality) THEN 'gone' ELSE 'changed' END
+                SELECT FROM @schema@.known_modalities AS k JOIN @schema@.space_modalities AS m
+                ON m.modality IN (k.name, k.derived_from)
+                WHERE m.space_id = %1$s AND k.name = s.modality) THEN 'gone' ELSE 'changed' END
             FROM %2$s AS i
             LEFT JOIN @schema@.source_items AS s ON s.id = i.source_id
             WHERE i.source_id > $1 AND i.source_id <= $2 AND s.modality IS DISTINCT FROM %3$L
@@ -98,9 +99,12 @@ BEGIN
     -- Of modalities that a space derives, and has no item of yet.
     RETURN QUERY
         SELECT m.space_id, s.id, 'new'
-        FROM @schema@.embedded_modalities AS m
-        JOIN @schema@.source_items AS s ON s.modality = m.modality
-        WHERE NOT m.has_table AND s.id > after_id AND s.id <= up_to_id
+        FROM @schema@.known_modalities AS k
+        JOIN @schema@.space_modalities AS m ON m.modality = k.derived_from
+        JOIN @schema@.source_items AS s ON s.modality = k.name
+        WHERE s.id > after_id AND s.id <= up_to_id
+          AND NOT EXISTS (SELECT FROM @schema@.space_modalities AS own
+                          WHERE own.space_id = m.space_id AND own.modality = k.name)
           AND NOT EXISTS (SELECT FROM @schema@.ingest_jobs AS j
                           WHERE j.space_id = m.space_id AND j.source_id = s.id)
           AND NOT EXISTS (SELECT FROM @schema@.deleted_items AS gone WHERE gone.source_id = s.id);

@@ -14,8 +14,10 @@ from pipeline.errors import ModelError
 from pipeline.postgres.connections import connect
 from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.settings import Settings
 from pipeline.spaces import probes
 from pipeline.spaces.opening import open_model
+from pipeline.unified_index import UnifiedIndex
 from tests.helpers.command import Done, pipeline
 from tests.helpers.databases import database_url
 from tests.helpers.embeddinggemma import save
@@ -114,7 +116,7 @@ def test_probes_cover_texts_in_both_roles(filled: Filled) -> None:
 def test_a_tower_is_proved_before_its_first_input(filled: Filled) -> None:
     """What hears changed; texts and images go on, and no sound gets a vector."""
     file = filled.model / "model.safetensors"
-    whole = load_file(file)
+    as_saved, whole = file.read_bytes(), load_file(file)
     changed = {**whole, "embed_audio.embedding_projection.weight": whole["embed_audio.embedding_projection.weight"].flip(0)}  # fmt: skip # noqa: E501
     with connect(filled.url) as connection:
         space = spaces.active_space(connection)
@@ -134,7 +136,17 @@ def test_a_tower_is_proved_before_its_first_input(filled: Filled) -> None:
             with pytest.raises(ModelError, match="has the hash"):
                 open_model(Database(filled.url), space)
         finally:
-            save_file(whole, file)
+            file.write_bytes(as_saved)
+
+
+def test_who_asks_by_text_alone_loads_no_tower(filled: Filled) -> None:
+    with UnifiedIndex(Settings.load(database_url=filled.url)) as index:
+        index.embed_query("a boat that nobody has asked for before")
+        model: Any = index.embedder
+        text = model.encoders["text"]._model.module
+        assert (text.vision_tower, text.audio_tower) == (None, None)
+        index.retrieve_cross_modal(filled.media / "1.png", 1, "image")
+        assert text.vision_tower is not None
 
 
 def test_probes_that_are_left_are_those_of_late_encoders(filled: Filled) -> None:

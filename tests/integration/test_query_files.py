@@ -261,5 +261,5 @@ def test_many_askers_at_once_each_get_their_own(url: str, connection: Connection
             thread.start()
         for thread in threads:
             thread.join(WITHIN)
-        assert server.report.files == len(pictures)
+    assert server.report.files == len(pictures)
     assert len(found) == len(set(found.values())) == len(pictures)

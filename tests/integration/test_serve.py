@@ -227,7 +227,7 @@ def test_the_least_recently_used_texts_are_forgotten(url: str, connection: Conne
         for text in ("four", "five"):
             embedding(connection, text)
         wait_until(connection, "SELECT count(*) <= 3 FROM query_embeddings")
-        assert server.report.forgotten == 2
+    assert server.report.forgotten == 2
     kept = connection.execute("SELECT query FROM query_embeddings ORDER BY query").fetchall()
     assert kept == [("five",), ("four",), ("one",)]
 

@@ -60,7 +60,7 @@ def test_it_answers_texts_and_files_and_is_gone_when_it_ends(
         assert is_served(connection)
         assert index.retrieve_cross_modal("a boat", 1)[0].document.content_ref == "a boat"
         assert len(index.retrieve_cross_modal(sample(), 1)) == 1
-        assert (server.report.answered, server.report.files) == (1, 1)
+    assert (server.report.answered, server.report.files) == (1, 1)
     assert not is_served(connection)  # at once, though the session lives on in the pool
     with connect(url_of(settings)) as through:
         assert not is_served(through)
