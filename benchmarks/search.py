@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,17 @@ def timed(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+def all_of(connection: Connection, statement: str, values: Any) -> list[Any]:
+    return connection.execute(statement.encode(), values).fetchall()
+
+
 def latencies(connection: Connection, queries: int) -> dict[str, list[float]]:
     """Every statement for every query, interleaved, so that a busy machine harms all alike."""
     times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for number in range(-10, queries):  # ten rounds to warm up
         for name, statement in STATEMENTS.items():
             values = {"query": f"query {number % 200}"}
-            taken = timed(lambda s=statement, v=values: connection.execute(s, v).fetchall())
+            taken = timed(partial(all_of, connection, statement, values))
             if number >= 0:
                 times[name].append(taken)
     return times
@@ -79,7 +84,7 @@ class Timed:
         return self.encoder.prepare(contents)
 
     def embed(self, inputs: Any, role: str = "item") -> Vectors:
-        vectors = self.encoder.embed(inputs, role)
+        vectors: Vectors = self.encoder.embed(inputs, role)
         self.times.append(1000 * (time.perf_counter() - self._began))
         return vectors
 
@@ -88,7 +93,8 @@ def first_answers(url: str, count: int) -> tuple[list[float], list[float]]:
     """Milliseconds of the first text_embedding() of a new text, and of the model's part of it."""
     embedder = MultimodalEmbedder("demo")
     model = Timed(embedder.encoders[TEXT.name])
-    embedder.encoders = {TEXT.name: model}
+    encoders: dict[str, Any] = {TEXT.name: model}
+    embedder.encoders = encoders
     server = QueryServer(url, lambda _: embedder)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -98,7 +104,7 @@ def first_answers(url: str, count: int) -> tuple[list[float], list[float]]:
             connection.execute("SELECT text_embedding('to warm up')")
             model.times.clear()
             answers = [
-                timed(lambda n=n: connection.execute("SELECT text_embedding(%s)", (f"new {n}",)))
+                timed(partial(all_of, connection, "SELECT text_embedding(%s)", (f"new {n}",)))
                 for n in range(count)
             ]
     finally:
