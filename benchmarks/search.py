@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.index_growth import processor_seconds
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.modalities import TEXT
 from pipeline.postgres import migrate
@@ -69,6 +70,14 @@ def latencies(connection: Connection, queries: int) -> dict[str, list[float]]:
             if number >= 0:
                 times[name].append(taken)
     return times
+
+
+def processor_ms(connection: Connection, statement: str, queries: int) -> float:
+    """Of the server, for one query: what others do on the machine shows less there."""
+    before = processor_seconds(connection)
+    for number in range(queries):
+        all_of(connection, statement, {"query": f"query {number % 200}"})
+    return 1000 * (processor_seconds(connection) - before) / queries
 
 
 class Timed:
@@ -163,6 +172,9 @@ def measure(server_url: str, queries: int) -> None:
             )
         ]
         print(f"\nsearch_items() over plain SQL, median: {statistics.median(differences):.2f} ms")
+        for name in ("plain SQL, the partitioned table", "search_items(), images"):
+            took = processor_ms(connection, STATEMENTS[name], 5 * queries)
+            print(f"{name}: {took:.2f} ms of the processor")
         with connection.transaction(force_rollback=True):
             for modality, first, other in (("image", FIRST_IMAGE, 1), ("text", 1, 0)):
                 connection.execute(
