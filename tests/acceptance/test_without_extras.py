@@ -88,6 +88,7 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
         "pipeline.embeddings_api.app",
         "pipeline.embeddings_api.door",
         "pipeline.integrations.langchain",
+        "pipeline.integrations.llama_index",
         "pipeline.integrations.mcp.server",
         "pipeline.modalities.text.segments",
         "pipeline.quality.plots",

@@ -51,13 +51,13 @@ def test_its_programs_run(
             if "engine" in names:
                 names["engine"].dispose()
             printed.append(capsys.readouterr().out.splitlines())
-    blocking, awaiting, tenants, orm, langchain = printed
+    blocking, awaiting, tenants, orm, langchain, llama_index = printed
     assert len(blocking) == 6
     assert blocking[-1] == "(2, 8)"
     assert len(awaiting) == 5
     assert tenants == ["16"]
     assert orm == ["10 5"]
-    assert len(langchain) == 5
+    assert len(langchain) == len(llama_index) == 5
 
 
 def test_what_it_says_to_assistants_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
