@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -65,6 +66,10 @@ def tenants(connection: Connection, url: str, settings: Settings, space: Space) 
         assert work(settings, space).done == 3
         connection.execute(POLICIES.encode())
         yield
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def number_of(connection: Connection, title: str) -> int:
@@ -149,20 +154,22 @@ def test_so_it_does_through_what_is_built_on_clients(
                 nodes = NodeRetriever(client).retrieve("a bike")
                 tools = mcp_server(reader)
                 found = ask(tools, "search", text="a bike").structured_content
-                like = ask(tools, "search", image=image).structured_content
+                like = ask(tools, "search", image=image)
                 assert found is not None
-                assert like is not None
+                assert like.structured_content is not None
                 assert (
                     {int(one.id or 0) for one in chain}
                     == {int(one.node.node_id) for one in nodes}
                     == {one["id"] for one in found["matches"]}
-                    == {one["id"] for one in like["matches"]}
+                    == {one["id"] for one in like.structured_content["matches"]}
                     == own
                 )
                 counts = ask(tools, "counts").structured_content
                 assert counts is not None
                 assert sum(one["items"] for one in counts["items"]) == len(own)
                 assert counts["queue"] is None
+                # The tenants' images are alike, so that the score of one is no number.
+                assert json.loads(said(like), parse_constant=refuse) == like.structured_content
                 assert len(ask(tools, "item", item=images[tenant]).content) == 2
                 for stranger in owner.keys() - own:
                     for tool in ("item", "similar"):

@@ -84,6 +84,8 @@ def filled(
         )
         connection.execute("SELECT FROM refresh_space_statistics()")
         with role(connection, "assistant", "LOGIN IN ROLE pipeline_analyst"):
+            # It may, and does not; nor does it act as another role for that.
+            connection.execute("GRANT INSERT, UPDATE, DELETE ON source_items TO assistant")
             url = login_url(admin_url, "assistant")
             own = Settings.load(database_url=url, home=folder, media_roots=(folder,))
             with Reader.of(own) as reader:

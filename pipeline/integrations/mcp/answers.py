@@ -1,7 +1,6 @@
 """What the tools answer. Clients get the schema of each, with what is said here of every field."""
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -45,7 +44,7 @@ class Match(Answer):
     """The best part of a film, a sound or a document: a page, or from when to when."""
     similarity: float
     """Cosine to the query, -1 to 1. Comparable within one modality only."""
-    score: float | None
+    score: float | None  # a NaN, which pydantic writes as null
     """What the order is by; null where the items of a modality are all alike."""
     metadata: dict[str, Any] | None
     """What is stored with the item; null where it is too long for a list, see the tool `item`."""
@@ -145,7 +144,7 @@ def match_of(found: Neighbour) -> Match:
         place=None if is_text else redact(content),
         moment=_shown(moment_of(document)),
         similarity=found.similarity,
-        score=found.score if math.isfinite(found.score) else None,  # JSON knows no NaN
+        score=found.score,
         metadata=metadata if is_short else None,
     )
 
