@@ -62,13 +62,15 @@ class ItemRetriever(BaseRetriever):
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if self._client is None:
             raise ConfigurationError("this retriever has no client=, so only aretrieve() works")
-        found = self._client.search(**_query(query_bundle), **self._search)
+        text, vector = _query(query_bundle)
+        found = self._client.search(text, vector=vector, **self._search)
         return [_node(one) for one in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         if self._async_client is None:
             return await asyncio.to_thread(self._retrieve, query_bundle)
-        found = await self._async_client.search(**_query(query_bundle), **self._search)
+        text, vector = _query(query_bundle)
+        found = await self._async_client.search(text, vector=vector, **self._search)
         return [_node(one) for one in found]
 
 
@@ -102,9 +104,9 @@ class QueryEmbeddings(BaseEmbedding):
         raise ConfigurationError(DOCUMENTS)
 
 
-def _query(bundle: QueryBundle) -> dict[str, Any]:
-    """A query that has its vector already is asked for nobody."""
-    return {"vector": bundle.embedding} if bundle.embedding else {"text": bundle.query_str}
+def _query(bundle: QueryBundle) -> tuple[str | None, list[float] | None]:
+    """Its text, or its vector, where it has one already and nobody has to be asked."""
+    return (None, bundle.embedding) if bundle.embedding else (bundle.query_str, None)
 
 
 def _node(found: Neighbour) -> NodeWithScore:
