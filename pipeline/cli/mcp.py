@@ -36,7 +36,7 @@ def mcp(
     from pipeline.settings import Settings
 
     settings = Settings.load()
-    with Reader.of(settings) as reader:
+    with Reader(settings) as reader:
         if http is not None:
             _answer_http(http, reader, settings)
             return

@@ -149,7 +149,7 @@ def test_so_it_does_through_what_is_built_on_clients(
         for tenant, other in (TENANTS, TENANTS[::-1]):
             own = {number for number, name in owner.items() if name == tenant}
             theirs = Settings.load(database_url=login_url(url, tenant))
-            with Client(settings=theirs) as client, Reader.of(theirs) as reader:
+            with Client(settings=theirs) as client, Reader(theirs) as reader:
                 chain = ItemRetriever(client=client).invoke("a bike")
                 nodes = NodeRetriever(client).retrieve("a bike")
                 tools = mcp_server(reader)

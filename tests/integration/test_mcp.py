@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
+import psycopg
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, ImageContent, TextContent
@@ -23,7 +25,7 @@ from pipeline import Client as SearchClient
 from pipeline import spaces
 from pipeline.cli.mcp import _answer_http
 from pipeline.embeddings_api.address import Address, listen
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.integrations.mcp.answers import MOST_METADATA, MOST_TEXT
 from pipeline.integrations.mcp.over_http import OverHttp
 from pipeline.integrations.mcp.reader import SIDE, Reader
@@ -88,7 +90,7 @@ def filled(
             connection.execute("GRANT INSERT, UPDATE, DELETE ON source_items TO assistant")
             url = login_url(admin_url, "assistant")
             own = Settings.load(database_url=url, home=folder, media_roots=(folder,))
-            with Reader.of(own) as reader:
+            with Reader(own) as reader:
                 yield Filled(connection, admin_url, url, folder, own, reader)
 
 
@@ -264,12 +266,16 @@ def test_of_the_database_and_of_faults_the_log_alone_tells(
         assert "This takes too long" in said(ask(server, "similar", item=1))
     assert caplog.records == []
 
-    def fail(*_: Any) -> Any:
-        raise RuntimeError("the password is secret")
-
-    monkeypatch.setattr(filled.reader, "counts", fail)
-    assert said(ask(server, "counts")) == "The tool is broken: the log says why."
-    assert "the password is secret" in caplog.text
+    for error, expected in (
+        (RuntimeError("of host 7"), "The tool is broken: the log says why."),
+        (DatabaseError("of host 8"), "The database does not answer as it should: the log says"),
+        (psycopg.OperationalError("of host 9"), "The database does not answer as it should"),
+    ):
+        monkeypatch.setattr(filled.reader, "counts", Mock(side_effect=error))
+        answer = said(ask(server, "counts"))
+        assert answer.startswith(expected)
+        assert "host" not in answer
+        assert str(error) in caplog.text
 
 
 def test_it_reads_where_nothing_can_be_changed_and_with_the_rights_of_its_login(

@@ -53,36 +53,25 @@ _SPACES = "SELECT name, state, model, state = 'active' AND is_served(id) FROM em
 class Reader:
     """Searches, and reads in transactions that change nothing. Threads may share it.
 
-    Args:
-        client: gives queries their vectors: what is asked of ``pipeline serve`` is all that is
-            ever left in the database.
-        thumbnails: what makes the images.
+    What a client asks of ``pipeline serve`` is all that is ever left in the database.
+
+    Raises:
+        DatabaseError: there is no database that can be read.
     """
 
-    def __init__(self, client: Client, reading: Reading, thumbnails: Thumbnails) -> None:
-        self._client = client
-        self._reading = reading
-        self._thumbnails = thumbnails
-        self._open = ExitStack()
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """One with connections of its own.
-
-        Raises:
-            DatabaseError: there is no database that can be read.
-        """
+    def __init__(self, settings: Settings) -> None:
         database = Database.of(settings)
         with ExitStack() as opened:
             pool = DatabasePool(database, PURPOSE, CONNECTIONS)
             opened.callback(pool.close)
-            client = Client(settings=settings, connections=CONNECTIONS, purpose=PURPOSE)
-            opened.enter_context(client)
+            # The login's own rights: policies may be about it, and nothing is written anyway.
+            self._reading = Reading(pool, lowers=False)
+            self._client = opened.enter_context(
+                Client(settings=settings, connections=CONNECTIONS, purpose=PURPOSE)
+            )
             roots = known_media_roots(database, PURPOSE)
-            thumbnails = opened.enter_context(Thumbnails(settings, roots, SIDE))
-            reader = cls(client, Reading(pool, lowers=False), thumbnails)
-            reader._open = opened.pop_all()
-        return reader
+            self._thumbnails = opened.enter_context(Thumbnails(settings, roots, SIDE))
+            self._open = opened.pop_all()
 
     def search(self, query: Query, of: Wanted) -> list[Match]:
         """The items nearest to a query, best first.
