@@ -12,9 +12,9 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.reading import Reading
 from pipeline.queue import status
 from pipeline.web.faults import as_page_error
-from pipeline.web.reading import Reading
 
 PAGES = (
     "facets", "files", "healthz", "images", "items", "jobs", "login", "metrics", "readyz", "review",

@@ -42,6 +42,7 @@ CACHED = "a red bicycle"
 READ = {
     ("status",), ("failures",), ("search",), ("space", "list"), ("space", "show"),
     ("space", "export"), ("map",), ("doctor",), ("eval", "retrieval"), ("web",),
+    ("mcp",),
 }  # fmt: skip
 
 

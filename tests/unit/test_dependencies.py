@@ -24,6 +24,8 @@ ROOMS = {
     "pipeline/modalities/video": ("video",),
     "pipeline/postgres/embedded": ("server",),
     "pipeline/integrations/langchain.py": ("langchain",),
+    "pipeline/integrations/llama_index.py": ("llamaindex",),
+    "pipeline/integrations/mcp": ("mcp",),
     "pipeline/integrations/ray.py": ("ray", "parquet"),
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),
     "pipeline/quality/plots.py": ("plots",),

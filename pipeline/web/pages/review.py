@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from pipeline.errors import ROW_ERROR_CODES
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.reading import Reading
 from pipeline.queue import failures
 from pipeline.queue.cures import CURES
 from pipeline.spaces import find_active
@@ -17,7 +18,6 @@ from pipeline.web.asked import item_number
 from pipeline.web.faults import PageError
 from pipeline.web.guard import Tokens
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 from pipeline.web.rendering import page
 from pipeline.web.writing import remove, retry
 
