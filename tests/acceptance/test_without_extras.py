@@ -163,6 +163,7 @@ NEED = {
     "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
     "map": (("map", "map.svg"), "plots"),
     "web": (("web", "--port", "0"), "web"),
+    "ingest with metrics": (("ingest", "--metrics-port", "0"), "metrics"),
     "tune with a plot": (("tune", "--plot", "curve.svg"), "plots"),
 }
 
