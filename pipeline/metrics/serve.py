@@ -33,6 +33,7 @@ class ServeMetrics:
         )
         for kind in ("texts", "files"):  # so that they are there, at 0, before the first
             self._seconds.labels(kind)
+            self._batch.labels(kind)
             for outcome in ("answered", "refused"):
                 self._queries.labels(kind, outcome)
 
