@@ -18,6 +18,7 @@ except ImportError as exc:
     raise MissingExtra("pipeline web", "web") from exc
 
 from pipeline.metrics.exposition import metrics_route
+from pipeline.web.api import routes as api
 from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
@@ -54,6 +55,7 @@ def application(parts: Parts) -> ASGIApp:
         *jobs.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
+        *api.routes(parts),
         *health.routes(parts),
         metrics_route(metrics.registry),
         *login.routes(tokens),

@@ -4,8 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.queue import status
-from pipeline.queue.pauses import pauses
+from pipeline.web.overview import jobs
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 
@@ -14,16 +13,6 @@ def routes(parts: Parts) -> list[Route]:
     """``/jobs``."""
 
     def show(request: Request) -> Response:
-        found, paused, left = parts.reading.read(
-            lambda connection: (
-                status.work(connection),
-                pauses(connection),
-                status.unsupported(connection),
-            )
-        )
-        holders = parts.own.read(status.holders) if parts.own else None
-        return page(
-            request, "jobs.html", work=found, paused=paused, unsupported=left, holders=holders
-        )
+        return page(request, "jobs.html", jobs=jobs(parts))
 
     return [Route("/jobs", show)]
