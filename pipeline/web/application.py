@@ -23,6 +23,7 @@ from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
 from pipeline.web.pages import (
+    duplicates,
     errors,
     files,
     health,
@@ -52,7 +53,8 @@ def application(parts: Parts) -> ASGIApp:
         *files.routes(parts),
         *images.routes(parts),
         *item.routes(parts),
-        *jobs.routes(parts),
+        *jobs.routes(parts, tokens),
+        *duplicates.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
         *api.routes(parts),

@@ -43,6 +43,12 @@ class Jobs:
     unsupported: list[status.Unsupported]
     holders: list[status.Holder] | None
 
+    @property
+    def at_work(self) -> list[str]:
+        """The spaces that may be paused and are not."""
+        names = dict.fromkeys(one.space for one in self.work if one.state != "retired")
+        return [name for name in names if name not in self.paused]
+
 
 def jobs(parts: Parts) -> Jobs:
     """What waits, who works on it."""
