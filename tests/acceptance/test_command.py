@@ -15,7 +15,7 @@ from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Run, pipeline
 
 # What takes long to import, and is of no use to a command with nothing to embed.
-HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy"}
+HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy", "prometheus_client"}
 
 
 def loaded_by(*command: str) -> set[str]:

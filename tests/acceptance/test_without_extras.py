@@ -167,6 +167,7 @@ NEED = {
     "map": (("map", "map.svg"), "plots"),
     "web": (("web", "--port", "0"), "web"),
     "mcp": (("mcp",), "mcp"),
+    "ingest with metrics": (("ingest", "--metrics-port", "0"), "metrics"),
     "tune with a plot": (("tune", "--plot", "curve.svg"), "plots"),
 }
 

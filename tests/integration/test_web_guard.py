@@ -280,10 +280,14 @@ def test_a_tenant_sees_its_own_rows_images_facets_and_counts(
                 seen[name] = set(items(page))
                 assert len(seen[name]) == count
                 assert f"image {count}" in words(page)
+                found = client.get("/api/search").json()["items"]
+                assert {hit["id"] for hit in found} == seen[name]
                 assert f"owner {name} {count}" in words(client.get("/facets").text)
                 for item in everything:
                     image = client.get(f"/images/{item}.webp")
                     assert image.status_code == (200 if item in seen[name] else 404)
+                    answer = client.get(f"/api/items/{item}")
+                    assert answer.status_code == (200 if item in seen[name] else 404)
                     if item not in seen[name]:  # which the other's pages may have in the cache
                         assert client.get(f"/?item={item}").status_code == 400
     assert seen["anna"] | seen["bert"] == everything

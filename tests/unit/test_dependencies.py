@@ -17,6 +17,7 @@ ROOMS = {
     "pipeline/embedders/openclip": ("embed",),
     "pipeline/embedders/remote": ("remote",),
     "pipeline/embeddings_api": ("http",),
+    "pipeline/metrics": ("metrics",),
     "pipeline/modalities/text/segments.py": ("embed",),
     "pipeline/modalities/audio": ("audio",),
     "pipeline/modalities/containers": ("audio", "video"),
