@@ -24,6 +24,7 @@ Paths = Annotated[
         "http(s)://, s3://, gs:// or az://."
     ),
 ]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="A text to add; may be repeated.")]
 SourceName = Annotated[
     str | None,
     typer.Option(
@@ -76,9 +77,7 @@ MediaDir = Annotated[
 
 def add(
     paths: Paths = None,
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="A text to add; may be repeated.")
-    ] = None,
+    text: Texts = None,
     modality: ToldModality = None,
     source: SourceName = None,
     key_column: Annotated[str | None, typer.Option(help="Column with the row's key.")] = None,

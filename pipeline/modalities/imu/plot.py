@@ -37,6 +37,6 @@ def plotted(
             y = top + 10 + (high - channel) * scale
             points = list(zip(x.tolist(), y.tolist(), strict=True))
             for one, other in pairwise(points):
-                draw.line((one, other), colour, 2)
+                draw.line((one, other), colour, 3)
     draw.line((0, height, width, height), (120, 120, 120))
     return page

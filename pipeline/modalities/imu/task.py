@@ -72,7 +72,7 @@ def _of_array(data: bytes, most: int) -> Table:
         raise PermanentRowError(
             "unsupported_format", f"a NumPy array of {str(dtype)[:40]}; expected numbers"
         )
-    if len(shape) != 2 or shape[1] != len(COLUMNS):
+    if len(shape) != 2 or shape[0] < 0 or shape[1] != len(COLUMNS):
         raise PermanentRowError(
             "unsupported_format", f"a NumPy array of the shape {str(shape)[:60]}; {_EXPECTED}"
         )
@@ -89,7 +89,7 @@ def _of_csv(data: bytes, most: int) -> Table:
     found = head[:200].decode("ascii", "replace").strip().lower().replace(" ", "")
     if found != _HEADER:
         raise PermanentRowError("unsupported_format", f"no recording of motion; {_EXPECTED}")
-    _check_count(body.count(b"\n"), most)
+    _check_count(body.rstrip().count(b"\n") + 1, most)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no line

@@ -26,12 +26,12 @@ class SingleChannel(Modality):
         from pipeline.modalities.decoding.reader import here
         from pipeline.modalities.single_channel.reader import task, values
 
-        return values(here(task(self, options))(data))
+        return values(here(task(self.name, self.bits, options))(data))
 
     def reader(self, encoder: Encoder, options: ReadOptions) -> Reader:
         from pipeline.modalities.single_channel.reader import SingleChannelReader
 
-        return SingleChannelReader(self, encoder, options)
+        return SingleChannelReader(self, encoder, options, self.bits)
 
     def preview(
         self, moment: Moment | None, options: ReadOptions, prepare: "Prepare"
@@ -39,7 +39,7 @@ class SingleChannel(Modality):
         """Grey: of 16 bits the range that the values fill; black where there is none (0)."""
         from pipeline.modalities.single_channel.reader import task
 
-        return task(self, options, prepare)
+        return task(self.name, self.bits, options, prepare)
 
     def probes(self) -> list[bytes]:
         from pipeline.modalities.single_channel.probes import pngs

@@ -1,21 +1,22 @@
 """Reading measured values in decoder processes, within the limits of images."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from pipeline.modalities.base import Decoded, Encoder, ReadOptions
+from pipeline.modalities.base import Decoded, Encoder, Modality, ReadOptions
 from pipeline.modalities.decoding.reader import ProcessReader
 from pipeline.modalities.decoding.task import Answer, Prepare, Task
 from pipeline.modalities.image.decoder import image_task
 
-if TYPE_CHECKING:
-    from pipeline.modalities.single_channel.base import SingleChannel
 
-
-def task(modality: "SingleChannel", options: ReadOptions, prepare: Prepare | None = None) -> Task:
+def task(
+    noun: str, bits: Sequence[int], options: ReadOptions, prepare: Prepare | None = None
+) -> Task:
     """What decodes it.
 
     Args:
+        noun: what it is, in messages.
+        bits: that a value may have.
         prepare: called with a grey image to look at, which is the last array of the answers then.
     """
     of_images = image_task(options, prepare)
@@ -23,8 +24,8 @@ def task(modality: "SingleChannel", options: ReadOptions, prepare: Prepare | Non
         of_images,
         module="pipeline.modalities.single_channel.task",
         function="decoding",
-        noun=modality.name,
-        options={**of_images.options, "bits": modality.bits, "noun": modality.name},
+        noun=noun,
+        options={**of_images.options, "bits": bits, "noun": noun},
     )
 
 
@@ -36,8 +37,10 @@ def values(answer: Answer) -> Decoded:
 class SingleChannelReader(ProcessReader):
     """See :meth:`Modality.decode` of these."""
 
-    def __init__(self, modality: "SingleChannel", encoder: Encoder, options: ReadOptions) -> None:
-        super().__init__(modality, encoder, options, task(modality, options))
+    def __init__(
+        self, modality: Modality, encoder: Encoder, options: ReadOptions, bits: Sequence[int]
+    ) -> None:
+        super().__init__(modality, encoder, options, task(modality.name, bits, options))
 
     def decoded(self, answer: Answer) -> Decoded:
         return values(answer)
