@@ -74,6 +74,19 @@ def test_syncs_at_once_take_turns_and_remove_nothing(
     assert ids(connection) == before
 
 
+def test_a_folder_that_is_not_there_is_said_until_it_is(
+    stored: Path, connection: Connection, settings: Settings
+) -> None:
+    stored.rename(stored.with_name("away"))
+    with pytest.raises(ConfigurationError, match="is not there"):
+        sync_location(connection, "photos", settings, CAREFUL)
+    (said,) = connection.execute("SELECT problem FROM attached_source_status").fetchone() or ("",)
+    assert said.startswith(f"{stored} is not there")
+    stored.with_name("away").rename(stored)
+    assert sync_location(connection, "photos", settings, CAREFUL).is_well
+    assert connection.execute("SELECT problem FROM attached_source_status").fetchone() == (None,)
+
+
 def test_whoever_watches_leaves_what_another_syncs(
     url: str, stored: Path, connection: Connection, settings: Settings
 ) -> None:

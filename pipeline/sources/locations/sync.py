@@ -14,12 +14,13 @@ from pipeline.references import printable
 from pipeline.settings import Settings
 from pipeline.sources.locations import pages
 from pipeline.sources.locations.compare import compare
-from pipeline.sources.locations.due import known_problems, note_problem, note_synced
+from pipeline.sources.locations.due import known_problems, note_synced
 from pipeline.sources.locations.gone import forget_objects, remove_gone
 from pipeline.sources.locations.listing import Page, pages_of_folder, pages_of_store
 from pipeline.sources.locations.location import Attached, LocationReport, attached_location
 from pipeline.sources.locations.moves import follow_renamed
 from pipeline.sources.mounts import is_empty
+from pipeline.sources.problems import note_problem
 from pipeline.sources.removal import Brake
 
 LOCATION_LOCK = 0x6C6F6361
@@ -81,7 +82,11 @@ def _sync(
     brake: Brake,
     progress: Progress | None,
 ) -> LocationReport:
-    check_is_there(attached)
+    try:
+        check_is_there(attached)
+    except ConfigurationError as exc:
+        note_problem(connection, attached.id, str(exc))
+        raise
     report = LocationReport()
     known = known_problems(connection, attached)
     with contextlib.ExitStack() as stack:
@@ -92,7 +97,7 @@ def _sync(
     if report.is_well:
         note_synced(connection, attached, known)
     else:
-        note_problem(connection, attached, str((report.problems or report.refused)[0]))
+        note_problem(connection, attached.id, str((report.problems or report.refused)[0]))
     return report
 
 
