@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from pipeline.errors import ConfigurationError
 from pipeline.models.base import Base
 from pipeline.models.embedding import Embedding
-from pipeline.models.row_keys import is_row_of, key_columns, source_name
+from pipeline.models.row_keys import is_row_of, key_columns, said_key, source_name
 
 Row = TypeVar("Row")
 
@@ -162,12 +162,14 @@ class MultimodalItem(Base):
             row_class: its class for the table.
             name: what the table is attached as, where neither the class's ``items_of()`` nor the
                 table's name say it.
-            key: the columns by which it is attached, where they are not the primary key.
+            key: the columns by which it is attached, where neither the class's ``items_of()`` nor
+                the primary key are those.
 
         Raises:
             ConfigurationError: the item is of another source.
         """
         name = source_name(row_class, name)
+        key = said_key(row_class, name) if key is None else key
         source = func.regexp_replace(SourceItem.source, "[.][^.]*$", "")
         is_row = is_row_of(SourceItem.row_key, source == name, key_columns(row_class, key))
         found = session.execute(

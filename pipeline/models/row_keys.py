@@ -38,7 +38,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.models.functions import row_key_json, row_key_text
 
 Columns = Sequence[ColumnElement[Any]]
-# Under which name in relationship.info an attached source stands: (its name, its contents).
+# Under which name in relationship.info an attached source stands: (its name, the columns of its key
+# where they are not the primary key).
 INFO = "pipeline.attached"
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 # Their text is the same whatever the session is set to.
@@ -65,6 +66,22 @@ def key_columns(entity: Any, key: str | Sequence[str] | None = None) -> Columns:
             )
         names = [known[name] for name in asked]
     return [getattr(entity, name) for name in names]
+
+
+def said_key(entity: Any, name: str) -> tuple[str, ...] | None:
+    """By which columns the class's own ``items_of()`` say that it is attached as ``name``.
+
+    Raises:
+        ConfigurationError: they say different ones.
+    """
+    mapper: Mapper[Any] = inspect(entity).mapper
+    said = {r.info[INFO][1] for r in mapper.relationships if r.info.get(INFO, ("",))[0] == name}
+    if len(said) > 1:
+        raise ConfigurationError(
+            f"the items_of() of {mapper.class_.__name__} name different keys of {name}: a source "
+            "has one"
+        )
+    return said.pop() if said else None
 
 
 def source_name(entity: Any, name: str | None = None) -> str:

@@ -29,7 +29,7 @@ from sqlalchemy.orm import Relationship, aliased, foreign, relationship
 from pipeline.errors import ConfigurationError
 from pipeline.models import MultimodalItem, SourceItem
 from pipeline.models.functions import attached_modality
-from pipeline.models.row_keys import INFO, is_row_of, key_columns, row_key_of, source_name
+from pipeline.models.row_keys import INFO, is_row_of, key_columns, row_key_of, said_key, source_name
 from pipeline.search.arguments import check_number
 from pipeline.search.select import Vector, distance_to
 
@@ -57,6 +57,7 @@ def items_of(
         ConfigurationError: no content can have such a name.
     """
     contents = _checked(content)
+    said = None if key is None else (key,) if isinstance(key, str) else tuple(key)
     is_its_source = _is_source(SourceItem.source, name, contents)
     position = [
         func.length(SourceItem.source_key),  # of one row: 9 elements before the tenth
@@ -82,7 +83,7 @@ def items_of(
         **{
             "order_by": position,
             **options,
-            "info": {INFO: (name, contents), **options.get("info", {})},
+            "info": {INFO: (name, said), **options.get("info", {})},
         },
     )
     return made
@@ -114,7 +115,8 @@ def nearest_rows(
         metadata: what the items' metadata must hold: ``{"tenant_id": 7}``.
         name: what the table is attached as, where neither the class's ``items_of()`` nor the
             table's name say it.
-        key: the columns by which it is attached, where they are not the primary key.
+        key: the columns by which it is attached, where neither the class's ``items_of()`` nor the
+            primary key are those.
 
     Raises:
         ConfigurationError: no vector, no such column, or no content can have such a name. That
@@ -122,6 +124,7 @@ def nearest_rows(
             when the statement runs.
     """
     contents, name = _checked(content), source_name(row_class, name)
+    key = said_key(row_class, name) if key is None else key
     is_its_source = _is_source(SourceItem.source, name, contents)
     distance = distance_to(vector)
     modality = select(

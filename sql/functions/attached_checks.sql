@@ -191,8 +191,10 @@ BEGIN
         USING ERRCODE = 'invalid_table_definition',
         HINT = CASE WHEN key IS NULL THEN format(
             'ALTER TABLE %s ADD COLUMN id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;',
-            relation) ELSE format('ALTER TABLE %s ADD UNIQUE (%s);', relation,
-                (SELECT string_agg(quote_ident(k), ', ') FROM unnest(key) AS k)) END;
+            relation) ELSE format('ALTER TABLE %s ADD UNIQUE (%s)%s;', relation,
+                (SELECT string_agg(quote_ident(k), ', ') FROM unnest(key) AS k),
+                (SELECT string_agg(format(', ALTER %I SET NOT NULL', k), '')
+                 FROM unnest(key) AS k)) END;
 END $$;
 COMMENT ON FUNCTION @schema@.attachable_key(regclass, text[]) IS
     'The columns that tell the rows of a relation apart: its primary key, or those asked for.';

@@ -396,6 +396,9 @@ def test_an_attachment_by_another_key_and_name(
         row, _ = session.execute(nearest_rows(Goods, CAT, content="title", key="sku")).one()
         (item,) = row.titles
         assert item.source_row(session, Goods, key=["sku"]) is row
+        # The class has said it already.
+        assert session.execute(nearest_rows(Goods, CAT, content="title")).one()[0] is row
+        assert item.source_row(session, Goods) is row
         with pytest.raises(ConfigurationError, match="Goods has no column 'code'; it has id, sku"):
             nearest_rows(Goods, CAT, content="title", key="code")
         with pytest.raises(ConfigurationError, match=r"is of the source goods\.of mine\.title"):
