@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     model: str = Field(DEFAULT_MODEL, description="ARCH/TAG, a hub's name, a folder, or 'demo'")
     precision: Precision = Field("auto", description="weights' precision; auto measures the CPU")
     device: Device = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    accept_license: str = Field("", description="licences accepted: CC-BY-NC-SA-4.0 of ImageBind")
     vector_type: VectorType = Field("halfvec", description="of a new space")
     hnsw_m: int = Field(24, ge=2, le=100, description="of a new space: links of a vector")
     hnsw_ef_construction: int = Field(
@@ -162,9 +163,7 @@ class Settings(BaseSettings):
     )
     max_media_seconds: Duration = Field(14_400.0, gt=0, description="of a sound or a film")
     max_frame_pixels: int = Field(17_000_000, ge=1, description="per frame of a film")
-    max_parts: int = Field(
-        2000, ge=1, le=2000, description="segments of a film, pages of a document, windows of sound"
-    )
+    max_parts: int = Field(2000, ge=1, le=2000, description="segments, pages, windows of one file")
     max_decoded_bytes: int = Field(
         256 * 2**20, ge=2**20, description="of one file's frames, pages or samples as decoded"
     )

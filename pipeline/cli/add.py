@@ -8,8 +8,10 @@ import typer
 
 from pipeline.cli.output import note, print_json, wrong
 from pipeline.cli.removing import AllowMassDelete, brake_of
+from pipeline.cli.told_modality import ToldModality, told_modality
 
 if TYPE_CHECKING:
+    from pipeline.modalities import Modality
     from pipeline.settings import Settings
     from pipeline.sources.records import Columns
     from pipeline.sources.removal import Brake
@@ -22,6 +24,7 @@ Paths = Annotated[
         "http(s)://, s3://, gs:// or az://."
     ),
 ]
+Texts = Annotated[list[str] | None, typer.Option("--text", help="A text to add; may be repeated.")]
 SourceName = Annotated[
     str | None,
     typer.Option(
@@ -74,9 +77,8 @@ MediaDir = Annotated[
 
 def add(
     paths: Paths = None,
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="A text to add; may be repeated.")
-    ] = None,
+    text: Texts = None,
+    modality: ToldModality = None,
     source: SourceName = None,
     key_column: Annotated[str | None, typer.Option(help="Column with the row's key.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column with the text.")] = None,
@@ -110,6 +112,7 @@ def add(
         wrong("--text", "the text is empty")
     if source is not None and not source.strip():
         wrong("--source", "the name is empty")
+    told = told_modality(modality, sync=sync)
     common = _metadata(metadata)
     content = {TEXT.name: text_column, IMAGE.name: image_column} | _more_columns(column or [])
     columns = Columns(
@@ -125,7 +128,9 @@ def add(
         brake = brake_of(settings, released=allow_mass_delete)
         _sync(settings, paths or [], source, common, exclude, brake, as_json=as_json)
         return
-    report, allowed = _add(settings, paths or [], text or [], source, columns, common, exclude)
+    report, allowed = _add(
+        settings, paths or [], text or [], source, columns, common, exclude, told
+    )
     _tell(report, allowed, as_json=as_json)
     if report.errors:
         raise typer.Exit(1)
@@ -156,6 +161,7 @@ def _add(
     columns: "Columns",
     common: dict[str, Any],
     exclude: list[str] | None,
+    told: "Modality | None",
 ) -> "tuple[AddReport, list[Path]]":
     """What was added, and the folders that file references may point into since."""
     from pipeline.demo.notice import warn_of_demo_model
@@ -171,16 +177,19 @@ def _add(
 
     home, report = source or SOURCE, AddReport()
     elsewhere = [path for path in paths if is_elsewhere(path)]
-    files = expand([path for path in paths if path not in elsewhere], report, exclude or ())
+    here = [path for path in paths if path not in elsewhere]
+    files = expand(here, report, exclude or (), None if told is None else [told])
     with Database.of(settings).open(needs=ADD) as connection:
         check_free(connection, home)
         add_rows(connection, [text_row(text, home, common) for text in texts], report)
-        references = reference_rows(elsewhere, home, common, report)
+        references = reference_rows(elsewhere, home, common, report, told)
         add_rows(connection, given_to_their_locations(connection, references), report)
         rows = (
             row
             for file in files
-            for row in rows_of(file, source, columns, common, report, max_bytes=settings.max_bytes)
+            for row in rows_of(
+                file, source, columns, common, report, max_bytes=settings.max_bytes, told=told
+            )
         )
         add_rows(connection, given_to_their_locations(connection, rows), report)
         allowed = register_roots(connection, dict.fromkeys(report.roots))

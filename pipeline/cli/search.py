@@ -27,6 +27,14 @@ _AudioOption = Annotated[
     str | None,
     typer.Option("--audio", help="Look for what is like this sound, or that of a film."),
 ]
+_AsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        help="What the file is where its bytes do not tell, such as depth.",
+        show_default=False,
+    ),
+]
 _ItemOption = Annotated[
     int | None,
     typer.Option("--item", min=1, max=2**63 - 1, help="Look for what is like this stored item."),
@@ -42,6 +50,7 @@ def search(
     file: _FileOption = None,
     video: _VideoOption = None,
     audio: _AudioOption = None,
+    taken_as: _AsOption = None,
     item: _ItemOption = None,
     modality: Annotated[
         str | None, typer.Option("--modality", "-m", help="Only this one, such as image.")
@@ -64,13 +73,16 @@ def search(
         wrong("QUERY", "give a text, or --image FILE (--video, --audio), or --item ID")
     if query is not None and not query.strip():
         wrong("QUERY", "the text is empty")
-    _check_modality(modality)
+    if taken_as is not None and file is None:
+        wrong("--as", "it says what the file of --image (--file) is; give that, too")
+    _check_modality("--modality", modality)
+    _check_modality("--as", taken_as)
     from pipeline.modalities import AUDIO, VIDEO
     from pipeline.unified_index import UnifiedIndex
 
     place = sheet_place(sheet, opens=opens)
     # What a film's file is taken for is the caller's word: it may hold a sound as well.
-    told = next((m.name for m, f in ((VIDEO, video), (AUDIO, audio)) if f is not None), None)
+    told = next((m.name for m, f in ((VIDEO, video), (AUDIO, audio)) if f is not None), taken_as)
     file = next((one for one in (file, video, audio) if one is not None), None)
     with UnifiedIndex(note=note) as index:
         chosen = _chosen(query, file, item, index.settings)
@@ -85,12 +97,12 @@ def search(
         )
 
 
-def _check_modality(name: str | None) -> None:
+def _check_modality(option: str, name: str | None) -> None:
     from pipeline import modalities
 
     if name is not None and name not in modalities.known_names():
         known = ", ".join(modalities.known_names())
-        wrong("--modality", f"{name!r} is not one of {known}")
+        wrong(option, f"{name!r} is not one of {known}")
 
 
 def _print(found: "list[Neighbour]", *, as_json: bool) -> None:

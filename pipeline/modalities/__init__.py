@@ -22,19 +22,25 @@ from pipeline.modalities.base import (
     Role,
     at_least_one,
 )
+from pipeline.modalities.depth import DEPTH
 from pipeline.modalities.document import DOCUMENT
 from pipeline.modalities.image import IMAGE
+from pipeline.modalities.imu import IMU
 from pipeline.modalities.names import ModalityType, allow
 from pipeline.modalities.text import TEXT
+from pipeline.modalities.thermal import THERMAL
 from pipeline.modalities.video import VIDEO
 from pipeline.plugins import PlugIns
 from pipeline.references import suffix_of
 
 __all__ = [
     "AUDIO",
+    "DEPTH",
     "DOCUMENT",
     "IMAGE",
+    "IMU",
     "TEXT",
+    "THERMAL",
     "VIDEO",
     "Decoded",
     "Encoder",
@@ -60,7 +66,7 @@ __all__ = [
     "sniffed",
 ]
 
-_BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT)
+_BUILT_IN: tuple[Modality, ...] = (TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT, DEPTH, THERMAL, IMU)
 # As known_modalities has it: a name is part of the names of tables and indexes.
 _PLAIN = re.compile("[a-z][a-z0-9_]{0,19}")
 # As known_modalities has it.

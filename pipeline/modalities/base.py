@@ -174,6 +174,8 @@ class Modality(ABC):
         inline: whether a source item's reference is the content itself, so that nothing is loaded.
         description: one sentence for people.
         suffixes: endings of files that `pipeline add` takes for this modality, such as ``.jpg``.
+        told_suffixes: endings that its files share with those of others: they are taken for it
+            where somebody says so.
         columns: usual names of a table's column that holds it.
         derived_from: whose encoder embeds its parts where a model has none for itself; None: such
             a model does not embed it.
@@ -184,8 +186,13 @@ class Modality(ABC):
     description: ClassVar[str]
     inline: ClassVar[bool] = False
     suffixes: ClassVar[frozenset[str]] = frozenset()
+    told_suffixes: ClassVar[frozenset[str]] = frozenset()
     columns: ClassVar[tuple[str, ...]] = ()
     derived_from: ClassVar["Modality | None"] = None
+
+    def may_end_in(self, suffix: str) -> bool:
+        """Whether a file of it may be called so."""
+        return suffix in self.suffixes or suffix in self.told_suffixes
 
     def sniff(self, head: bytes) -> bool:
         """Whether content that begins so is of this modality."""

@@ -2,12 +2,12 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import modalities
-from pipeline.modalities import TEXT
+from pipeline.modalities import TEXT, Modality
 from pipeline.references import REMOTE, expanded, local_path, redact, scheme_of, suffix_of
 from pipeline.sources.folder_files import files_of
 from pipeline.sources.records import MAX_BYTES, TABLE_SUFFIXES, Columns
@@ -20,9 +20,17 @@ LINES = ".txt"
 
 
 def reference_rows(
-    references: Iterable[str], source: str, metadata: Mapping[str, Any], report: AddReport
+    references: Iterable[str],
+    source: str,
+    metadata: Mapping[str, Any],
+    report: AddReport,
+    told: Modality | None = None,
 ) -> Iterator[NewSource]:
-    """Content elsewhere, each its own key; whether it may be loaded is decided when it is."""
+    """Content elsewhere, each its own key; whether it may be loaded is decided when it is.
+
+    Args:
+        told: what it is; None: what its ending says.
+    """
     for reference in references:
         if scheme_of(reference) not in REMOTE:
             report.errors.append(
@@ -31,20 +39,24 @@ def reference_rows(
         elif "://" not in reference:
             scheme = scheme_of(reference)
             report.errors.append(f"{redact(reference)}: expected {scheme}://, with two slashes")
-        elif suffix_of(reference) in {*TABLE_SUFFIXES, LINES}:
+        elif _is_read_here(suffix_of(reference), told):
             report.errors.append(f"{redact(reference)}: download the file, then add it")
         else:
-            modality = modalities.of_reference(reference)
+            modality = told or modalities.of_reference(reference)
             yield NewSource(source, reference, modality.name, reference, metadata)
 
 
 def expand(
-    arguments: Sequence[str], report: AddReport, exclude: Sequence[str] = ()
+    arguments: Sequence[str],
+    report: AddReport,
+    exclude: Sequence[str] = (),
+    among: Collection[Modality] | None = None,
 ) -> Iterator[Path]:
     """Files, from files, folders and globs; what is missing goes into the report.
 
     Args:
         exclude: patterns as in a ``.gitignore`` of each folder.
+        among: whose files are taken out of folders; None: whatever an ending alone tells.
     """
     for argument in arguments:
         path = expanded(argument)
@@ -54,7 +66,7 @@ def expand(
             report.roots.append(path)
             for file in files_of(path, exclude, report):
                 suffix = file.suffix.lower()
-                if modalities.of_suffix(suffix) is not None and file.is_file():
+                if _is_one_of(suffix, among) and file.is_file():
                     yield file
                 elif file.is_file():
                     report.skipped += 1
@@ -78,12 +90,14 @@ def rows_of(
     report: AddReport,
     *,
     max_bytes: int = MAX_BYTES,
+    told: Modality | None = None,
 ) -> Iterator[NewSource]:
     """The rows that one file gives; a file that cannot be read goes into the report.
 
     Args:
         source: None: the default one, in which a table's own keys hold within the table only.
         max_bytes: that a field of a table may have.
+        told: what the file is; None: what its ending says.
     """
     suffix = file.suffix.lower()
     path = local_path(file)
@@ -91,9 +105,12 @@ def rows_of(
         report.errors.append(f"{printable(str(path))}: the name is not UTF-8; rename it")
         return
     try:
-        if (modality := modalities.of_suffix(suffix)) is not None:
+        modality = None if _is_read_here(suffix, told) else told or modalities.of_suffix(suffix)
+        if modality is not None:
             report.roots.append(path.parent)
             yield NewSource(source or SOURCE, str(path), modality.name, str(path), metadata)
+        elif told is not None:
+            report.errors.append(f"{file}: no file of {told.name}; add it without --modality")
         elif suffix == LINES:
             yield from _lines(path, source or SOURCE, metadata, report)
         elif suffix in TABLE_SUFFIXES:
@@ -105,6 +122,17 @@ def rows_of(
     except (OSError, ValueError) as exc:  # pyarrow's own errors are ValueErrors
         reason = getattr(exc, "strerror", None) or str(exc).partition("\n")[0]
         report.errors.append(f"{file}: cannot be read as {suffix}: {reason}")
+
+
+def _is_one_of(suffix: str, among: Collection[Modality] | None) -> bool:
+    if among is None:
+        return modalities.of_suffix(suffix) is not None
+    return any(modality.may_end_in(suffix) for modality in among)
+
+
+def _is_read_here(suffix: str, told: Modality | None) -> bool:
+    """Whether a file gives rows of its own rather than being one's content."""
+    return suffix in {*TABLE_SUFFIXES, LINES} and not (told and told.may_end_in(suffix))
 
 
 def _lines(

@@ -97,14 +97,18 @@ def _new_places(
     found: dict[GoneFile, Path] = {}
     for file in _of_sizes(files, sizes) if wanted else ():
         rows = wanted.get(_sha256(file) or b"", [])
-        modality = modalities.of_suffix(file.suffix.lower())
-        rows = [row for row in rows if modality is not None and row.modality == modality.name]
+        rows = [row for row in rows if _may_be(file, row.modality)]
         rows.sort(key=lambda row: (Path(row.content_ref).name != file.name, row.source_id))
         for row in rows:
             if row not in found and not _is_taken(connection, row.source, str(file)):
                 found[row] = file
                 break
     return found
+
+
+def _may_be(file: Path, name: str) -> bool:
+    modality = modalities.find(name)
+    return modality is not None and modality.may_end_in(file.suffix.lower())
 
 
 def _of_sizes(files: Iterable[Path], sizes: set[int | None]) -> Iterable[Path]:

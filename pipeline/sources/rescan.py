@@ -17,6 +17,7 @@ from typing import Any
 from psycopg import sql
 from psycopg.rows import class_row
 
+from pipeline import modalities
 from pipeline.errors import PermanentRowError, TransientRowError
 from pipeline.jobs import NOTES
 from pipeline.postgres.connections import Connection, fetch_one
@@ -151,7 +152,8 @@ def _files_near(gone: Sequence[GoneFile], roots: Sequence[Path]) -> Iterator[Pat
         if root.parent != root and any(path.is_relative_to(root) for path in paths)
     ]
     outer = [root for root in near if not any(root.is_relative_to(o) for o in near if o != root)]
-    return expand([str(root) for root in outer], AddReport())
+    among = [m for m in modalities.registered() if any(row.modality == m.name for row in gone)]
+    return expand([str(root) for root in outer], AddReport(), among=among)
 
 
 _ROWS = sql.SQL("""

@@ -5,10 +5,10 @@ from urllib.parse import parse_qs, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from pipeline.postgres.reading import Reading
 from pipeline.web.faults import PageError
 from pipeline.web.guard import Tokens
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 
 _MOST = 16_384
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.metrics.database import SECONDS, OfDatabase
-from pipeline.web.reading import Reading
+from pipeline.postgres.reading import Reading
 
 PAGES = (
     "api", "facets", "files", "healthz", "images", "items", "jobs", "login", "metrics", "readyz",

@@ -111,6 +111,7 @@ NEED_A_DATABASE = {
     ("search",): ("dog",),
     ("serve",): (),
     ("web",): ("--port", "0"),
+    ("mcp",): (),
     ("space", "list"): (),
     ("space", "show"): ("one",),
     ("space", "create"): ("one", "--model", "demo"),

@@ -22,9 +22,9 @@ from pipeline.metrics.serve import ServeMetrics
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
+from pipeline.postgres.reading import Reading
 from pipeline.spaces import IndexProgress, Space
 from pipeline.web.metrics import Metrics
-from pipeline.web.reading import Reading
 from tests.documents.test_compose import check
 from tests.helpers.fakes import add_texts
 

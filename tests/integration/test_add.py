@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import ConfigurationError
+from pipeline.modalities import DEPTH, IMU, Modality
 from pipeline.postgres.connections import Connection
 from pipeline.references import is_elsewhere
 from pipeline.sources import source_items
@@ -27,14 +28,16 @@ def add(connection: Connection) -> Add:
         *arguments: Path | str,
         columns: Columns | None = None,
         source: str | None = "test",
+        told: Modality | None = None,
         **metadata: Any,
     ) -> AddReport:
         report = AddReport()
-        files = expand([str(argument) for argument in arguments], report)
+        among = None if told is None else [told]
+        files = expand([str(argument) for argument in arguments], report, among=among)
         rows = (
             row
             for file in files
-            for row in rows_of(file, source, columns or Columns(), metadata, report)
+            for row in rows_of(file, source, columns or Columns(), metadata, report, told=told)
         )
         return source_items.add(connection, rows, report)
 
@@ -286,3 +289,24 @@ def test_a_folder_is_registered_once_and_covers_what_is_below(
     beside = tmp_path.with_name(tmp_path.name + "-beside")
     assert register_roots(connection, [beside]) == [beside.resolve()]
     assert sorted(media_roots(connection)) == [tmp_path.resolve(), beside.resolve()]
+
+
+def test_what_is_said_of_files_goes_before_their_endings(
+    add: Add, rows: Callable[[], Rows], tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.tiff", "walk.csv", "walk.npy", "c.jpg", "readme.txt", "noending"):
+        (tmp_path / name).write_bytes(b"x")
+    assert add(tmp_path, told=IMU).skipped == 5
+    assert [(Path(key).name, modality) for key, modality, *_ in rows()] == [
+        ("walk.csv", "imu"), ("walk.npy", "imu"),
+    ]  # fmt: skip
+    report = add(tmp_path, tmp_path / "noending", told=DEPTH)
+    assert (report.added, report.errors) == (3, [])
+    assert {Path(key).name for key, modality, *_ in rows() if modality == "depth"} == {
+        "a.png", "b.tiff", "noending",
+    }  # fmt: skip
+    (refused,) = add(tmp_path / "walk.csv", told=DEPTH).errors
+    assert refused.endswith("no file of depth; add it without --modality")
+    report = AddReport()
+    (row,) = reference_rows(["s3://b/walk.csv"], "test", {}, report, IMU)
+    assert (row.modality, report.errors) == ("imu", [])

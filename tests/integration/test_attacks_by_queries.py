@@ -16,6 +16,7 @@ from pipeline.settings import Settings
 from pipeline.sources.sync import sync
 from pipeline.spaces import Space, activation
 from tests.helpers.fakes import FakeEmbedder, add_texts, vector_of
+from tests.helpers.query_cache import remember
 from tests.helpers.spaces import described
 from tests.helpers.workers import work
 from tests.integration.test_serve import serving
@@ -103,11 +104,7 @@ def other(connection: Connection, settings: Settings, space: Space) -> Space:
     work(settings, built, OtherModel())
     spaces.build_indexes(connection, built)
     for each, content in ((space, b"apple"), (built, b"other apple")):
-        connection.execute(
-            "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at) "
-            "VALUES (%s, query_key('apple'), 'apple', %s::halfvec, now())",
-            (each.id, str(vector_of(content).tolist())),
-        )
+        remember(connection, each, "apple", vector_of(content).tolist())
     return spaces.get_space(connection, "other")
 
 

@@ -32,6 +32,7 @@ from tests.helpers.databases import as_login
 from tests.helpers.dumps import dump, restore
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.growing import FIRST_IMAGE, GRAPH, MADE, Growing, make_growing, shown
+from tests.helpers.plans import plan_of
 from tests.helpers.processes import wait_until
 from tests.helpers.two_cones import as_stored, store
 
@@ -90,22 +91,6 @@ def coordinates(connection: Connection, space: Space) -> np.ndarray:
             errors.append(np.abs(axes[: len(values)] @ json.loads(embedding) - values).max())
     assert errors
     return np.array(errors)
-
-
-def plan_of(connection: Connection, statement: str) -> str:
-    """Of the candidates' statement inside of a function, as auto_explain has it."""
-    notices: list[str] = []
-    connection.add_notice_handler(lambda d: notices.append(d.message_primary or ""))
-    with connection.transaction():
-        connection.execute("LOAD 'auto_explain'")
-        for setting in (
-            "auto_explain.log_min_duration = 0",
-            "auto_explain.log_nested_statements = on",
-            "client_min_messages = log",
-        ):
-            connection.execute(f"SET LOCAL {setting}".encode())
-        connection.execute(statement.encode())
-    return "\n".join(notices)
 
 
 def test_the_index_is_over_leading_coordinates_and_finds_as_much(compact: Growing) -> None:

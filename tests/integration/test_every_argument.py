@@ -14,6 +14,7 @@ from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space
 from pipeline.vectors import unit_rows
 from tests.helpers.fakes import vector_of
+from tests.helpers.query_cache import remember
 from tests.helpers.two_cones import FIRST_IMAGE, store
 
 AXES = "[" + ",".join(["1"] + ["0"] * 7) + "]"
@@ -192,11 +193,7 @@ def filled(connection: Connection, space: Space) -> Connection:
         "a photo of a nope",
         "nope",
     ):
-        connection.execute(
-            "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at) "
-            "VALUES (%s, query_key(%s), %s, %s::halfvec, now())",
-            (space.id, query, query, str(vector_of(query.encode()).tolist())),
-        )
+        remember(connection, space, query, vector_of(query.encode()).tolist())
     return connection
 
 

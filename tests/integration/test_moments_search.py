@@ -21,6 +21,7 @@ from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import FakeEmbedder, vector_of
 from tests.helpers.media import film, scene, sound, tone
 from tests.helpers.moments import add, embed, media, pages_of, two_shots
+from tests.helpers.query_cache import remember
 
 pytest.importorskip("av", reason="needs the extra [video]")
 pytest.importorskip("pypdfium2", reason="needs the extra [documents]")
@@ -110,11 +111,7 @@ def test_search_rows_gives_a_row_by_the_best_moment_of_its_film(
 def test_hybrid_search_finds_a_film_by_its_words_and_shows_its_best_moment(
     connection: Connection, space: Space, shots: int
 ) -> None:
-    connection.execute(
-        "INSERT INTO query_embeddings (space_id, query_sha256, query, embedding, embedded_at) "
-        "VALUES (%s, query_key('mountain'), 'mountain', %s::halfvec, now())",
-        (space.id, vector(connection, shots, 1)),
-    )
+    remember(connection, space, "mountain", vector(connection, shots, 1))
     rows = connection.execute(
         "SELECT metadata ->> 'title', part, text_rank FROM hybrid_search('mountain') ORDER BY rank"
     ).fetchall()

@@ -50,7 +50,7 @@ def test_what_a_package_brings_is_known_without_being_asked_for(environment: Env
     )
     done = environment.python(
         "from pipeline import embedders, modalities\n"
-        "print(modalities.of_suffix('.digits').name, modalities.known_names()[5])\n"
+        "print(modalities.of_suffix('.digits').name, modalities.known_names()[8])\n"
         "print(embedders.family_that_claims('fake').kind)\n"
         "print(embedders.family_that_claims('ViT-B-32/openai').kind)"
     )

@@ -7,7 +7,17 @@ import pytest
 from pipeline import embedders, modalities
 from pipeline.embedders.openclip import OPENCLIP
 from pipeline.errors import ConfigurationError, ModelError
-from pipeline.modalities import AUDIO, DOCUMENT, IMAGE, TEXT, VIDEO, ModalityType
+from pipeline.modalities import (
+    AUDIO,
+    DEPTH,
+    DOCUMENT,
+    IMAGE,
+    IMU,
+    TEXT,
+    THERMAL,
+    VIDEO,
+    ModalityType,
+)
 from tests.helpers.digits import DIGITS, Digits
 from tests.helpers.fakes import FAKE_FAMILY, FakeFamily
 
@@ -25,8 +35,10 @@ def test_what_is_registered_is_found_by_all_that_it_says_of_itself(digits: Digit
     assert modalities.of_reference("s3://b/k.DIGITS?x=1") is digits
     assert modalities.sniffed(b"digits\n1", ["text", "image", "digits"]) is digits
     assert modalities.sniffed(b"digits\n1", ["text", "image"]) is None
-    assert modalities.registered() == [TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT, digits]
-    assert modalities.known_names()[4:7] == ("document", "digits", "depth")
+    assert modalities.registered() == [
+        TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT, DEPTH, THERMAL, IMU, digits,
+    ]  # fmt: skip
+    assert modalities.known_names()[6:] == ("thermal", "imu", "digits")
     assert modalities.ordered(["later", "digits", "image", "audio"]) == (
         "image", "audio", "digits", "later",
     )  # fmt: skip
@@ -44,8 +56,8 @@ def test_the_eight_are_members_and_others_are_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"no modality 'smell'; there are: text, image, "):
         modalities.check_name("smell")
     assert modalities.check_name("thermal") == "thermal"
-    with pytest.raises(ConfigurationError, match=r"cannot decode .* 'imu'; it knows text, image"):
-        modalities.get("imu")
+    with pytest.raises(ConfigurationError, match=r"cannot decode .* 'smell'; it knows text, image"):
+        modalities.get("smell")
 
 
 def test_no_two_modalities_of_the_package_share_a_suffix_or_a_usual_column() -> None:

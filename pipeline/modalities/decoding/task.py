@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "npt.NDArray[Any]"
 Prepare = Callable[[Any], Any]
-# What an array may consist of on its way back: bytes, samples, times and counts.
-DTYPES = ("|u1", "<f4", "<f8", "<i8")
+# What an array may consist of on its way back: bytes, 16-bit values, samples, times and counts.
+DTYPES = ("|u1", "<u2", "<f4", "<f8", "<i8")
 
 
 class Answer(NamedTuple):

@@ -82,10 +82,20 @@ def render(data: bytes, limits: Limits) -> tuple[Image.Image, Notes]:
             ``too_large``, ``truncated`` or ``corrupt``.
     """
     name = sniff(data)
-    with _pillow_limits(limits), _faults_named(name, limits), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return _render(data, name, limits)
+    with _guarded(name, limits):
+        image, orientation, notes = _load(data, name, limits)
+        return _as_seen(image, orientation, notes), notes
+
+
+def load_upright(data: bytes, limits: Limits) -> tuple[Image.Image, Notes]:
+    """Decode ``data`` upright, in the mode that its file has: for values that are no colours.
+
+    Notes and errors are those of :func:`render`, as far as they are not about colours.
+    """
+    name = sniff(data)
+    with _guarded(name, limits):
+        image, orientation, notes = _load(data, name, limits)
+        return _upright(image, orientation, notes), notes
 
 
 def render_opened(image: Image.Image, limits: Limits) -> tuple[Image.Image, Notes]:
@@ -124,6 +134,15 @@ def _faults_named(name: str, limits: Limits) -> Iterator[None]:
 
 
 @contextmanager
+def _guarded(name: str, limits: Limits) -> Iterator[None]:
+    """What decodes a file goes on within the limits, and without a warning to anybody."""
+    with _pillow_limits(limits), _faults_named(name, limits), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
 def _pillow_limits(limits: Limits) -> Iterator[None]:
     """Pillow's own are the whole process's, which may be an application's."""
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
@@ -135,7 +154,8 @@ def _pillow_limits(limits: Limits) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]:
+def _load(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, int, Notes]:
+    """The pixels as they are stored, and the orientation that the file says."""
     if name == "PNG":
         damage.check_png_chunks(data)
     image = _open(data, name)
@@ -147,18 +167,21 @@ def _render(data: bytes, name: str, limits: Limits) -> tuple[Image.Image, Notes]
     image.load()
     damage.check_pixels(data, image, name)
     notes |= facts(image, with_place=limits.keep_gps)
-    return _as_seen(image, orientation, notes), notes
+    return image, orientation, notes
 
 
 def _as_seen(image: Image.Image, orientation: int, notes: Notes) -> Image.Image:
     """A loaded image, which is left as it is, upright and in RGB."""
+    return to_rgb(_upright(image, orientation, notes), notes)
+
+
+def _upright(image: Image.Image, orientation: int, notes: Notes) -> Image.Image:
     if orientation != 1:
         notes["orientation"] = orientation
         if _orientation(image) != 1:  # else Pillow turned it on loading, as it does TIFF
             image = ImageOps.exif_transpose(image)
-    rgb = to_rgb(image, notes)
-    notes["width"], notes["height"] = rgb.size
-    return rgb
+    notes["width"], notes["height"] = image.size
+    return image
 
 
 # -- opening, with the size checked before any pixel ---------------------------------------------

@@ -7,8 +7,9 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.queue import pauses, status
+from pipeline.search import item as found_item
 from pipeline.spaces.status import SpaceStatus
-from pipeline.web import item, overview
+from pipeline.web import overview
 from pipeline.web.catalogue import Card
 from pipeline.web.searching import Rows
 
@@ -82,7 +83,7 @@ class Item(Answer):
     parts: list[Part] = Field(description="All items of its source item, itself included.")
 
     @classmethod
-    def of(cls, found: item.Item, parts: list[tuple[int, int]]) -> Self:
+    def of(cls, found: found_item.Item, parts: list[tuple[int, int]]) -> Self:
         values = {name: getattr(found, name) for name in cls.model_fields if hasattr(found, name)}
         return cls(
             **{**values, "metadata": _metadata(found.metadata)},

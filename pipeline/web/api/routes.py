@@ -11,7 +11,7 @@ from pipeline.web.api.answers import Item, Jobs, Search, Space, Spaces
 from pipeline.web.api.description import MOST_LIMIT, description
 from pipeline.web.asked import PAGE
 from pipeline.web.faults import PageError
-from pipeline.web.item import item, siblings
+from pipeline.web.item import item_of_page, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.searching import rows_of
 from pipeline.web.urls import read_url
@@ -33,7 +33,7 @@ def routes(parts: Parts) -> list[Route]:
         number = request.path_params["item"]
 
         def look(connection: Connection) -> Item:
-            found = item(connection, number)
+            found = item_of_page(connection, number)
             return Item.of(found, siblings(connection, found))
 
         return _said(parts.reading.read(look))
