@@ -1,6 +1,11 @@
 """What ``pipeline serve`` counts."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from pipeline.errors import MissingExtra
+
+try:
+    from prometheus_client import CollectorRegistry, Counter, Histogram
+except ImportError as exc:
+    raise MissingExtra("showing metrics", "metrics") from exc
 
 from pipeline.metrics.buckets import BATCH, SECONDS
 from pipeline.search.serve_report import Answered

@@ -15,7 +15,7 @@ NEIGHBOURS = 5
 # at all items of a modality, which a page has no time for.
 _PAIRS = """
 WITH looked_at AS MATERIALIZED (
-    SELECT i.id, i.source_id FROM multimodal_items AS i
+    SELECT i.id FROM multimodal_items AS i
     WHERE i.modality = %(modality)s AND i.id < %(before)s
     ORDER BY i.id DESC LIMIT %(most)s
 ), near AS (
@@ -23,7 +23,7 @@ WITH looked_at AS MATERIALIZED (
     FROM looked_at AS a CROSS JOIN LATERAL search_items(
         like_item => a.id, modality => ARRAY[%(modality)s], k => %(neighbours)s, ranking => 'raw'
     ) AS n
-    WHERE n.similarity >= %(least)s::real AND n.source_id <> a.source_id AND n.id < a.id
+    WHERE n.similarity >= %(least)s::real AND n.id < a.id
 )
 SELECT (SELECT count(*) FROM looked_at), (SELECT min(id) FROM looked_at),
     ARRAY (SELECT id FROM near ORDER BY id DESC, other DESC),
