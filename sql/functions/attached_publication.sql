@@ -39,9 +39,19 @@ BEGIN
                   ELSE false END)
         THEN
             RAISE EXCEPTION 'the replica identity of % is not the key %', part.name,
-                array_to_string(key, ', ') USING ERRCODE = 'object_not_in_prerequisite_state',
-                HINT = format('ALTER TABLE %s REPLICA IDENTITY USING INDEX the index of the key;',
-                              part.name);
+                array_to_string(key, ', ') USING ERRCODE = 'invalid_table_definition',
+                HINT = format('ALTER TABLE %s REPLICA IDENTITY %s;', part.name, coalesce((
+                    SELECT format('USING INDEX %I', n.relname)
+                    FROM pg_index AS i JOIN pg_class AS n ON n.oid = i.indexrelid
+                    WHERE i.indrelid = part.name AND i.indisunique AND i.indimmediate
+                      AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                      AND key = ARRAY(
+                          SELECT a.attname::text
+                          FROM unnest(i.indkey[:i.indnkeyatts - 1]) AS k (attnum)
+                          JOIN pg_attribute AS a ON a.attrelid = i.indrelid
+                              AND a.attnum = k.attnum AND a.attnotnull
+                          ORDER BY array_position(key, a.attname::text))
+                    LIMIT 1), 'FULL'));
         END IF;
     END LOOP;
 END $$;
