@@ -13,14 +13,14 @@ WORKDIR /app
 ARG TORCH_INDEX=""
 COPY pyproject.toml constraints.txt ./
 RUN if [ -n "$TORCH_INDEX" ]; then pip install --no-cache-dir -c constraints.txt --no-deps --index-url "$TORCH_INDEX" torch torchvision; fi
-RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["embed"], sep="\n")' > dependencies.txt \
+RUN python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["embed"], *p["optional-dependencies"]["metrics"], sep="\n")' > dependencies.txt \
  && pip install --no-cache-dir -c constraints.txt -r dependencies.txt
 
 COPY README.md LICENSE ./
 COPY migrations migrations
 COPY sql sql
 COPY pipeline pipeline
-RUN pip install --no-cache-dir -c constraints.txt '.[embed]'
+RUN pip install --no-cache-dir -c constraints.txt '.[embed,metrics]'
 
 USER pipeline
 ENTRYPOINT ["pipeline"]

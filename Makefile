@@ -13,7 +13,7 @@ TORCH := $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo install dev test test-postgres test-soak check bench clean
+.PHONY: help demo install dev test test-postgres test-soak check bench bench-scale clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -48,6 +48,13 @@ check: .venv/.installed-dev  ## formatting, lint, types
 
 bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmarks/README.md)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.scale --reduced --folder "$$(mktemp -d)"
+
+# Data and results stay in FOLDER, so that it may be stopped and run again.
+FOLDER ?= bench-scale
+
+bench-scale: .venv/.installed-dev  ## every table of docs/scaling.md at full size, in FOLDER: many hours
+	$(BIN)/python -m benchmarks.scale --folder "$(FOLDER)"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -89,7 +89,7 @@ def fill(connection: Connection, rows: int, dimensions: int) -> Space:
 def _embedder(dimensions: int, name: str) -> FakeEmbedder:
     """One whose fingerprint is that of no other space."""
     embedder = FakeEmbedder(dimensions)
-    embedder.description = dataclasses.replace(embedder.description, weights_sha256=name)  # type: ignore[type-var]
+    embedder.description = dataclasses.replace(embedder.description, weights_sha256=name)
     return embedder
 
 

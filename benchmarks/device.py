@@ -29,9 +29,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.end_to_end import photographs
 from benchmarks.harness import captions, say
-from pipeline.embedders.openclip.embedder import DTYPES, MultimodalEmbedder
+from pipeline.embedders.local.device import DTYPES
+from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.modalities import IMAGE, TEXT, ReadOptions
 from pipeline.modalities.image.decoder import ImageDecoder
+from pipeline.modalities.still import fitting
 
 # Dense bfloat16 TFLOP/s of NVIDIA's data sheets.
 PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10": 125.0}
@@ -137,7 +139,7 @@ def texts_per_second(embedder: MultimodalEmbedder, rounds: int) -> dict[str, flo
 def from_files(embedder: MultimodalEmbedder, paths: list[Path]) -> tuple[float, float]:
     """Seconds of decoding the files alone, and of decoding and embedding them side by side."""
     encoder = embedder.encoders[IMAGE.name]
-    with ImageDecoder(ReadOptions(), encoder.fit) as decoder, ThreadPoolExecutor(16) as pool:
+    with ImageDecoder(ReadOptions(), fitting(encoder)) as decoder, ThreadPoolExecutor(16) as pool:
 
         def prepare(path: Path) -> Any:
             return encoder.prepare([decoder.decode(path.read_bytes()).content])[0]

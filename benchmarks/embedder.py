@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,8 @@ def main() -> None:
     }
     for what, some in texts.items():
         report[what] = compare(
-            lambda some=some: plain_texts(model, tokenizer, some),
-            lambda some=some: embedder.embed_text(some),
+            partial(plain_texts, model, tokenizer, some),
+            partial(embedder.embed_text, some),
             arguments.rounds,
         )
     if arguments.json:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import sql
 
+from benchmarks.copying import HEADER
 from benchmarks.harness import FreeDescription, FreeEmbedder, say
-from benchmarks.index_growth import BINARY_HEADER, stored
+from benchmarks.index_growth import stored
 from pipeline import spaces
 from pipeline.postgres import migrate
 from pipeline.postgres.connections import Connection, connect, fetch_one
@@ -89,7 +90,7 @@ def copied(connection: Connection, chunks: Iterator[Vectors], dimensions: int) -
     )
     first = 0
     with connection.cursor().copy("COPY staged FROM STDIN (FORMAT binary)") as copy:
-        copy.write(BINARY_HEADER)
+        copy.write(HEADER)
         for chunk in chunks:
             packed = np.zeros(len(chunk), row)
             packed["fields"], packed["id_bytes"] = 2, 8
@@ -188,7 +189,7 @@ class Truth:
     def of(cls, connection: Connection, rows: int, queries: Vectors) -> "Truth":
         """By NumPy. Over both modalities calibrated, a product's photo being its number, its title
         that and ``rows``."""
-        means = dict(
+        means: dict[str, list[float]] = dict(
             connection.execute(
                 "SELECT m.modality, m.mean::real[] FROM space_modalities AS m "
                 "JOIN embedding_spaces AS s ON s.id = m.space_id WHERE s.state = 'active'"

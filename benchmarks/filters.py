@@ -155,7 +155,7 @@ def run(folder: Path, rows: int, dimensions: int, count: int, ways: Sequence[str
     """What is not in the folder's file yet."""
     results = folder / f"cells-{rows}-{dimensions}.jsonl"
     done = {(c["way"], c["modality"], c["share"], c["k"]) for c in read(results)}
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"way": way, "modality": modality, "share": share, "k": k}
         for way in ways
         for modality in MODALITIES

@@ -9,13 +9,14 @@ from psycopg import sql
 
 from benchmarks.filter_data import copied
 from benchmarks.harness import FreeDescription, FreeEmbedder
-from benchmarks.peer_stores import InPostgres, K, labels
+from benchmarks.peer_stores import InPostgres, K, Store, labels
 from pipeline import spaces
 from pipeline.postgres import migrate
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.steps import on
 from pipeline.postgres.vector_arrays import pack_vector
-from pipeline.search.retrieve import Wanted, like_vector
+from pipeline.search.retrieve import Probe, Wanted, items
 from pipeline.vectors import Vectors
 
 SOURCES = """
@@ -130,12 +131,12 @@ class OursByClient(Ours):
     """As the Python client asks: documents with metadata and similarities."""
 
     def search(self, query: Vectors, share: str, ef_search: int) -> Sequence[int]:
-        wanted = Wanted(k=K, modality="image", metadata=filter_of(share))
-        found = like_vector(self.connection(ef_search), query, "text", wanted)
+        wanted = Wanted(k=K, modality=("image",), metadata=filter_of(share))
+        found = on(self.connection(ef_search), items(Probe(query, of_modality="text"), wanted))
         return [neighbour.source_id - 1 for neighbour in found]
 
 
-LEVELS: dict[str, Callable[[Path, str], Ours]] = {
+LEVELS: dict[str, Callable[[Path, str], Store]] = {
     "ours, SQL": OursBySql,
     "ours, search_items()": OursByFunction,
     "ours, Python client": OursByClient,

@@ -14,11 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.index_growth import processor_seconds
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 from pipeline.modalities import TEXT
 from pipeline.postgres import migrate
@@ -54,16 +56,28 @@ def timed(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - began)
 
 
+def all_of(connection: Connection, statement: str, values: Any) -> list[Any]:
+    return connection.execute(statement.encode(), values).fetchall()
+
+
 def latencies(connection: Connection, queries: int) -> dict[str, list[float]]:
     """Every statement for every query, interleaved, so that a busy machine harms all alike."""
     times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for number in range(-10, queries):  # ten rounds to warm up
         for name, statement in STATEMENTS.items():
             values = {"query": f"query {number % 200}"}
-            taken = timed(lambda s=statement, v=values: connection.execute(s, v).fetchall())
+            taken = timed(partial(all_of, connection, statement, values))
             if number >= 0:
                 times[name].append(taken)
     return times
+
+
+def processor_ms(connection: Connection, statement: str, queries: int) -> float:
+    """Of the server, for one query: what others do on the machine shows less there."""
+    before = processor_seconds(connection)
+    for number in range(queries):
+        all_of(connection, statement, {"query": f"query {number % 200}"})
+    return 1000 * (processor_seconds(connection) - before) / queries
 
 
 class Timed:
@@ -79,7 +93,7 @@ class Timed:
         return self.encoder.prepare(contents)
 
     def embed(self, inputs: Any, role: str = "item") -> Vectors:
-        vectors = self.encoder.embed(inputs, role)
+        vectors: Vectors = self.encoder.embed(inputs, role)
         self.times.append(1000 * (time.perf_counter() - self._began))
         return vectors
 
@@ -88,7 +102,8 @@ def first_answers(url: str, count: int) -> tuple[list[float], list[float]]:
     """Milliseconds of the first text_embedding() of a new text, and of the model's part of it."""
     embedder = MultimodalEmbedder("demo")
     model = Timed(embedder.encoders[TEXT.name])
-    embedder.encoders = {TEXT.name: model}
+    encoders: dict[str, Any] = {TEXT.name: model}
+    embedder.encoders = encoders
     server = QueryServer(url, lambda _: embedder)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -98,7 +113,7 @@ def first_answers(url: str, count: int) -> tuple[list[float], list[float]]:
             connection.execute("SELECT text_embedding('to warm up')")
             model.times.clear()
             answers = [
-                timed(lambda n=n: connection.execute("SELECT text_embedding(%s)", (f"new {n}",)))
+                timed(partial(all_of, connection, "SELECT text_embedding(%s)", (f"new {n}",)))
                 for n in range(count)
             ]
     finally:
@@ -157,6 +172,9 @@ def measure(server_url: str, queries: int) -> None:
             )
         ]
         print(f"\nsearch_items() over plain SQL, median: {statistics.median(differences):.2f} ms")
+        for name in ("plain SQL, the partitioned table", "search_items(), images"):
+            took = processor_ms(connection, STATEMENTS[name], 5 * queries)
+            print(f"{name}: {took:.2f} ms of the processor")
         with connection.transaction(force_rollback=True):
             for modality, first, other in (("image", FIRST_IMAGE, 1), ("text", 1, 0)):
                 connection.execute(

@@ -54,7 +54,8 @@ def save(model: Any, architecture: str, folder: Path) -> None:
     converted.load_state_dict(dict(_converted(model.state_dict())))
     converted.save_pretrained(folder)
     # 224 pixels, bicubic, OpenAI's mean and standard deviation: its defaults and ViT-B-32's.
-    CLIPProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
+    processor: Any = CLIPProcessor  # untyped
+    processor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
 
 
 def _converted(weights: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def median_ms(work: Callable[[int], Any]) -> float:
-    return 1000 * statistics.median(seconds(lambda n=n: work(n)) for n in range(TIMES))
+    return 1000 * statistics.median(seconds(partial(work, n)) for n in range(TIMES))
 
 
 @contextlib.contextmanager

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     )
     serve_token: SecretStr | None = Field(None, description="bearer token of `serve --http`")
     web_token: SecretStr | None = Field(None, description="that `web` asks other machines for")
+    metrics_token: SecretStr | None = Field(None, description="bearer token of `--metrics-port`")
     query_cache_size: int = Field(10_000, ge=1, description="query vectors that `serve` keeps")
     query_retention_days: float = Field(
         90.0, gt=0, le=36_500, description="after which `serve` forgets a text nobody asks for"
@@ -191,8 +192,7 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=36_500,
-        description="after which `ingest` drops a retired space, if its login owns the tables; "
-        "0: never",
+        description="after which `ingest` drops a retired space if its login owns it; 0: never",
     )
     mass_delete_share: float = Field(
         0.1,

@@ -25,6 +25,7 @@ from pipeline.cli.demo import demo
 from pipeline.cli.detach import detach
 from pipeline.cli.ingest import ingest
 from pipeline.cli.leaving import leave_to_no_client
+from pipeline.cli.mcp import mcp
 from pipeline.cli.migrate import migrate
 from pipeline.cli.output import (
     exit_code,
@@ -103,6 +104,7 @@ _ORDER: tuple[Callable[..., Any], ...] = (
     search,
     serve,
     web,
+    mcp,
 )
 for _command in _ORDER:
     app.command()(_command)

@@ -64,11 +64,16 @@ def follow(
     brake: "Brake",
     *,
     whole: bool = True,
+    patience: float | None = None,
 ) -> Followed:
     """Make source items what the table, folder or prefix says now.
 
     Args:
         whole: whether all rows are compared, also of a table whose changes a slot tells.
+        patience: seconds to wait for somebody else's sync of a folder or prefix.
+
+    Raises:
+        LockHeld: it went on for longer.
     """
     from pipeline.sources.attached_sync import LOGICAL, AttachedReport, estimated_rows, sync
 
@@ -79,7 +84,7 @@ def follow(
             bar.update(task, completed=count)
 
         if source.is_location:
-            return _follow_location(connection, settings, source.name, brake, progress)
+            return _follow_location(connection, settings, source.name, brake, progress, patience)
         told, compared = AttachedReport(), AttachedReport()
         if source.capture == LOGICAL:
             told = _follow_slot(connection, source.name)
@@ -115,13 +120,18 @@ def _follow_slot(connection: "Connection", name: str) -> "AttachedReport":
 
 
 def _follow_location(
-    connection: "Connection", settings: "Settings", name: str, brake: "Brake", progress: Any
+    connection: "Connection",
+    settings: "Settings",
+    name: str,
+    brake: "Brake",
+    progress: Any,
+    patience: float | None,
 ) -> Followed:
     from pipeline.postgres.rights import FOLLOW, require
     from pipeline.sources.locations import sync_location
 
     require(connection, FOLLOW)
-    done = sync_location(connection, name, settings, brake, progress=progress)
+    done = sync_location(connection, name, settings, brake, progress=progress, patience=patience)
     for said in done.notes:
         note(f"{name}: {said}")
     for problem in done.problems:

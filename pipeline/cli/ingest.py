@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from pipeline.cli.ingest_forecast import show_forecast
+from pipeline.cli.ingest_metrics import MetricsFile, metered
 from pipeline.cli.leaving import end_now
+from pipeline.cli.metrics import MetricsPort
 from pipeline.cli.output import (
     EX_TEMPFAIL,
     exit_code,
@@ -27,6 +29,7 @@ from pipeline.errors import DatabaseError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from pipeline.cli.ingest_metrics import RunMetrics
     from pipeline.ingest.report import IngestReport
     from pipeline.ingest.run import IngestListener
     from pipeline.ingest.worker import Worker
@@ -55,6 +58,8 @@ def ingest(
         bool, typer.Option("--dry-run", help="Only say what is due and how long it would take.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    metrics_port: MetricsPort = None,
+    metrics_file: MetricsFile = None,
 ) -> None:
     """Embed the rows that are due and write their vectors; overlapping runs share the work.
 
@@ -66,6 +71,8 @@ def ingest(
     """
     if once and watch:
         wrong("--once", "it cannot be with --watch")
+    if metrics_file is not None and watch:
+        wrong("--metrics-file", "it is for runs that end; --watch has --metrics-port")
     if dry_run:
         if watch or exclusive or limit is not None:
             wrong("--dry-run", "it cannot be with --watch, --exclusive or --limit")
@@ -73,24 +80,35 @@ def ingest(
         return
     beside = threading.enumerate()
     stop = StopSignals(saying=STOPPING)
-    try:
-        report = _run(stop, once=not watch, space=space, limit=limit, exclusive=exclusive)
-    except StoppedEarly:
-        note("stopped before anything was claimed")
-        _leave(0, beside)
-    except DatabaseError as exc:
-        if exit_code(exc) != EX_TEMPFAIL:
-            raise
-        note(f"pipeline: {exc}")
-        _leave(EX_TEMPFAIL, beside)
+    report = None
+    with metered(metrics_port, metrics_file, space) as metrics:
+        try:
+            report = _run(stop, not watch, space, limit, exclusive=exclusive, metrics=metrics)
+        except StoppedEarly:
+            note("stopped before anything was claimed")
+            code = 0
+        except DatabaseError as exc:
+            if exit_code(exc) != EX_TEMPFAIL:
+                raise
+            note(f"pipeline: {exc}")
+            code = EX_TEMPFAIL
+        else:
+            code = _told(report, stop, as_json=as_json)
+        if metrics is not None and (report is not None or code):  # else nothing has run
+            metrics.ended(code, report)
+    _leave(code, beside)
+
+
+def _told(report: "IngestReport | None", stop: StopSignals, *, as_json: bool) -> int:
+    """The exit code of a run, whose report is printed; None: another exclusive one is going."""
     if report is None:
         note("another exclusive ingest is running; nothing to do")
-        _leave(0, beside)
+        return 0
     if as_json:
         print_json(report.as_dict())
     else:
         _print(report, stopped=stop.asked)
-    _leave(0 if stop.asked else _exit_code(report), beside)
+    return 0 if stop.asked else _exit_code(report)
 
 
 def _exit_code(report: "IngestReport") -> int:
@@ -100,7 +118,13 @@ def _exit_code(report: "IngestReport") -> int:
 
 
 def _run(
-    stop: StopSignals, *, once: bool, space: str | None, limit: int | None, exclusive: bool
+    stop: StopSignals,
+    once: bool,
+    space: str | None,
+    limit: int | None,
+    *,
+    exclusive: bool,
+    metrics: "RunMetrics | None" = None,
 ) -> "IngestReport | None":
     """The run's report; None if another exclusive run is going."""
     # Late, as in every command: --help loads neither a driver nor numpy.
@@ -115,6 +139,9 @@ def _run(
         database = Database.of(settings)
         if exclusive and not stack.enter_context(_exclusive_lock(database)):
             return None
+        listener = _show(stack.enter_context(progress_bar()), stop, once=once)
+        if metrics is not None:
+            listener = stack.enter_context(metrics.of(settings, database, listener))
         with database.open(needs=EMBED) as connection:
             warn_of_demo_model(connection, note, space)
         report = run_ingest(
@@ -123,7 +150,7 @@ def _run(
             space_name=space,
             once=once,
             limit=limit,
-            listener=_show(stack.enter_context(progress_bar()), stop, once=once),
+            listener=listener,
         )
     logger.info("ingest has ended", extra=report.as_dict())
     return report

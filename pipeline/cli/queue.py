@@ -15,7 +15,7 @@ def status(
     """Show what is stored and what is still to do, per space and modality.
 
     Rows of a modality that no space in use has are counted too; in JSON such a modality's space is
-    null. A space that is paused is said to be, by whom and why.
+    null. A space that is paused is said to be, by whom and why; a standby how far behind it is.
 
     Example: pipeline status
     """
@@ -32,14 +32,16 @@ def status(
         paused, standby = pauses(connection), find_standby(connection)
     if as_json:
         nowhere = {"space": None, "state": None, "model": None, "paused": None}
+        behind = {"standby": asdict(standby) if standby else None}
         nothing = {"items": 0, "pending": 0, "running": 0, "failed": 0}
         print_json(
             [
-                {**asdict(row), "unsupported": 0, "paused": shown_pause(paused, row.space)}
+                {**asdict(row), "unsupported": 0, "paused": shown_pause(paused, row.space)} | behind
                 for row in found
             ]
             + [
                 {**nowhere, "modality": row.modality, **nothing, "unsupported": row.source_items}
+                | behind
                 for row in left
             ]
         )

@@ -79,6 +79,7 @@ def _round(
 ) -> float:
     """Every source that is due; seconds until one may be."""
     from pipeline.postgres.database import Database
+    from pipeline.postgres.locks import LockHeld
     from pipeline.postgres.rights import SYNC
     from pipeline.sources.attached import attached_sources, due_sources, shortest_pause
 
@@ -92,7 +93,9 @@ def _round(
                 (source,) = attached_sources(connection, due)
                 # What a slot tells is told as a whole; the rest is for a sync by itself.
                 whole = source.needs_sync or source.synced_at is None
-                done = follow(connection, settings, source, brake, whole=whole)
+                done = follow(connection, settings, source, brake, whole=whole, patience=0)
+            except LockHeld:  # by another watcher, who does it
+                continue
             except PipelineError as exc:
                 if connection.closed:
                     raise

@@ -26,7 +26,9 @@ def web(
     ] = None,
     allow_writes: Annotated[
         bool,
-        typer.Option("--allow-writes", help="Let failed rows be retried and removed there."),
+        typer.Option(
+            "--allow-writes", help="Let rows be retried and removed there, spaces paused."
+        ),
     ] = False,
 ) -> None:
     """Show pages to search and look at what is there, until stopped.

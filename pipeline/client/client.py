@@ -194,7 +194,7 @@ class Client:
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         contents = contents_of(content)
         with errors_of_ours():
-            probe = self._probe(query_of(text, image, item, vector, blend))
+            probe = self.probe(query_of(text, image, item, vector, blend))
             return self._take(retrieve.rows_of(name, contents, probe, of))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -238,17 +238,22 @@ class Client:
     def items_like(self, query: Query, of: retrieve.Wanted) -> list[Neighbour]:
         """As :meth:`search`, of arguments that were read already."""
         with errors_of_ours():
-            return self._take(retrieve.items(self._probe(query), of))
+            return self._take(retrieve.items(self.probe(query), of))
 
-    def _probe(self, query: Query) -> Probe:
-        if self._queries is not None:
-            from pipeline.client import local
+    def probe(self, query: Query) -> Probe:
+        """What items are compared with, its texts and files as vectors. Raises as :meth:`search`.
 
-            return local.probe_of(self._queries, query, self._settings)
-        texts = query.texts()
-        vectors = dict(zip(texts, self._vectors(texts), strict=True)) if texts else {}
-        files = {id(file): self._of_file(file) for file in query.files()}
-        return probe_of(query, vectors.__getitem__, lambda file: files[id(file)])
+        For who reads the items in a transaction of its own.
+        """
+        with errors_of_ours():
+            if self._queries is not None:
+                from pipeline.client import local
+
+                return local.probe_of(self._queries, query, self._settings)
+            texts = query.texts()
+            vectors = dict(zip(texts, self._vectors(texts), strict=True)) if texts else {}
+            files = {id(file): self._of_file(file) for file in query.files()}
+            return probe_of(query, vectors.__getitem__, lambda file: files[id(file)])
 
     def _vectors(self, texts: Sequence[str]) -> Vectors:
         """Of texts, by whoever serves."""

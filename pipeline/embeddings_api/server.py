@@ -15,6 +15,7 @@ class HttpServer:
         listening: a socket that listens already.
         grace_seconds: for what is being answered when it ends.
         connections: at most so many at a time; further ones get 503. None: any number.
+        has_lifespan: whether the application is told when it begins and ends.
 
     Attributes:
         is_broken: whether it ended by itself.
@@ -27,6 +28,7 @@ class HttpServer:
         *,
         grace_seconds: float,
         connections: int | None = None,
+        has_lifespan: bool = False,
     ) -> None:
         self.is_broken = False
         self._listening = listening
@@ -36,7 +38,7 @@ class HttpServer:
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on" if has_lifespan else "off",
                 ws="none",
                 server_header=False,
                 limit_concurrency=connections,

@@ -18,6 +18,7 @@ from pipeline.queue.due import CaughtUp, is_due
 from pipeline.queue.news import wait_for_jobs
 from pipeline.queue.pauses import find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
+from pipeline.spaces.index.build import ignore
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Claiming:
         held_up: how many jobs wait for places in trouble, which hinder no claim.
         release_what_waits: has that stage give back what it has not begun.
         timed: notes for the report how long claiming takes.
+        lapsed: told how many leases had lapsed.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Claiming:
         held_up: Callable[[], int],
         release_what_waits: Callable[[], None],
         timed: Callable[[str], AbstractContextManager[None]],
+        lapsed: Callable[[int], None] = ignore,
     ) -> None:
         self._connection = connections.open("claim")
         self._control = control
@@ -91,6 +94,7 @@ class Claiming:
         self._held_up = held_up
         self._release_what_waits = release_what_waits
         self._timed = timed
+        self._lapsed = lapsed
 
     def run(self) -> None:
         next_sweep, suspects = 0.0, False
@@ -147,6 +151,7 @@ class Claiming:
         lost = self._connection.run(lambda c: sweep(c, self._options.max_attempts))
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
+            self._lapsed(lost)
 
     def _is_due(self, *, suspects: bool = False, caught_up: CaughtUp | None = None) -> bool:
         return self._connection.run(

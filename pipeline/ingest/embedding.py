@@ -1,6 +1,7 @@
 """The stage that embeds: parts of one modality gathered into batches, and through the model."""
 
 import queue
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from pipeline.ingest.in_flight import WaitingInput
 from pipeline.ingest.parts import Outcome, PreparedPart, Result
 from pipeline.ingest.pipes import Pipes
 from pipeline.modalities import Encoder
+from pipeline.spaces.index.build import ignore
 
 # How long a batch that is not full waits for company, while more of it is being loaded.
 GATHER_SECONDS = 0.02
@@ -21,6 +23,7 @@ class Embedding:
     Args:
         encoders: by modality.
         more_is_coming: whether parts are being loaded, so that it is worth waiting for them.
+        embedded: told the modality, the inputs and the seconds of each batch.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class Embedding:
         waiting_input: WaitingInput,
         more_is_coming: Callable[[], bool],
         timed: Callable[[str], AbstractContextManager[None]],
+        embedded: Callable[[str, int, float], None] = ignore,
     ) -> None:
         self._encoders = encoders
         self._pipes = pipes
         self._input = waiting_input
         self._more_is_coming = more_is_coming
         self._timed = timed
+        self._embedded = embedded
 
     def run(self) -> None:
         waiting: dict[str, list[PreparedPart]] = defaultdict(list)
@@ -74,10 +79,12 @@ class Embedding:
     def _embed(self, encoder: Encoder, parts: list[PreparedPart]) -> None:
         inputs = [part.input for part in parts]
         results: list[Result] = []
+        began = time.monotonic()
         with self._timed("embed"):
             while len(results) < len(inputs):
                 most = most_inputs(encoder)  # each time: less fits after a lack of memory
                 some = inputs[len(results) : len(results) + most]
                 results += embed_isolating(encoder.embed, some)
+        self._embedded(parts[0].job.modality, len(parts), time.monotonic() - began)
         self._input.drop(parts)
         self._pipes.to_write.put(Outcome(embedded=list(zip(parts, results, strict=True))))

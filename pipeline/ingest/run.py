@@ -4,11 +4,12 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import load_first
 from pipeline.ingest.connections import Connections
+from pipeline.ingest.events import WorkEvents
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
 from pipeline.postgres.connections import Connection
@@ -43,6 +44,7 @@ class IngestListener:
         indexed: how far the build is.
         measuring: the measurement of recall, before it begins.
         measured: what of it is being done.
+        events: what the worker tells.
     """
 
     starting: Callable[["Worker", int], None] = ignore
@@ -52,6 +54,7 @@ class IngestListener:
     indexed: Callable[[IndexProgress], None] = ignore
     measuring: Callable[[RecallUpkeep], None] = ignore
     measured: Callable[[str], None] = ignore
+    events: WorkEvents = field(default_factory=WorkEvents)
 
 
 def ingest(
@@ -87,7 +90,7 @@ def ingest(
         pause, held = _held(connection, space)
         if once and pause:
             return IngestReport(space.name, paused=pause, held=held)
-        sweep(connection, settings.max_attempts)
+        listener.events.lapsed(sweep(connection, settings.max_attempts))
         due = status.counts(connection, space.id).due
         due = due if limit is None else min(due, limit)
         if load_first.take_off_index(connection, space, due, first_rows):
@@ -204,6 +207,7 @@ def _work(
             loader.load,
             WorkerOptions.of(settings, once=once, limit=limit),
             progress=listener.progress,
+            events=listener.events,
         )
         listener.starting(worker, due)
         report = worker.run()

@@ -22,6 +22,7 @@ from pipeline.ingest.claiming import Claiming, ClaimOptions
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
 from pipeline.ingest.embedding import Embedding
+from pipeline.ingest.events import WorkEvents
 from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.known_vectors import Found, KnownVectors
 from pipeline.ingest.leases import Heartbeat, LeaseOptions, Watch, give_back
@@ -110,6 +111,7 @@ class Worker:
         readers: by modality, one for each that the space has.
         load: from a reference to its content, raising ``RowError``.
         progress: called with the report after every write.
+        events: told what happens.
     """
 
     def __init__(
@@ -122,11 +124,13 @@ class Worker:
         options: WorkerOptions,
         *,
         progress: Callable[[IngestReport], None] | None = None,
+        events: WorkEvents | None = None,
     ) -> None:
         self.id = claims.new_worker_id()
         self.report = IngestReport(space.name)
         self._space = space
         self._options = options
+        self._events = events or WorkEvents()
         self._database = database
         self._control = Control()
         self._connections = Connections(database, options.outage_seconds, self._control.abort)
@@ -174,8 +178,11 @@ class Worker:
             held_up=loading.held_up,
             release_what_waits=loading.release_what_waits,
             timed=timed,
+            lapsed=self._events.lapsed,
         )
-        embedding = Embedding(encoders, self._pipes, self._input, loading.is_at_work, timed)
+        embedding = Embedding(
+            encoders, self._pipes, self._input, loading.is_at_work, timed, self._events.batch
+        )
         writing = Writing(
             self._connections,
             self._pipes,
@@ -186,6 +193,7 @@ class Worker:
             self.report,
             options.write,
             progress,
+            self._events.failure,
         )
         return loading, {"claim": claiming.run, "embed": embedding.run, "write": writing.run}
 

@@ -23,6 +23,7 @@ from pipeline.queue import claims, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.failures import names as names_of
 from pipeline.queue.messages import storable
+from pipeline.spaces.index.build import ignore
 from pipeline.spaces.items import Writer, Written
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Writing:
 
     Args:
         progress: called with the report after every write.
+        failed: told the code of each failure, and what became of the row.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Writing:
         report: IngestReport,
         options: WriteOptions,
         progress: Callable[[IngestReport], None] | None = None,
+        failed: Callable[[str, str], None] = ignore,
     ) -> None:
         self._connection = connections.open("write")
         self._pipes = pipes
@@ -72,6 +75,7 @@ class Writing:
         self._report = report
         self._options = options
         self._progress = progress
+        self._failed = failed
         self._aside = SetAside(self._held)
         self._retrying: set[int] = set()
         self._logged = 0
@@ -188,8 +192,10 @@ class Writing:
             self._retrying.discard(job.source_id)
             if state == "failed":
                 self._report.failed += 1
+                self._failed(error.code, "failed")
             elif state == "pending":
                 self._retrying.add(job.source_id)
+                self._failed(error.code, "retried")
             self._log_failure(job, error, state, names.get(job.source_id, job.name()))
         self._report.retrying = len(self._retrying)
         self._in_flight.remove([job for job, _ in failures])

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.client.async_client import AsyncClient
 from pipeline.client.client import Client
 from pipeline.errors import ConfigurationError, MissingExtra
+from pipeline.integrations.described import DOCUMENTS, described
 from pipeline.search.results import Neighbour
 
 try:
@@ -92,21 +93,9 @@ class QueryEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Raises ConfigurationError: add them to ``source_items`` instead."""
-        raise ConfigurationError(
-            "documents are embedded by an ingestion: INSERT them into source_items, or run "
-            "`pipeline add`; these embeddings are of queries alone"
-        )
+        raise ConfigurationError(DOCUMENTS)
 
 
 def _document(found: Neighbour) -> Document:
     item = found.document
-    beside = {
-        "modality": str(item.modality),
-        "source_id": found.source_id,
-        "part": found.part,
-        "similarity": found.similarity,
-        "score": found.score,
-    }
-    return Document(
-        id=str(item.id), page_content=item.content_ref, metadata={**item.metadata, **beside}
-    )
+    return Document(id=str(item.id), page_content=item.content_ref, metadata=described(found))

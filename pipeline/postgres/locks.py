@@ -23,6 +23,10 @@ _LOOK_SECONDS = 0.25
 _SAY_SECONDS = 5.0
 
 
+class LockHeld(DatabaseError):  # noqa: N818 (named after what happened)
+    """Somebody else holds a lock: a temporary failure."""
+
+
 @contextlib.contextmanager
 def exclusively(
     connection: Connection,
@@ -42,7 +46,7 @@ def exclusively(
         Whether it is held; False where ``stop`` was set.
 
     Raises:
-        DatabaseError: somebody else held it all that time; says who.
+        LockHeld: somebody else held it all that time; says who.
     """
     with _another(connection) as guard, guard.transaction():
         is_held = take(guard, key, seconds=seconds, stop=stop)
@@ -68,11 +72,11 @@ def take(
             return bool(is_held)
         waited = time.monotonic() - began
         if waited > (PATIENCE_SECONDS if seconds is None else seconds):
-            raise DatabaseError(
+            raise LockHeld(
                 f"{_holder(connection, key)} has held the lock that this needs for "
                 f"{waited:.0f} seconds and more; wait for it, or end that session with "
                 "pg_terminate_backend(), and try again"
-            )
+            ) from psycopg.errors.LockNotAvailable()
         if waited > _SAY_SECONDS and not said:
             said = True
             logger.warning("waiting for %s, which does the same", _holder(connection, key))

@@ -29,6 +29,7 @@ from pipeline.search import query_vectors
 from pipeline.search.announcement import Announcement, Limits
 from pipeline.search.query_encoding import embed_query_texts
 from pipeline.search.serve_files import FileAnswers
+from pipeline.search.serve_report import Answered, ServeReport
 from pipeline.settings import DEFAULT_SCHEMA, Settings
 from pipeline.spaces import Space
 
@@ -92,17 +93,6 @@ class ServeOptions:
         return Limits(self.asker_limit, self.queue_limit, file, self.file_queue_bytes)
 
 
-@dataclass
-class ServeReport:
-    """What a server has done so far; ``answered``, ``refused`` and ``batches`` of texts."""
-
-    answered: int = 0
-    refused: int = 0
-    files: int = 0
-    batches: int = 0
-    forgotten: int = 0
-
-
 class QueryServer:
     """Answers requests for query vectors of the active space until it is told to stop.
 
@@ -111,6 +101,7 @@ class QueryServer:
         load: gives the model of a space; called again when another space becomes active.
         serving: called whenever a space begins to be served: its model is loaded, and whoever
             asks ``is_served()`` hears so.
+        told: called with what was answered, after it was.
     """
 
     def __init__(
@@ -120,11 +111,13 @@ class QueryServer:
         options: ServeOptions | None = None,
         *,
         serving: Callable[[Space], None] = lambda space: None,
+        told: Callable[[Answered], None] = lambda answered: None,
     ) -> None:
         self.report = ServeReport()
         self.ready = threading.Event()
         self._load = load
         self._serving = serving
+        self._told = told
         self._options = options or ServeOptions()
         self._stop = threading.Event()
         self._connection = ReconnectingConnection(
@@ -173,6 +166,7 @@ class QueryServer:
             lambda c: query_vectors.claim(c, space.id, self._options.batch_size)
         )
         if claimed:
+            began = time.monotonic()
             vectors, errors = embed_query_texts(model, claimed)
             for error in errors.values():
                 logger.warning("a query text cannot be embedded: %s", error.message)
@@ -182,6 +176,8 @@ class QueryServer:
             self.report.answered += len(vectors)
             self.report.refused += len(errors)
             self._since_forgetting += len(claimed)
+            seconds = time.monotonic() - began
+            self._told(Answered("texts", len(vectors), len(errors), seconds))
         answered = files.step()
         self.report.files += answered
         self._forget(space.id)
@@ -196,7 +192,9 @@ class QueryServer:
             self._files = None
             model = self._load(space)
             self._model = (space, model)
-            self._files = FileAnswers(self._connection, space, model, self._options.read)
+            self._files = FileAnswers(
+                self._connection, space, model, self._options.read, self._told
+            )
         return (*self._model, self._files)
 
     def _forget(self, space_id: int) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from psycopg.pq import TransactionStatus
 from pipeline.errors import ConfigurationError
 from pipeline.postgres.connections import Connection, errors_of_ours, fetch_one
 from pipeline.settings import DEFAULT_SCHEMA
+from pipeline.sources.problems import note_problem
 
 # How changes are noticed where a slot says them; see logical.py.
 LOGICAL = "logical"
@@ -21,6 +22,8 @@ LOGICAL = "logical"
 BATCH = 2_000
 # What backfill_source() says after each.
 _DONE = re.compile(r"(\d+) rows of .* done", re.DOTALL)
+# SQLSTATEs of classes that say nothing of the source: connections, conflicts, locks, shutdowns.
+_PASSING = {"08", "40", "55", "57"}
 # The SQLSTATE of a warning about what a sync does not mend.
 _NOT_FOLLOWED = "01R18"
 
@@ -70,21 +73,44 @@ def sync(
     """
     if batch < 1:
         raise ConfigurationError(f"batch is {batch}, and must be at least 1")
+    is_idle = connection.info.transaction_status == TransactionStatus.IDLE
+    is_alone = connection.autocommit and is_idle
     with told_problems(connection, progress) as told:
-        added, changed, removed = fetch_one(_run(connection, name, batch, schema))
+        try:
+            found = _run(connection, name, batch, schema, by_batch=is_alone)
+        except psycopg.Error as exc:
+            if is_alone and (exc.sqlstate or "08")[:2] not in _PASSING:
+                _note_failure(connection, name, exc)
+            raise
+        added, changed, removed = fetch_one(found)
     return AttachedReport(added, changed, removed, told.problems, told.advice)
 
 
-def _run(connection: Connection, name: str, batch: int, schema: str) -> psycopg.Cursor[Any]:
-    if not connection.autocommit or connection.info.transaction_status != TransactionStatus.IDLE:
+def _note_failure(connection: Connection, name: str, failure: psycopg.Error) -> None:
+    """So that whoever looks at the status learns of it; a table that cannot be read, say."""
+    with suppress(psycopg.Error):
+        row = connection.execute(
+            "SELECT s.id FROM attached_sources AS s JOIN pg_class AS c ON c.oid = s.relation "
+            "WHERE s.name = %s AND c.relowner = current_user::regrole",
+            (name,),
+        ).fetchone()
+        if row is not None:
+            said = failure.diag.message_primary or str(failure)
+            note_problem(connection, row[0], f"the last sync failed: {said}")
+
+
+def _run(
+    connection: Connection, name: str, batch: int, schema: str, *, by_batch: bool
+) -> psycopg.Cursor[Any]:
+    if not by_batch:
         in_one = sql.SQL("SELECT added, changed, removed FROM {}(%s)").format(
             sql.Identifier(schema, "sync_source")
         )
         return connection.execute(in_one, (name,))
-    by_batch = sql.SQL("CALL {}(%s, %s, whole => false)").format(
+    each = sql.SQL("CALL {}(%s, %s, whole => false)").format(
         sql.Identifier(schema, "backfill_source")
     )
-    return connection.execute(by_batch, (name, batch))
+    return connection.execute(each, (name, batch))
 
 
 # The same work: rows that are there when a table is attached differ from the view as others do.

@@ -1,9 +1,13 @@
 """The folders that file references may point into, as far as the database knows of them."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import psycopg
+
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.database import Database
 from pipeline.sources.source_items import unusable
 
 
@@ -30,3 +34,14 @@ def register_roots(connection: Connection, folders: Iterable[Path]) -> list[Path
 def media_roots(connection: Connection) -> list[Path]:
     """The folders that ``pipeline add`` registered."""
     return [Path(path) for (path,) in connection.execute("SELECT path FROM media_roots")]
+
+
+def known_media_roots(database: Database, purpose: str) -> list[Path]:
+    """The same, for who only looks: none where the login may not know them.
+
+    Raises:
+        DatabaseError: as ``Database.open``.
+    """
+    with database.open(purpose) as connection, contextlib.suppress(psycopg.Error):
+        return media_roots(connection)
+    return []

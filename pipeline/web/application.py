@@ -8,6 +8,7 @@ from pipeline.errors import MissingExtra, PipelineError
 
 try:
     import prometheus_client  # noqa: F401 (asked for here, since here it is said what lacks)
+    import uvicorn  # noqa: F401
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import BaseRoute, Mount
@@ -16,10 +17,13 @@ try:
 except ImportError as exc:
     raise MissingExtra("pipeline web", "web") from exc
 
+from pipeline.metrics.exposition import metrics_route
+from pipeline.web.api import routes as api
 from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
 from pipeline.web.pages import (
+    duplicates,
     errors,
     files,
     health,
@@ -31,7 +35,6 @@ from pipeline.web.pages import (
     search,
     spaces,
 )
-from pipeline.web.pages import metrics as prometheus
 from pipeline.web.parts import Parts
 
 _STATIC = Path(__file__).parent / "static"
@@ -50,11 +53,13 @@ def application(parts: Parts) -> ASGIApp:
         *files.routes(parts),
         *images.routes(parts),
         *item.routes(parts),
-        *jobs.routes(parts),
+        *jobs.routes(parts, tokens),
+        *duplicates.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
+        *api.routes(parts),
         *health.routes(parts),
-        *prometheus.routes(metrics),
+        metrics_route(metrics.registry),
         *login.routes(tokens),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from pipeline.embedders import Embedder
 from pipeline.modalities import TEXT, ReadOptions
+from pipeline.postgres.reading import Reading
 from pipeline.search.queries import Queries
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.web.asked import Term
 from pipeline.web.faults import PageError
-from pipeline.web.reading import Reading
 from pipeline.web.statement import Found
 
 MOST_FILES = 256

@@ -5,16 +5,11 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pipeline import modalities
 from pipeline.errors import RowError
-from pipeline.modalities import Modality
-from pipeline.modalities.moments import Moment, moment_of
-from pipeline.postgres.connections import Connection
-from pipeline.references import is_data
+from pipeline.search.item_image import ItemImage
 from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
 from pipeline.web.faults import PageError
@@ -88,23 +83,6 @@ class Cache:
                 path.unlink()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the image of an item is made of.
-
-    Attributes:
-        moment: which part of its content it is; None: all of it.
-        sha256: of the item's content, in hex.
-        version: another one whenever the item is written anew.
-    """
-
-    modality: Modality
-    reference: str
-    moment: Moment | None
-    sha256: str
-    version: str
-
-
 class Images:
     """Small images of the items that a connection sees.
 
@@ -122,7 +100,7 @@ class Images:
         sides = (SIDE, LARGE)
         return cls({side: Thumbnails(settings, media_roots, side) for side in sides}, cache)
 
-    def of_item(self, found: Wanted, side: int = SIDE) -> bytes:
+    def of_item(self, found: ItemImage, side: int = SIDE) -> bytes:
         """A WebP.
 
         Raises:
@@ -139,7 +117,7 @@ class Images:
         except RowError as exc:
             raise PageError(404, f"There is no image of it: {exc.code}.") from exc
         if small is None:
-            raise _none()
+            raise none_of_it()
         # What lies there now may be other content than the item's.
         if is_part or content.sha256.hex() == found.sha256:
             self._cache.put(name, small)
@@ -155,30 +133,6 @@ class Images:
             thumbnails.close()
 
 
-def wanted(connection: Connection, item: int) -> Wanted:
-    """Of an item that this login sees.
-
-    Raises:
-        PageError: 404: there is no such item, or it is text.
-    """
-    row = connection.execute(
-        """
-        SELECT i.modality, i.content_ref, i.content_sha256, s.content_ref,
-            i.metadata -> '_pipeline', i.id, i.embedded_at
-        FROM multimodal_items AS i LEFT JOIN source_items AS s ON s.id = i.source_id
-        WHERE i.id = %s
-        """,
-        (item,),
-    ).fetchone()
-    modality = None if row is None else modalities.find(row[0])
-    if row is None or modality is None or modality.inline:
-        raise _none()
-    # An item keeps no content of a data: URI; its source item does.
-    reference = row[3] if is_data(row[1]) and row[3] else row[1]
-    notes = row[4] if isinstance(row[4], dict) else {}
-    version = f"{row[5]}-{row[6].timestamp():.6f}"
-    return Wanted(modality, reference, moment_of(notes), bytes(row[2]).hex(), version)
-
-
-def _none() -> PageError:
+def none_of_it() -> PageError:
+    """What is answered where an item has no image."""
     return PageError(404, "There is no image of it.")

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.postgres.engine_pool import EnginePool
+from pipeline.postgres.reading import Reading
 from pipeline.settings import Settings
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
 from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -21,8 +21,8 @@ class WebOptions:
         uploads_in_all: of all such files at a time.
         cache_folder: where small images are kept; None: nowhere.
         cache_bytes: how much of them.
-        allows_writes: whether failed rows may be brought back and removed, with the login's own
-            rights.
+        allows_writes: whether failed rows may be brought back and removed, and spaces paused, with
+            the login's own rights.
     """
 
     token: str = ""

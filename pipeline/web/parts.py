@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pipeline.postgres.reading import Reading
 from pipeline.web.finding import Finder
 from pipeline.web.images import Images
 from pipeline.web.options import WebOptions
-from pipeline.web.reading import Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,23 @@
 """The pages by themselves: what ``pipeline web`` runs."""
 
-import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Self
-
-import psycopg
 
 from pipeline.errors import MissingExtra
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
+from pipeline.postgres.reading import Reading
 from pipeline.postgres.rights import EMBED, REMOVE
 from pipeline.settings import Settings
-from pipeline.sources.media_roots import media_roots
+from pipeline.sources.media_roots import known_media_roots
 from pipeline.web.answering import Answering
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
 from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 
 try:
     from pipeline.embeddings_api.server import HttpServer
@@ -56,7 +52,9 @@ class WebServer:
         self._pool = DatabasePool(database, "pipeline web", CONNECTIONS)
         self._answering = Answering(database, settings, note)
         self._images = Images.of(
-            settings, _roots(database), Cache(options.cache_folder, options.cache_bytes)
+            settings,
+            known_media_roots(database, "pipeline web"),
+            Cache(options.cache_folder, options.cache_bytes),
         )
         reading = Reading(self._pool)
         finder = Finder(
@@ -104,10 +102,3 @@ class WebServer:
         self._answering.stop()
         self._images.close()
         self._pool.close()
-
-
-def _roots(database: Database) -> list[Path]:
-    """Folders that `pipeline add` allowed, as far as this login may know them."""
-    with database.open("pipeline web") as connection, contextlib.suppress(psycopg.Error):
-        return media_roots(connection)
-    return []

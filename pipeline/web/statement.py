@@ -46,6 +46,14 @@ _NEWEST = sql.SQL(
     """
 )
 
+_THESE = sql.SQL(
+    """
+    (SELECT row_number() OVER (ORDER BY i.id DESC)::integer AS rank, i.id, i.source_id, i.part,
+         i.modality, i.content_ref, i.metadata, NULL::real AS similarity, NULL::real AS score
+     FROM multimodal_items AS i WHERE i.id = ANY (%(ids)s::bigint[]))
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -132,6 +140,14 @@ def of_newest(asked: Asked, sources: Sequence[str] | None, rows: int = PAGE) -> 
     shown = "\n".join([*lines, f"ORDER BY id DESC LIMIT {rows};"])
     run = _CARD.format(found=_NEWEST, where=sql.SQL(""))
     return Statement(run, values, shown, _NEWEST, None, rank + rows)
+
+
+def of_items(ids: Sequence[int]) -> Statement:
+    """These items, as far as they are there, newest first."""
+    numbers = ", ".join(map(str, ids))
+    shown = f"SELECT id, modality, content_ref\nFROM multimodal_items\nWHERE id IN ({numbers});"
+    run = _CARD.format(found=_THESE, where=sql.SQL(""))
+    return Statement(run, {"ids": list(ids)}, shown, _THESE, None, len(ids))
 
 
 class _Call:

@@ -28,3 +28,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.check_may_depend(regclass[]) IS
     'Raises where the changes of these tables cannot lead to a sync.';
+
+CREATE OR REPLACE FUNCTION @schema@.attached_depends_on(attachment integer)
+RETURNS SETOF regclass
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Found by their triggers, whatever they are called now; by the names that were given only
+    -- before there are any. Of one that is partitioned the partitions have them as well.
+    WITH touched AS (
+        SELECT DISTINCT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid
+        FROM pg_trigger AS t
+        WHERE t.tgname = format('pipeline_source_%s_touchedinsert', attachment)
+    )
+    SELECT t.oid::regclass FROM touched AS t
+    UNION ALL
+    SELECT to_regclass(o) FROM @schema@.attached_sources AS s
+    CROSS JOIN jsonb_array_elements_text(s.definition -> 'depends_on') AS o
+    WHERE s.id = attachment AND to_regclass(o) IS NOT NULL AND NOT EXISTS (SELECT FROM touched)
+$$;
+COMMENT ON FUNCTION @schema@.attached_depends_on(integer) IS
+    'The other tables whose changes lead to a sync of an attached source, those that are still there.';

@@ -53,8 +53,7 @@ AS $$
         UNION ALL
         SELECT p.proowner, NULL, t.tgfoid::regprocedure::text
         FROM @schema@.attached_sources AS s JOIN pg_trigger AS t ON t.tgrelid = ANY (
-            s.relation || ARRAY(SELECT o::regclass
-                FROM jsonb_array_elements_text(s.definition -> 'depends_on') AS o))
+            s.relation || ARRAY(SELECT o FROM @schema@.attached_depends_on(s.id) AS o))
             AND t.tgname ~ format('^pipeline_source_%s_[a-z]+$', s.id)
         JOIN pg_proc AS p ON p.oid = t.tgfoid WHERE s.id = attachment
     )
@@ -96,11 +95,61 @@ $$;
 COMMENT ON FUNCTION @schema@.note_attached_parts(integer) IS
     'Notes which partitions an attached table has, so that it is seen when one is dropped.';
 
+CREATE OR REPLACE FUNCTION @schema@.has_its_key(attachment integer) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    -- Of a view, and of what has no trigger that names its columns, nothing is known.
+    WITH key AS (
+        SELECT s.relation, array_agg(c.attnum) AS columns, bool_and(c.attnotnull) AS is_not_null
+        FROM @schema@.attached_sources AS s CROSS JOIN @schema@.attached_key(s.id) AS k
+        JOIN pg_attribute AS c ON c.attrelid = s.relation AND quote_ident(c.attname) = k.name
+        WHERE s.id = attachment
+        GROUP BY s.relation
+    )
+    SELECT coalesce((
+        SELECT k.is_not_null AND EXISTS (
+            SELECT FROM pg_index AS i
+            WHERE i.indrelid = k.relation AND i.indisunique AND i.indisvalid
+              AND i.indpred IS NULL AND i.indexprs IS NULL
+              AND (string_to_array(i.indkey::text, ' ')::smallint[])[1:i.indnkeyatts] <@ k.columns)
+        FROM key AS k JOIN pg_class AS c ON c.oid = k.relation AND c.relkind IN ('r', 'p')
+    ), true)
+$$;
+COMMENT ON FUNCTION @schema@.has_its_key(integer) IS
+    'Whether the key of an attached table still tells all its rows apart.';
+
 CREATE OR REPLACE FUNCTION @schema@.attached_standing(attachment integer)
 RETURNS TABLE (problem text, cure text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT format('%s is gone, as DROP ... CASCADE takes it along', v.called),
+        format('pipeline detach %s --keep-items, and attach it again', s.name)
+    FROM @schema@.attached_sources AS s
+    JOIN pg_class AS c ON c.oid = s.relation
+    CROSS JOIN LATERAL (VALUES (s.view, 'the view that it is made by'),
+        (s.items_view, format('its view %I', s.name || '_items'))) AS v (oid, called)
+    WHERE s.id = attachment AND v.oid IS NOT NULL
+      AND NOT EXISTS (SELECT FROM pg_class AS a WHERE a.oid = v.oid)
+    UNION ALL
+    SELECT format('nothing keeps %s apart any more: no unique index is over that alone, or it may '
+            'be null', string_agg(k.name, ', ' ORDER BY k.n)),
+        format('ALTER TABLE %s ADD PRIMARY KEY (%s); and until then not all of its rows are '
+            'followed', s.relation, string_agg(k.name, ', ' ORDER BY k.n))
+    FROM @schema@.attached_sources AS s CROSS JOIN @schema@.attached_key(s.id) AS k
+    WHERE s.id = attachment AND NOT @schema@.has_its_key(s.id) GROUP BY s.relation
+    UNION ALL
+    SELECT format('%s, on which it depends, is gone', string_agg(o, ', ')),
+        format('pipeline detach %s --keep-items, and attach it again', s.name)
+    FROM @schema@.attached_sources AS s
+    CROSS JOIN jsonb_array_elements_text(s.definition -> 'depends_on') AS o
+    WHERE s.id = attachment AND to_regclass(o) IS NULL
+      -- One that was renamed is there, and has its triggers.
+      AND (SELECT count(*) FROM @schema@.attached_depends_on(attachment))
+          < jsonb_array_length(s.definition -> 'depends_on')
+    GROUP BY s.id, s.name
+    UNION ALL
     SELECT o.problem, format('As %s or a superuser: %sthen as %s: pipeline detach %s --keep-items, '
         'and attach it again', o.old_owner, o.statements, o.new_owner, s.name)
     FROM @schema@.attached_owner_problem(attachment) AS o, @schema@.attached_sources AS s

@@ -99,12 +99,17 @@ DECLARE
     event    text := regexp_replace(purpose, '^keys of ', '');
     compared text := '(%1$s.row_key, %1$s.modality, %1$s.content_ref, %1$s.metadata)';
 BEGIN
-    SELECT a.*, c.relkind IN ('r', 'p') AND a.capture <> 'scan' AS can_be_locked INTO s
+    SELECT a.*, c.relkind IN ('r', 'p') AND a.capture <> 'scan' AS can_be_locked,
+           EXISTS (SELECT FROM pg_class AS v WHERE v.oid = a.view) AS has_view INTO s
     FROM @schema@.attached_sources AS a JOIN pg_class AS c ON c.oid = a.relation
     WHERE a.id = attachment;
     IF s IS NULL THEN
         RAISE EXCEPTION 'there is no attached source %', attachment USING
             ERRCODE = 'no_data_found', HINT = 'SELECT * FROM attached_source_status;';
+    ELSIF NOT s.has_view THEN
+        RAISE EXCEPTION 'the view that % is made by is gone, as DROP ... CASCADE takes it along',
+            s.name USING ERRCODE = 'invalid_object_definition',
+            HINT = format('pipeline detach %s --keep-items, and attach it again', s.name);
     ELSIF row_security_active(s.relation) THEN
         RAISE EXCEPTION 'row-level security hides rows of % from its owner', s.relation USING
             ERRCODE = 'feature_not_supported',
@@ -113,11 +118,13 @@ BEGIN
     SELECT array_agg(k.name ORDER BY k.n) AS names,
            array_agg('key_' || k.n ORDER BY k.n) AS columns,
            string_agg(k.of_text || ' AS key_' || k.n, ', ' ORDER BY k.n) AS of_text,
-           string_agg(format('%%1$s.key_%s %s %%2$s.key_%1$s', k.n, k.equals), ' AND '
-                      ORDER BY k.n) AS in_view,
+           -- Both are formats of two aliases: a percent sign of a name is none of theirs.
+           string_agg(format('%%1$s.key_%s %s %%2$s.key_%1$s', k.n, replace(k.equals, '%', '%%')),
+                      ' AND ' ORDER BY k.n) AS in_view,
            string_agg(format(' AND v.key_%s %s ANY (ARRAY(SELECT a.key_%1$s FROM asked AS a '
                'WHERE a.is_held))', k.n, k.equals), '' ORDER BY k.n) AS only_asked,
-           string_agg(format('%%1$s.%s %s %%2$s.key_%s', k.name, k.equals, k.n), ' AND '
+           string_agg(format('%%1$s.%s %s %%2$s.key_%s', replace(k.name, '%', '%%'),
+                             replace(k.equals, '%', '%%'), k.n), ' AND '
                       ORDER BY k.n) AS in_table,
            string_agg(format('o.%s %s n.%1$s', k.name, k.equals), ' AND '
                       ORDER BY k.n) AS old_and_new

@@ -174,6 +174,7 @@ DECLARE
     trigger record;
 BEGIN
     PERFORM @schema@.note_attached_standing(attachment);
+    PERFORM @schema@.make_dependency_triggers(attachment);
     SELECT a.capture, c.relkind INTO s FROM @schema@.attached_sources AS a
     JOIN pg_class AS c ON c.oid = a.relation WHERE a.id = attachment;
     FOR part IN SELECT * FROM @schema@.attached_tables(attachment) AS t
@@ -211,10 +212,17 @@ DECLARE
     event  text;
 BEGIN
     FOR other IN
-        SELECT o::regclass FROM @schema@.attached_sources AS s
-        CROSS JOIN jsonb_array_elements_text(s.definition -> 'depends_on') AS o
-        WHERE s.id = attachment AND s.capture <> 'scan'
+        -- A statement that names a partition fires none of the whole table's.
+        SELECT p.relid FROM @schema@.attached_sources AS s
+        CROSS JOIN @schema@.attached_depends_on(attachment) AS o
+        CROSS JOIN LATERAL (SELECT o UNION SELECT t.relid FROM pg_partition_tree(o) AS t)
+            AS p (relid)
+        WHERE s.id = attachment AND s.capture <> 'scan' AND NOT EXISTS (
+            SELECT FROM pg_trigger AS t WHERE t.tgrelid = p.relid
+              AND t.tgname = format('pipeline_source_%s_touchedinsert', attachment))
+        ORDER BY p.relid
     LOOP
+        PERFORM @schema@.lock_together(ARRAY[other], 'SHARE ROW EXCLUSIVE');
         IF to_regprocedure(called) IS NULL THEN
             EXECUTE format(
                 'CREATE FUNCTION %s RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER '
@@ -233,4 +241,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.make_dependency_triggers(integer) IS
-    'Makes the triggers by which a change of another table leads to a sync.';
+    'Makes the triggers that are missing by which a change of another table leads to a sync.';

@@ -146,7 +146,7 @@ BEGIN
     SELECT string_agg(DISTINCT r::text, ', ') INTO other
     FROM @schema@.relations_of_view(s.view) AS r
     WHERE r <> s.relation AND r <> ALL (ARRAY(
-        SELECT o::regclass FROM jsonb_array_elements_text(s.definition -> 'depends_on') AS o));
+        SELECT o FROM @schema@.attached_depends_on(attachment) AS o));
     IF other IS NOT NULL AND s.capture <> 'scan' THEN
         RAISE WARNING '% is made of % as well, whose changes are not seen', s.name, other USING
             HINT = format('depends_on => ''{%s}'' has each change there lead to a sync, and '

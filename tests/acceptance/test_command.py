@@ -15,7 +15,7 @@ from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.command import Run, pipeline
 
 # What takes long to import, and is of no use to a command with nothing to embed.
-HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy"}
+HEAVY = {"torch", "open_clip", "sqlalchemy", "numpy", "prometheus_client"}
 
 
 def loaded_by(*command: str) -> set[str]:
@@ -111,6 +111,7 @@ NEED_A_DATABASE = {
     ("search",): ("dog",),
     ("serve",): (),
     ("web",): ("--port", "0"),
+    ("mcp",): (),
     ("space", "list"): (),
     ("space", "show"): ("one",),
     ("space", "create"): ("one", "--model", "demo"),

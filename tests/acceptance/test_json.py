@@ -21,6 +21,7 @@ NO_DATA = {
     ("demo",),
     ("serve",),
     ("web",),
+    ("mcp",),
     ("db", "start"),
     ("db", "stop"),
     ("db", "url"),

@@ -215,6 +215,19 @@ def test_it_fits_narrow_and_wide_light_and_dark(
         assert height > 0
 
 
+def test_near_duplicates_stand_side_by_side_on_a_narrow_screen(web: Web, browser: Browser) -> None:
+    with watched(browser, viewport={"width": 390, "height": 800}) as seen:
+        page = seen.page
+        page.goto(f"{web.url}/review/duplicates?modality=image&least=0.9")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        one, other = (page.locator(".card").nth(n).bounding_box() for n in (0, 1))
+        assert one is not None
+        assert other is not None
+        assert one["y"] == other["y"]
+        assert min(one["width"], other["width"]) > 150
+        assert other["x"] >= one["x"] + one["width"]
+
+
 def test_without_javascript_it_searches_and_goes_on(web: Web, browser: Browser) -> None:
     with watched(browser, java_script_enabled=False) as seen:
         page = seen.page
@@ -259,6 +272,7 @@ def test_axe_finds_nothing_against_any_page(
             item,
             "/jobs",
             "/review",
+            "/review/duplicates?least=0.9",
             "/spaces",
             "/facets",
         ):

@@ -51,6 +51,7 @@ HAVE_ASKED = (
     "pipeline.embedders.openclip.",
     "pipeline.embeddings_api.bodies",
     "pipeline.embeddings_api.server",
+    "pipeline.integrations.mcp.",
     "pipeline.modalities.audio.",
     "pipeline.modalities.containers.",
     "pipeline.modalities.document.",
@@ -87,6 +88,8 @@ for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
         "pipeline.embeddings_api.app",
         "pipeline.embeddings_api.door",
         "pipeline.integrations.langchain",
+        "pipeline.integrations.llama_index",
+        "pipeline.integrations.mcp.server",
         "pipeline.modalities.text.segments",
         "pipeline.quality.plots",
         "pipeline.web.application",
@@ -163,6 +166,8 @@ NEED = {
     "add of a Parquet file": (("add", "rows.parquet", "--key-column", "id"), "parquet"),
     "map": (("map", "map.svg"), "plots"),
     "web": (("web", "--port", "0"), "web"),
+    "mcp": (("mcp",), "mcp"),
+    "ingest with metrics": (("ingest", "--metrics-port", "0"), "metrics"),
     "tune with a plot": (("tune", "--plot", "curve.svg"), "plots"),
 }
 

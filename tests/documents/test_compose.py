@@ -82,9 +82,10 @@ def test_the_image_takes_its_dependencies_from_the_project() -> None:
         [sys.executable, "-c", program[1]], cwd=ROOT, capture_output=True, text=True, check=True
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["embed"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["embed"] + extras["metrics"]
     assert done.stdout.splitlines() == wanted
-    assert "pip install --no-cache-dir -c constraints.txt '.[embed]'\n" in dockerfile
+    assert "pip install --no-cache-dir -c constraints.txt '.[embed,metrics]'\n" in dockerfile
 
 
 def test_everything_the_image_copies_exists() -> None:

@@ -12,13 +12,13 @@ from starlette.testclient import TestClient
 
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
+from pipeline.postgres.reading import Reading
 from pipeline.settings import Settings
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
 from pipeline.web.images import Cache, Images
 from pipeline.web.options import WebOptions
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Tables, columns and attachments of any name."""
 
 import pytest
+from psycopg import sql
 
 from pipeline.postgres.connections import Connection
 from tests.helpers.attached import attach, problem, source_items
@@ -54,3 +55,18 @@ def test_a_name_that_looks_like_code(shop: Connection, capture: str) -> None:
     shop.execute("UPDATE shop.products SET id = 3")
     assert [row[1] for row in source_items(shop)] == ["3"]
     assert problem(shop, name) == "it was not synced yet"
+
+
+@pytest.mark.parametrize("key", ["margin_%share", "100%", "id'%s", "percent %I"])
+def test_a_percent_sign_in_the_name_of_the_key(shop: Connection, key: str) -> None:
+    table = sql.Identifier("shop", "T%2")
+    shop.execute(
+        sql.SQL("CREATE TABLE {} ({} integer PRIMARY KEY, a text)").format(
+            table, sql.Identifier(key)
+        )
+    )
+    shop.execute(sql.SQL("INSERT INTO {} VALUES (1, 'x'), (2, 'y')").format(table))
+    attach(shop, 'shop."T%2"', {"t": {"modality": "text", "content": "a"}}, name="t")
+    assert shop.execute("SELECT added FROM sync_source('t')").fetchone() == (2,)
+    shop.execute(sql.SQL("UPDATE {} SET a = 'z' WHERE {} = 1").format(table, sql.Identifier(key)))
+    assert [row[3] for row in source_items(shop)] == ["z", "y"]

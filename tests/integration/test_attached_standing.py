@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from pipeline.doctor.attached import attached
+from pipeline.errors import DatabaseError
 from pipeline.postgres.connections import Connection
 from pipeline.sources.attached_sync import differing
 from pipeline.sources.attached_sync import sync as sync_by_batch
@@ -233,3 +234,129 @@ def test_a_label_of_a_key_that_is_renamed(shop: Connection, columns: str) -> Non
     assert sync(shop, "kinds") == (0, 0, 0)
     assert sorted(row[3] for row in source_items(shop)) == ["a", "b"]
     assert problem(shop, "kinds") is None
+
+
+DEPENDING = {
+    "t": {
+        "modality": "text",
+        "content": "title || (SELECT string_agg(tag, ' ') FROM shop.tags WHERE product = id)",
+    }
+}
+
+
+@pytest.fixture
+def tagged(shop: Connection) -> Connection:
+    """Products with a tag each, which is a part of their content."""
+    shop.execute("CREATE TABLE shop.tags (product integer, tag text)")
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    shop.execute("INSERT INTO shop.tags VALUES (1, 'red')")
+    attach(shop, contents=DEPENDING, depends_on=["shop.tags"])
+    sync(shop)
+    return shop
+
+
+@pytest.mark.parametrize("change", ["RENAME TO labels", "SET SCHEMA elsewhere"])
+def test_a_table_it_depends_on_is_followed_by_any_name(
+    tagged: Connection, connection: Connection, change: str
+) -> None:
+    connection.execute("CREATE SCHEMA elsewhere AUTHORIZATION shopkeeper")
+    tagged.execute(f"ALTER TABLE shop.tags {change}".encode())
+    assert (problem(tagged), findings(tagged)) == (None, [])
+    tagged.execute("INSERT INTO shop.products (id, title) VALUES (2, 'a boat')")
+    (table,) = tagged.execute(
+        "SELECT relation FROM attached_depends_on(attached_source('products')) AS relation"
+    ).fetchone() or (None,)
+    tagged.execute(f"INSERT INTO {table} VALUES (2, 'blue')".encode())
+    assert str(problem(tagged)).endswith(" changed")
+    sync(tagged)
+    assert [row[3] for row in source_items(tagged)] == ["a bikered", "a boatblue"]
+    tagged.execute("SELECT detach_source('products')")
+    left = connection.execute(
+        "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'pipeline_source_%'"
+    ).fetchone()
+    assert left == (0,)
+
+
+def test_a_table_it_depends_on_that_is_dropped_is_said(tagged: Connection) -> None:
+    tagged.execute("DROP TABLE shop.tags CASCADE")  # with the view, which reads it
+    said = [told for told, _ in findings(tagged)]
+    assert any(told.startswith("shop.tags, on which it depends, is gone") for told in said)
+    assert any("the view that it is made by is gone" in told for told in said)
+    assert "is gone" in str(problem(tagged))
+    tagged.execute("INSERT INTO shop.products (id, title) VALUES (2, 'a boat')")
+    with pytest.raises(psycopg.Error, match="the view that products is made by is gone"):
+        sync(tagged)
+    assert tagged.execute("SELECT detach_source('products')").fetchone() == (1,)
+
+
+def test_a_view_that_is_dropped_along_with_a_column_is_said(shop: Connection) -> None:
+    attach(shop, contents=NAME)
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")
+    sync(shop)
+    shop.execute("ALTER TABLE shop.products DROP COLUMN title CASCADE")
+    assert "is gone, as DROP ... CASCADE takes it along" in str(problem(shop))
+    assert all("pipeline detach products --keep-items" in fix for _, fix in findings(shop))
+    heard: list[str] = []
+    shop.add_notice_handler(lambda notice: heard.append(notice.message_primary or ""))
+    shop.execute("INSERT INTO shop.products (id) VALUES (2)")
+    assert heard
+    assert all("products" in told for told in heard)
+    with pytest.raises(DatabaseError, match="the view that products is made by is gone"):
+        sync_by_batch(shop, "products")
+    assert shop.execute("SELECT detach_source('products')").fetchone() == (1,)
+
+
+def test_a_key_that_is_none_any_more_is_said(shop: Connection) -> None:
+    attach(shop, contents=NAME)
+    sync(shop)
+    shop.execute("ALTER TABLE shop.products DROP CONSTRAINT products_pkey")
+    said = "nothing keeps id apart any more: no unique index is over that alone, or it may be null"
+    assert problem(shop) == said
+    assert [(told, "ADD PRIMARY KEY (id)" in fix) for told, fix in findings(shop)] == [(said, True)]
+    shop.execute("CREATE UNIQUE INDEX ON shop.products (id) INCLUDE (title)")
+    assert (problem(shop), findings(shop)) == (None, [])
+    shop.execute("ALTER TABLE shop.products ALTER id DROP NOT NULL")
+    assert problem(shop) == said
+    shop.execute("ALTER TABLE shop.products ADD PRIMARY KEY (id)")
+    assert (problem(shop), findings(shop)) == (None, [])
+
+
+def test_a_partition_of_a_table_it_depends_on_is_seen(shop: Connection) -> None:
+    shop.execute("CREATE TABLE shop.tags (product integer, tag text) PARTITION BY LIST (product)")
+    shop.execute("CREATE TABLE shop.tags_1 PARTITION OF shop.tags FOR VALUES IN (1)")
+    attach(shop, contents=DEPENDING, depends_on=["shop.tags"])
+    sync(shop)
+    assert (problem(shop), findings(shop)) == (None, [])
+    shop.execute("INSERT INTO shop.tags_1 VALUES (1, 'red')")
+    assert problem(shop) == "tags_1 changed"
+    shop.execute("CREATE TABLE shop.tags_2 PARTITION OF shop.tags FOR VALUES IN (2)")
+    sync(shop)
+    shop.execute("INSERT INTO shop.tags_2 VALUES (2, 'blue')")
+    assert problem(shop) == "tags_2 changed"
+
+
+def test_a_sync_that_fails_is_said_until_one_does_not(
+    shop: Connection, connection: Connection
+) -> None:
+    connection.execute("CREATE EXTENSION file_fdw")
+    connection.execute("CREATE SERVER files FOREIGN DATA WRAPPER file_fdw")
+    connection.execute(
+        "CREATE FOREIGN TABLE shop.words (id integer NOT NULL, title text) SERVER files "
+        "OPTIONS (program 'echo 1,a', format 'csv')"
+    )
+    connection.execute("ALTER FOREIGN TABLE shop.words OWNER TO shopkeeper")
+    connection.execute("GRANT pg_execute_server_program TO shopkeeper")
+    attach(shop, "shop.words", NAME, key="{id}", capture="scan")
+    assert sync_by_batch(shop, "words").added == 1
+    assert (problem(shop, "words"), findings(shop)) == (None, [])
+    connection.execute("ALTER FOREIGN TABLE shop.words OPTIONS (SET program 'exit 3')")
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="program"):
+            sync_by_batch(shop, "words")
+    assert str(problem(shop, "words")).startswith("the last sync failed: ")
+    assert len(findings(shop)) == 1
+    noted = shop.execute("SELECT count(*) FROM attached_source_problems").fetchone()
+    assert noted == (1,)
+    connection.execute("ALTER FOREIGN TABLE shop.words OPTIONS (SET program 'echo 1,b')")
+    assert sync_by_batch(shop, "words").changed == 1
+    assert (problem(shop, "words"), findings(shop)) == (None, [])

@@ -1,6 +1,8 @@
 """Row-level security through the clients: two tenants of one table, by login and by setting."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -13,6 +15,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from pipeline import AsyncClient, Client
 from pipeline.errors import ConfigurationError
+from pipeline.integrations.langchain import ItemRetriever
+from pipeline.integrations.llama_index import ItemRetriever as NodeRetriever
+from pipeline.integrations.mcp.reader import Reader
+from pipeline.integrations.mcp.server import mcp_server
+from pipeline.loaders import Loader, LoadOptions
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
@@ -20,7 +27,9 @@ from tests.helpers.attached import attach, shopkeeper
 from tests.helpers.clients import Awaited, asyncpg_engine, psycopg_url
 from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import vector_of
+from tests.helpers.images import encode, sample
 from tests.helpers.workers import work
+from tests.integration.test_mcp import ask, said
 from tests.integration.test_serve import serving
 
 pytestmark = pytest.mark.usefixtures("dblink")
@@ -57,6 +66,10 @@ def tenants(connection: Connection, url: str, settings: Settings, space: Space) 
         assert work(settings, space).done == 3
         connection.execute(POLICIES.encode())
         yield
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def number_of(connection: Connection, title: str) -> int:
@@ -108,6 +121,64 @@ def test_each_login_finds_its_own_rows(connection: Connection, url: str) -> None
                 check_sees_its_own(connection, awaited, tenant)
             finally:
                 awaited.close()
+
+
+@pytest.mark.usefixtures("tenants")
+def test_so_it_does_through_what_is_built_on_clients(
+    connection: Connection, url: str, settings: Settings, space: Space
+) -> None:
+    """LangChain, LlamaIndex and an assistant's tools: rows, counts and images."""
+    image = base64.b64encode(encode(sample(), "PNG")).decode()
+    for tenant in TENANTS:
+        connection.execute(
+            "INSERT INTO source_items (source, source_key, modality, content_ref, metadata) "
+            "VALUES ('images', %s, 'image', %s, jsonb_build_object('tenant', %s::text))",
+            (tenant, f"data:image/png;base64,{image}", tenant),
+        )
+    assert work(settings, space, load=Loader(LoadOptions.of(settings)).load).done == 2
+    owner = dict(
+        connection.execute("SELECT id, metadata ->> 'tenant' FROM multimodal_items").fetchall()
+    )
+    images = {
+        owner[number]: number
+        for (number,) in connection.execute(
+            "SELECT id FROM multimodal_items WHERE modality = 'image'"
+        )
+    }
+    with serving(url):
+        for tenant, other in (TENANTS, TENANTS[::-1]):
+            own = {number for number, name in owner.items() if name == tenant}
+            theirs = Settings.load(database_url=login_url(url, tenant))
+            with Client(settings=theirs) as client, Reader(theirs) as reader:
+                chain = ItemRetriever(client=client).invoke("a bike")
+                nodes = NodeRetriever(client).retrieve("a bike")
+                tools = mcp_server(reader)
+                found = ask(tools, "search", text="a bike").structured_content
+                like = ask(tools, "search", image=image)
+                assert found is not None
+                assert like.structured_content is not None
+                assert (
+                    {int(one.id or 0) for one in chain}
+                    == {int(one.node.node_id) for one in nodes}
+                    == {one["id"] for one in found["matches"]}
+                    == {one["id"] for one in like.structured_content["matches"]}
+                    == own
+                )
+                counts = ask(tools, "counts").structured_content
+                assert counts is not None
+                assert sum(one["items"] for one in counts["items"]) == len(own)
+                assert counts["queue"] is None
+                # The tenants' images are alike, so that the score of one is no number.
+                assert json.loads(said(like), parse_constant=refuse) == like.structured_content
+                assert len(ask(tools, "item", item=images[tenant]).content) == 2
+                for stranger in owner.keys() - own:
+                    for tool in ("item", "similar"):
+                        refused = ask(tools, tool, item=stranger)
+                        assert refused.is_error
+                        assert said(refused).startswith(f"There is no item {stranger}")
+                assert ask(tools, "search", text="a bike", filter={"tenant": other}) == (
+                    ask(tools, "search", text="a bike", filter={"tenant": "nobody"})
+                )
 
 
 @pytest.mark.usefixtures("tenants")

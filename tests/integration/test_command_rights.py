@@ -75,6 +75,7 @@ TABLE = {
     "search": Case(ANALYST, "search never-searched-before", model=True),
     "serve": Case(INGEST, "serve", model=True),
     "web": Case(ANALYST, "web --port 0", model=True),
+    "mcp": Case(ANALYST, "mcp --http 127.0.0.1:0", model=True),
     "space list": Case(ANALYST, "space list"),
     "space show": Case(ANALYST, "space show demo"),
     "space create": Case(
@@ -221,7 +222,7 @@ def test_every_command_as(
             arguments,
             as_login(url, login),
             watched_by=url if name == "serve" else None,
-            until="pages at" if name == "web" else None,
+            until={"web": "pages at", "mcp": "answering clients at"}.get(name),
         )
     heavy = [name for name, case in TABLE.items() if case.model]
     done = {

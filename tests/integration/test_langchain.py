@@ -13,7 +13,6 @@ from pipeline.integrations.langchain import ItemRetriever, QueryEmbeddings
 from pipeline.postgres.connections import Connection
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from tests.helpers.databases import as_login, login_url
 from tests.helpers.fakes import add_texts, vector_of
 from tests.helpers.workers import content, work
 from tests.integration.test_search import image_of
@@ -77,16 +76,3 @@ def test_embeddings_are_those_of_queries(filled: str) -> None:
         np.testing.assert_allclose(embeddings.embed_query("cat"), vector_of(b"cat"), atol=2e-3)
         with pytest.raises(ConfigurationError, match="INSERT them into source_items"):
             embeddings.embed_documents(["cat"])
-
-
-def test_a_tenant_finds_its_own_rows(filled: str, connection: Connection) -> None:
-    connection.execute(
-        "ALTER TABLE multimodal_items ENABLE ROW LEVEL SECURITY; "
-        "CREATE POLICY tenant ON multimodal_items TO pipeline_analyst "
-        "USING (metadata->>'n' = right(current_user, 1))"
-    )
-    for number in (1, 2):
-        with as_login(connection, filled, f"tenant_{number}", "LOGIN IN ROLE pipeline_analyst"):
-            with Client(login_url(filled, f"tenant_{number}")) as client:
-                found = ItemRetriever(client=client).invoke("cat")
-            assert [d.page_content for d in found] == [f"/{number}.png"]

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import pytest
 from PIL import Image
 from psycopg.errors import InsufficientPrivilege
 
+from pipeline.cli.output import EX_TEMPFAIL, exit_code
 from pipeline.errors import ConfigurationError
 from pipeline.loaders import Loader, LoadOptions
 from pipeline.loaders.listed import PAGE
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, connect
+from pipeline.postgres.locks import LockHeld
 from pipeline.settings import Settings
 from pipeline.sources.locations import (
     Location,
@@ -54,6 +57,51 @@ def sync(connection: Connection, settings: Settings) -> Callable[..., LocationRe
     return run
 
 
+def test_syncs_at_once_take_turns_and_remove_nothing(
+    url: str, stored: Path, connection: Connection, settings: Settings
+) -> None:
+    """One that began behind the pages of another, which then were gone, found an empty folder."""
+    before = ids(connection)
+
+    def run(_: int) -> list[LocationReport]:
+        with connect(url) as own:
+            return [sync_location(own, "photos", settings, MEANT) for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = [report for some in pool.map(run, range(4)) for report in some]
+    assert [(r.added, r.changed, r.moved, r.removed) for r in reports] == [(0, 0, 0, 0)] * 20
+    assert all(report.is_well for report in reports)
+    assert ids(connection) == before
+
+
+def test_a_folder_that_is_not_there_is_said_until_it_is(
+    stored: Path, connection: Connection, settings: Settings
+) -> None:
+    stored.rename(stored.with_name("away"))
+    with pytest.raises(ConfigurationError, match="is not there"):
+        sync_location(connection, "photos", settings, CAREFUL)
+    (said,) = connection.execute("SELECT problem FROM attached_source_status").fetchone() or ("",)
+    assert said.startswith(f"{stored} is not there")
+    stored.with_name("away").rename(stored)
+    assert sync_location(connection, "photos", settings, CAREFUL).is_well
+    assert connection.execute("SELECT problem FROM attached_source_status").fetchone() == (None,)
+
+
+def test_whoever_watches_leaves_what_another_syncs(
+    url: str, stored: Path, connection: Connection, settings: Settings
+) -> None:
+    held: list[BaseException] = []
+
+    def meanwhile(_: int) -> None:
+        with connect(url) as own, pytest.raises(LockHeld) as caught:
+            sync_location(own, "photos", settings, CAREFUL, patience=0)
+        held.append(caught.value)
+
+    assert sync_location(connection, "photos", settings, CAREFUL, meanwhile).is_well
+    assert held
+    assert all(exit_code(error) == EX_TEMPFAIL for error in held if isinstance(error, Exception))
+
+
 @pytest.fixture
 def ingest(settings: Settings, space: Space) -> Callable[[], FakeEmbedder]:
     def run() -> FakeEmbedder:
@@ -87,6 +135,10 @@ def call(url: str, tmp_path: Path) -> Callable[..., Done]:
 
 def counts(report: LocationReport) -> tuple[int, int, int, int, int]:
     return report.listed, report.added, report.changed, report.moved, report.removed
+
+
+def ids(connection: Connection) -> list[tuple[object, ...]]:
+    return connection.execute("SELECT source_id, id FROM multimodal_items ORDER BY 1").fetchall()
 
 
 def names(connection: Connection, table: str = "source_items") -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -336,19 +337,22 @@ def test_a_key_that_cannot_be_listed_is_named(
     assert len(names(connection)) == 20
 
 
-def test_two_syncs_of_one_location_do_not_mix(
+def test_a_sync_of_a_release_that_takes_no_turns_does_not_mix(
     many: Store,
     sync: Callable[..., LocationReport],
     connection: Connection,
     open_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from pipeline.errors import DatabaseError
+    from pipeline.sources.locations import sync as of_location
 
     seconds: list[LocationReport] = []
 
     def other(_: int) -> None:
         if not seconds:
             seconds.append(LocationReport())
+            monkeypatch.setattr(of_location, "exclusively", lambda *_, **__: nullcontext())
             seconds[0] = sync()
 
     with pytest.raises(DatabaseError, match="synced by somebody else"):

@@ -42,6 +42,7 @@ CACHED = "a red bicycle"
 READ = {
     ("status",), ("failures",), ("search",), ("space", "list"), ("space", "show"),
     ("space", "export"), ("map",), ("doctor",), ("eval", "retrieval"), ("web",),
+    ("mcp",),
 }  # fmt: skip
 
 
@@ -169,6 +170,10 @@ def test_commands_that_read_say_how_far_it_is_behind(pair: Pair, tmp_path: Path)
 
     pair.catch_up()
     assert run("status").splitlines()[0].endswith(" (a standby, with all that it was sent)")
+    (row, *_) = json.loads(run("status", "--json"))
+    assert {name: row["standby"][name] for name in ("bytes", "is_receiving", "is_paused")} == {
+        "bytes": 0, "is_receiving": True, "is_paused": False,
+    }  # fmt: skip
     pauses.pause(pair.here, "fake", "of the primary")
     pair.catch_up()
     assert "of the primary" in run("space", "list")

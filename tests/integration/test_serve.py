@@ -6,9 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import psycopg
 import pytest
@@ -20,7 +21,9 @@ from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.vector_arrays import unpack_vector
 from pipeline.search.serve import QueryServer, ServeOptions
+from pipeline.search.serve_report import Answered
 from tests.helpers.fakes import FakeEmbedder, vector_of
+from tests.helpers.metrics import Series
 from tests.helpers.tcp_server import PASSWORD, tcp_server, tcp_url
 
 pytestmark = pytest.mark.usefixtures("dblink")  # by which text_embedding() asks
@@ -30,11 +33,15 @@ WITHIN = 30  # seconds, for a busy machine; nothing waits that long on a quiet o
 
 @contextmanager
 def serving(
-    url: str, embedder: FakeEmbedder | None = None, **options: int
+    url: str,
+    embedder: FakeEmbedder | None = None,
+    told: Callable[[Answered], None] = lambda answered: None,
+    **options: int,
 ) -> Iterator[QueryServer]:
     """A server in a thread, ready."""
     model = embedder or FakeEmbedder()
-    server = QueryServer(url, lambda _: model, ServeOptions(**options))  # type: ignore[arg-type]
+    chosen = ServeOptions(**options)  # type: ignore[arg-type]
+    server = QueryServer(url, lambda _: model, chosen, told=told)
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -274,19 +281,24 @@ def test_the_command_serves_the_real_model_until_sigterm(empty_url: str) -> None
         spaces.activate(connection, space)
         program = "import typer; from pipeline.cli.serve import serve; typer.run(serve)"
         process = subprocess.Popen(
-            [sys.executable, "-c", program],
+            [sys.executable, "-c", program, "--metrics-port", "0"],
             env={"DATABASE_URL": empty_url, "PATH": os.environ["PATH"]},
             stderr=subprocess.PIPE,
             text=True,
         )
         try:
             assert process.stderr is not None
+            metrics = process.stderr.readline().removeprefix("metrics at ").strip()
             assert process.stderr.readline() == "loading the model demo\n"
             assert process.stderr.readline() == "serving the space demo; stop with Ctrl-C\n"
             # It says so when it is so: nobody has to wait.
             row = connection.execute("SELECT is_served(id) FROM embedding_spaces").fetchone()
             assert row == (True,)
             found = embedding(connection, "a red bicycle")
+            assert httpx.get(metrics.replace("metrics", "readyz")).status_code == 200
+            said = Series(httpx.get(metrics).text)
+            assert said("pipeline_serve_queries_total", outcome="answered") == 1
+            assert said("pipeline_space_served", space="demo") == 1
         finally:
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=WITHIN)

@@ -38,6 +38,7 @@ COMMANDS: dict[str, list[str]] = {
     "search": ["x"],
     "serve": [],
     "web": ["--port", "0"],
+    "mcp": [],
     "tune": [],
     "map": ["map.svg"],
     "doctor": [],

@@ -27,13 +27,14 @@ from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.pool import DatabasePool
+from pipeline.postgres.reading import Reading
+from pipeline.search.item_image import ItemImage
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.web.asked import MOST_ROWS
 from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
-from pipeline.web.images import Cache, Images, Wanted
-from pipeline.web.reading import Reading
+from pipeline.web.images import Cache, Images
 from tests.helpers.databases import as_login, login_url
 from tests.helpers.fakes import add_texts
 from tests.helpers.images import encode, sample
@@ -279,10 +280,14 @@ def test_a_tenant_sees_its_own_rows_images_facets_and_counts(
                 seen[name] = set(items(page))
                 assert len(seen[name]) == count
                 assert f"image {count}" in words(page)
+                found = client.get("/api/search").json()["items"]
+                assert {hit["id"] for hit in found} == seen[name]
                 assert f"owner {name} {count}" in words(client.get("/facets").text)
                 for item in everything:
                     image = client.get(f"/images/{item}.webp")
                     assert image.status_code == (200 if item in seen[name] else 404)
+                    answer = client.get(f"/api/items/{item}")
+                    assert answer.status_code == (200 if item in seen[name] else 404)
                     if item not in seen[name]:  # which the other's pages may have in the cache
                         assert client.get(f"/?item={item}").status_code == 400
     assert seen["anna"] | seen["bert"] == everything
@@ -413,7 +418,7 @@ def test_a_film_is_shown_at_its_moment(settings: Settings, tmp_path: Path) -> No
     file = tmp_path / "film.mp4"
     file.write_bytes(film([*[scene(1)] * 20, *[scene(2)] * 20]))
     parts = [
-        Wanted(VIDEO, str(file), Moment(start=start, end=start + 1), "00" * 32, f"{start}")
+        ItemImage(VIDEO, str(file), Moment(start=start, end=start + 1), "00" * 32, f"{start}")
         for start in (0.0, 1.0)
     ]
     images = Images.of(settings, (), Cache(tmp_path / "cache", 2**20))

@@ -19,7 +19,7 @@ LEVELS = (
     ("spaces",),
     ("search", "quality", "transfer"),
     ("ingest", "doctor", "client"),
-    ("unified_index", "integrations", "embeddings_api"),
+    ("unified_index", "integrations", "embeddings_api", "metrics"),
     ("web",),
     ("demo",),
     ("cli",),

@@ -37,19 +37,3 @@ def note_synced(connection: Connection, attached: Attached, problems: list[int])
         connection.execute(
             "UPDATE attached_sources SET synced_at = now() WHERE id = %s", (attached.id,)
         )
-
-
-def note_problem(connection: Connection, attached: Attached, problem: str) -> None:
-    """Note why it needs a sync; the same again is noted once, with its last time."""
-    given = {"id": attached.id, "problem": problem}
-    noted = connection.execute(
-        "UPDATE attached_source_problems SET noted_at = now() "
-        "WHERE attachment_id = %(id)s AND problem = %(problem)s",
-        given,
-    )
-    if not noted.rowcount:
-        connection.execute(
-            "INSERT INTO attached_source_problems (attachment_id, problem) "
-            "VALUES (%(id)s, %(problem)s)",
-            given,
-        )

@@ -80,7 +80,8 @@ def keep(
     """Keep the page that follows those behind which the listing went on.
 
     Raises:
-        DatabaseError: another listing of the same location kept pages meanwhile, or is through.
+        DatabaseError: another listing of the same location kept pages meanwhile, or is through; one
+            of a release that takes no turns.
     """
     given = {
         "attachment": attached.id,
@@ -94,9 +95,29 @@ def keep(
     except UniqueViolation:
         kept = 0
     if not kept:
-        raise DatabaseError(
-            f"{attached.name} is being synced by somebody else as well; run this when that is over"
+        raise _somebody_else(attached)
+
+
+def check_are_kept(connection: Connection, attached: Attached, count: int) -> None:
+    """Before anything is done by what is not among the pages.
+
+    Raises:
+        DatabaseError: they are not as many any more, since a release that takes no turns syncs the
+            location as well.
+    """
+    (kept,) = fetch_one(
+        connection.execute(
+            "SELECT count(*) FROM attached_listing_pages WHERE attachment_id = %s", (attached.id,)
         )
+    )
+    if kept != count:
+        raise _somebody_else(attached)
+
+
+def _somebody_else(attached: Attached) -> DatabaseError:
+    return DatabaseError(
+        f"{attached.name} is being synced by somebody else as well; run this when that is over"
+    )
 
 
 def kept_pages(

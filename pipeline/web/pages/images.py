@@ -4,7 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.web.images import LARGE, SIDE, wanted
+from pipeline.search.item_image import item_image
+from pipeline.web.images import LARGE, SIDE, none_of_it
 from pipeline.web.parts import Parts
 
 _LARGE = "-large.webp"
@@ -17,7 +18,9 @@ def routes(parts: Parts) -> list[Route]:
 
     def image(request: Request) -> Response:
         item = request.path_params["item"]
-        found = parts.reading.read(lambda connection: wanted(connection, item))
+        found = parts.reading.read(lambda connection: item_image(connection, item))
+        if found is None:
+            raise none_of_it()
         side = LARGE if request.url.path.endswith(_LARGE) else SIDE
         tag = f'"{found.sha256[:32]}-{side}"'
         if request.headers.get("if-none-match") == tag:

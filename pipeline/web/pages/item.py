@@ -5,11 +5,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.postgres.connections import Connection
+from pipeline.search.item import Item
 from pipeline.web import catalogue
 from pipeline.web.asked import Asked, Term, text_of
 from pipeline.web.catalogue import Card
 from pipeline.web.faults import PageError, as_page_error
-from pipeline.web.item import DUPLICATE, Item, item, labelled, labels_of, siblings
+from pipeline.web.item import DUPLICATE, item_of_page, labelled, labels_of, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.statement import Found, of_search
@@ -27,7 +28,7 @@ def routes(parts: Parts) -> list[Route]:
         def look(
             connection: Connection,
         ) -> tuple[Item, list[tuple[int, int]], dict[str, list[Card]]]:
-            found = item(connection, number)
+            found = item_of_page(connection, number)
             return found, siblings(connection, found), _neighbours(connection, number)
 
         found, others, near = parts.reading.read(look)

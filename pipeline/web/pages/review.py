@@ -1,11 +1,10 @@
 """The page of failures: by code, with the cure, and what may be done about them."""
 
 from typing import Any
-from urllib.parse import parse_qs, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.errors import ROW_ERROR_CODES
@@ -15,13 +14,12 @@ from pipeline.queue.cures import CURES
 from pipeline.spaces import find_active
 from pipeline.web.asked import item_number
 from pipeline.web.faults import PageError
+from pipeline.web.forms import back, sent
 from pipeline.web.guard import Tokens
 from pipeline.web.parts import Parts
-from pipeline.web.reading import Reading
 from pipeline.web.rendering import page
 from pipeline.web.writing import remove, retry
 
-_MOST = 16_384
 _MOST_ROWS = 100
 
 
@@ -52,16 +50,18 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
         return parts.reading.read(look)
 
     async def retrying(request: Request) -> Response:
-        own, code, number = await _written(request, parts, tokens)
+        own, fields = await sent(request, parts, tokens)
+        code, number = _code(fields.get("code", "")), _number(fields)
         count = await run_in_threadpool(own.write, lambda c: retry(c, code, number))
-        return _back(request, code, f"{count} back in the queue")
+        return back(request, "/review", code=code, done=f"{count} back in the queue")
 
     async def removing(request: Request) -> Response:
-        own, code, number = await _written(request, parts, tokens)
+        own, fields = await sent(request, parts, tokens)
+        code, number = _code(fields.get("code", "")), _number(fields)
         if number is None:
             raise PageError(400, "Name the source item that is to go.")
         await run_in_threadpool(own.write_piecewise, lambda c: remove(c, number))
-        return _back(request, code, f"source item {number} removed")
+        return back(request, "/review", code=code, done=f"source item {number} removed")
 
     return [
         Route("/review", show),
@@ -70,38 +70,15 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
     ]
 
 
-async def _written(
-    request: Request, parts: Parts, tokens: Tokens
-) -> tuple[Reading, str, int | None]:
-    """Who writes, and what about: a code, or one source item. Raises PageError."""
-    if parts.own is None:
-        raise PageError(
-            403, "These pages only read.", "Start them with `pipeline web --allow-writes`."
-        )
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST:
-            raise PageError(413, "This is too long.")
-    fields = parse_qs(body.decode("utf-8", "replace"))
-    if not tokens.is_csrf(fields.get("csrf", [""])[0]):
-        raise PageError(
-            403, "This form is not of these pages, or older than they.", "Load it again."
-        )
-    number = fields.get("source_id", [""])[0]
-    return parts.own, _code(fields.get("code", [""])[0]), item_number(number) if number else None
+def _number(fields: dict[str, str]) -> int | None:
+    """The source item that a form names, if it names one."""
+    return item_number(fields["source_id"]) if fields.get("source_id") else None
 
 
 def _code(text: str) -> str:
     if text and text not in ROW_ERROR_CODES:
         raise PageError(400, f"There is no code {text[:40]!r}.")
     return text
-
-
-def _back(request: Request, code: str, done: str) -> Response:
-    root = request.scope.get("root_path", "")
-    query = {"code": code, "done": done} if code else {"done": done}
-    return RedirectResponse(f"{root}/review?{urlencode(query)}", 303)
 
 
 def _rows(connection: Connection, space: str, code: str, after: int) -> list[dict[str, Any]]:

@@ -9,12 +9,13 @@ from starlette.routing import Route
 from pipeline.postgres.connections import Connection
 from pipeline.search.results import RANKINGS
 from pipeline.web import catalogue, facets
-from pipeline.web.asked import MOST_ROWS, MOST_TERMS, Asked, read
+from pipeline.web.asked import MOST_TERMS, Asked
 from pipeline.web.catalogue import Card, Chip, Waiting
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
-from pipeline.web.statement import Found, Statement, of_newest, of_search
+from pipeline.web.searching import rows_of, statement_of
+from pipeline.web.urls import read_url
 
 _NEWEST_ROWS = 1_000
 
@@ -42,7 +43,7 @@ def routes(parts: Parts) -> list[Route]:
     """``/`` and ``/facets``."""
 
     def index(request: Request) -> Response:
-        asked = _asked(request)
+        asked = read_url(request)
         view = _View()
         try:
             _search(parts, asked, view)
@@ -56,11 +57,11 @@ def routes(parts: Parts) -> list[Route]:
         return page(request, "search.html", status=status, asked=asked, view=view, **_CHOICES)
 
     def filters(request: Request) -> Response:
-        asked = _asked(request)
+        asked = read_url(request)
         found = parts.finder.find(asked.terms)
         chosen = parts.reading.read(
             lambda connection: facets.facets(
-                connection, _statement(connection, asked, found, facets.ROWS, _NEWEST_ROWS)
+                connection, statement_of(connection, asked, found, facets.ROWS, _NEWEST_ROWS)
             ),
             seconds=facets.SECONDS,
         )
@@ -74,26 +75,18 @@ def routes(parts: Parts) -> list[Route]:
 _CHOICES = {"rankings": RANKINGS, "most_terms": MOST_TERMS}
 
 
-def _asked(request: Request) -> Asked:
-    values: dict[str, list[str]] = {}
-    for name, value in request.query_params.multi_items():
-        values.setdefault(name, []).append(value)
-    return read(values)
-
-
 def _search(parts: Parts, asked: Asked, view: _View) -> None:
     found = parts.finder.find(asked.terms)
     view.has_image = bool(asked.file and parts.finder.files.get(asked.file).image)
 
     def look(connection: Connection) -> None:
-        statement = _statement(connection, asked, found)
-        view.cards = catalogue.cards(connection, statement)
-        view.shown = statement.shown
+        rows = rows_of(connection, asked, found)
+        view.cards, view.shown = rows.cards, rows.shown
         _describe_by(connection, view)
         if not view.cards and asked.after is None:
             view.waiting = catalogue.waiting(connection)
-        if view.cards and view.cards[-1].rank >= statement.asked_for < MOST_ROWS:
-            view.more = asked.changed(after=view.cards[-1].after)
+        if rows.after is not None:
+            view.more = asked.changed(after=rows.after)
 
     parts.reading.read(look)
 
@@ -109,14 +102,3 @@ def _describe(parts: Parts, view: _View) -> None:
 def _describe_by(connection: Connection, view: _View) -> None:
     view.chips = catalogue.chips(connection)
     view.sources = list(catalogue.attached(connection))
-
-
-def _statement(
-    connection: Connection, asked: Asked, found: list[Found], rows: int = 0, newest: int = 0
-) -> Statement:
-    if found:
-        return of_search(asked, found, *([rows] if rows else []))
-    sources = catalogue.attached(connection).get(asked.source) if asked.source else None
-    if asked.source and sources is None:
-        raise PageError(404, f"Nothing is attached as {asked.source[:60]!r}.")
-    return of_newest(asked, sources, *([newest] if newest else []))

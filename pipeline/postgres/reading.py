@@ -1,6 +1,7 @@
-"""How the pages read: in transactions that change nothing, with an analyst's rights at most.
+"""How pages and tools read: in transactions that change nothing, and that end in time.
 
-What they write, where that was allowed, is with the login's own rights.
+With the login's own rights, or with an analyst's at most. What a page writes, where that was
+allowed, is with the login's own.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ FROM (SELECT to_regrole('pipeline_analyst')::oid AS oid) AS r
 
 
 class Reading:
-    """The database for the pages. Threads may share it.
+    """The database for whoever only looks. Threads may share it.
 
     Args:
         pool: whose connections are used for a transaction at a time, and left as they were.

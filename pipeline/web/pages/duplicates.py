@@ -1,0 +1,55 @@
+"""The page of near-duplicates: pairs of items of one modality, side by side."""
+
+import math
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.postgres.connections import Connection
+from pipeline.web import catalogue
+from pipeline.web.asked import item_number
+from pipeline.web.catalogue import Chip
+from pipeline.web.duplicates import Pairs, pairs
+from pipeline.web.faults import PageError
+from pipeline.web.item import DUPLICATE
+from pipeline.web.parts import Parts
+from pipeline.web.rendering import page
+
+
+def routes(parts: Parts) -> list[Route]:
+    """``/review/duplicates``."""
+
+    def show(request: Request) -> Response:
+        asked = request.query_params
+        least = _least(asked.get("least", ""))
+        before = item_number(asked.get("before") or str(2**63 - 1))
+
+        def look(connection: Connection) -> tuple[list[Chip], str, Pairs | None]:
+            chips = [chip for chip in catalogue.chips(connection) if chip.items]
+            names = [chip.modality for chip in chips]
+            modality = asked.get("modality") or (names[0] if names else "")
+            found = pairs(connection, modality, least, before) if modality in names else None
+            return chips, modality, found
+
+        chips, modality, found = parts.reading.read(look)
+        return page(
+            request,
+            "duplicates.html",
+            chips=chips,
+            modality=modality,
+            least=least,
+            found=found,
+        )
+
+    return [Route("/review/duplicates", show)]
+
+
+def _least(text: str) -> float:
+    try:
+        least = float(text or DUPLICATE)
+    except ValueError:
+        least = math.nan
+    if not 0 <= least <= 1:
+        raise PageError(400, f"{text[:20]!r} is no similarity.", "Give one from 0 to 1.")
+    return least

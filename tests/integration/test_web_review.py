@@ -1,0 +1,119 @@
+"""Near-duplicates side by side, and pauses by a button."""
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pipeline.postgres.connections import Connection
+from pipeline.queue import pauses
+from pipeline.settings import Settings
+from pipeline.spaces import Space
+from pipeline.web import duplicates
+from tests.helpers.fakes import WINDOW, add_texts
+from tests.helpers.web import items, pages, words
+from tests.helpers.workers import load_file, work
+from tests.integration.test_web_pages import HOSTILE, add_images
+
+DUPLICATES = "/review/duplicates"
+
+
+def csrf_of(client: TestClient) -> dict[str, str]:
+    found = re.search(r'name="csrf" value="(\w+)"', client.get("/jobs").text)
+    assert found
+    return {"csrf": found[1]}
+
+
+def test_a_space_is_paused_and_resumed_by_forms_of_ours_alone(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    with pages(settings) as client:
+        assert "<form" not in client.get("/jobs").text
+        assert client.post("/jobs/pause", data={"space": "fake"}).status_code == 403
+    with pages(settings, allows_writes=True) as client:
+        csrf = csrf_of(client)
+        pause = {"space": "fake", "why": HOSTILE, **csrf}
+        for data, headers in (
+            ({**pause, "csrf": ""}, {}),
+            (pause, {"Sec-Fetch-Site": "cross-site"}),
+            (pause, {"Origin": "https://evil.example"}),
+        ):
+            for action in ("pause", "resume"):
+                answer = client.post(f"/jobs/{action}", data=data, headers=headers)
+                assert answer.status_code == 403
+        for data in ({"space": "other"}, {"space": "fake", "why": "x" * 401}, {}):
+            assert client.post("/jobs/pause", data={**data, **csrf}).status_code == 400
+        assert pauses.pauses(connection) == {}
+
+        page = client.post("/jobs/pause", data=pause).text
+        (paused,) = pauses.pauses(connection).values()
+        assert (paused.space, paused.by, paused.why) == ("fake", "postgres", HOSTILE)
+        said = words(page)
+        assert "fake is paused; what is in hand is finished" in said
+        assert "Resume fake" in said
+        assert "Pause a space" not in said  # there is no other
+        assert "<script>" not in page
+        assert "fake goes on" in words(client.post("/jobs/resume", data=pause).text)
+        assert pauses.pauses(connection) == {}
+        assert "fake was not paused" in words(client.post("/jobs/resume", data=pause).text)
+
+
+@pytest.fixture
+def twins(
+    connection: Connection, settings: Settings, space: Space, tmp_path: Path
+) -> dict[str, list[int]]:
+    """Texts of which some say the same: the numbers of their items by what they say."""
+    add_texts(connection, ["one", "two", HOSTILE, "x" * WINDOW * 2])
+    add_texts(connection, ["two", HOSTILE, "three"], "again")
+    add_texts(connection, ["two"], "and again")
+    add_images(connection, tmp_path, 1)
+    work(settings, space, load=load_file)
+    rows = connection.execute(
+        "SELECT content_ref, array_agg(id ORDER BY id DESC) FROM multimodal_items GROUP BY 1"
+    )
+    return dict(rows.fetchall())
+
+
+def pairs_on(page: str) -> list[tuple[int, int]]:
+    numbers = items(page)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def test_near_duplicates_stand_side_by_side_each_pair_once(
+    settings: Settings, twins: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third, second, first = twins["two"]
+    expected = {(third, second), (third, first), (second, first), (*twins[HOSTILE],)}
+    with pages(settings) as client:
+        page = client.get(DUPLICATES, params={"modality": "text"}).text
+        found = pairs_on(page)
+        assert set(found) == expected
+        # The two halves of one text are of one source item, and no pair.
+        assert len(found) == len(expected)
+        assert [one for one, _ in found] == sorted((one for one, _ in found), reverse=True)
+        assert "1.000" in words(page)
+        assert "<script>" not in page
+
+        monkeypatch.setattr(duplicates, "LOOKED_AT", 2)
+        seen, path = [], f"{DUPLICATES}?modality=text"
+        while True:
+            page = client.get(path).text
+            seen += pairs_on(page)
+            more = re.search(r'<a href="([^"]+)">Older items', page)
+            if more is None:
+                break
+            path = more[1].replace("&amp;", "&")
+        assert len(seen) == len(expected)
+        assert set(seen) == expected
+
+
+def test_what_is_no_pair_is_said(settings: Settings, twins: dict[str, list[int]]) -> None:
+    with pages(settings) as client:
+        none = words(client.get(DUPLICATES, params={"modality": "image"}).text)
+        assert "None among 1 items." in none
+        assert "nothing of that" in words(client.get(f"{DUPLICATES}?modality=sound").text)
+        for wrong in ("least=x", "least=2", "least=nan", "before=x"):
+            assert client.get(f"{DUPLICATES}?{wrong}").status_code == 400
+        every = pairs_on(client.get(f"{DUPLICATES}?modality=text&least=0").text)
+        assert set(every) > {tuple(twins[HOSTILE])}
