@@ -130,7 +130,8 @@ def test_the_space_has_its_table_its_probes_and_its_counts(
 def test_search_by_a_file_by_an_item_by_a_text_and_by_sql(
     plugged: Plugged, database: Connection
 ) -> None:
-    found = plugged.json("search", "--file", "two.digits", "--modality", "digits")
+    asked = ("--file", "two.digits", "--as", "digits")
+    found = plugged.json("search", *asked, "--modality", "digits")
     assert found[0]["content_ref"].endswith("/two.digits")
     assert found[0]["similarity"] == pytest.approx(1, abs=1e-3)
     again = plugged.json("search", "--item", str(found[0]["id"]), "-m", "digits")
@@ -182,13 +183,13 @@ def test_a_file_that_changed_is_found_and_embedded_again(plugged: Plugged) -> No
 
 def test_a_bad_file_fails_alone_and_says_why(plugged: Plugged) -> None:
     (plugged.folder / "bad.digits").write_text("digits\nhello\n")
-    (plugged.folder / "long.digits").write_text("digits\n1 2 3 4 5 6 7 8 9\n")
+    (plugged.folder / "long.bin").write_text("digits\n1 2 3 4 5 6 7 8 9\n")
     try:
-        plugged("add", "bad.digits", "long.digits")
+        plugged("add", "bad.digits", "long.bin", "--modality", "digits")
         assert plugged.json("ingest", code=1)["failed"] == 2
         failures = {Path(f["source_key"]).name: f for f in plugged.json("failures")}
         assert failures["bad.digits"]["error"].startswith("these are no digits: could not convert")
-        assert failures["long.digits"]["error"] == "a line has at most 8 digits"
+        assert failures["long.bin"]["error"] == "a line has at most 8 digits"
     finally:
         with connect(plugged.url) as connection:
             connection.execute("DELETE FROM source_items WHERE source = 'files'")

@@ -166,6 +166,7 @@ def _claiming(shape: str) -> bytes:
         (npy(TIMES)[:-1], "truncated", "400 samples"),
         (npy(TIMES)[:40], "corrupt", "header"),
         (_claiming("(9**9,7)"), "corrupt", "header"),
+        (_claiming("((((((("), "corrupt", "header"),
         (_claiming("(4e9, 7)"), "corrupt", "header"),
         (_claiming("(-1, 7)"), "unsupported_format", "shape"),
         (npy(motion(150)), "too_long", "150 s of motion"),
