@@ -149,7 +149,7 @@ def measure(server_url: str, queries: int) -> None:
     with connect(server_url) as admin:
         admin.execute("CREATE DATABASE migrated")
     migrate.upgrade(server_url.replace("/pipeline?", "/migrated?"))
-    url = cones_url(server_url, "migrated")
+    url = cones_url(server_url, "migrated", 20_000)
     with connect(url) as connection:
         connection.execute("CREATE TABLE images_only (LIKE multimodal_items INCLUDING DEFAULTS)")
         connection.execute(

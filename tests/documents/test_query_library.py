@@ -32,7 +32,7 @@ ROWS = {  # where it is not the 10 of most files
     "join_business_table": range(1, 11),
     "materialised_neighbours": [100],
     "near_duplicates": range(1, 10_000),
-    "nearest_text_to_each_image": [20],
+    "nearest_text_to_each_image": [10],
     "recall_spot_check": [1],
     "top_k_per_group": [15],
     "zero_shot_labels": [3],

@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass
 from pipeline.cli import main
 from pipeline.postgres.connections import connect
 
+# What commands that run until they are stopped say once they answer.
+SAID_BY_SERVERS = {"web": "pages at", "mcp": "answering clients at"}
+
 
 @dataclass(frozen=True)
 class Order:

@@ -129,19 +129,19 @@ def as_stored(vectors: Vectors) -> Vectors:
     return vectors.astype(np.float16).astype(np.float32)
 
 
-COUNT = 20_000  # of each modality
+COUNT = 10_000  # of each modality
 FIRST_IMAGE = 1_000_001  # source id of image 0; that of text 0 is 1
 
 
 @functools.cache
-def cones() -> TwoCones:
+def cones(count: int = COUNT) -> TwoCones:
     """The full set, once per run, as the database stores it."""
-    made = two_cones(COUNT)
+    made = two_cones(count)
     return TwoCones(as_stored(made.texts), as_stored(made.images), as_stored(made.queries))
 
 
 @functools.cache
-def cones_url(server_url: str, template: str) -> str:
+def cones_url(server_url: str, template: str, count: int = COUNT) -> str:
     """A database with the full set, its indexes and cached queries; built once per run, so tests
     change it only inside a transaction that they roll back."""
     with connect(server_url) as admin:
@@ -163,13 +163,14 @@ def cones_url(server_url: str, template: str) -> str:
                 jsonb_build_object('caption', 'picture number ' || n)
             FROM generate_series(0, %(last)s) AS n
             """,
-            {"last": COUNT - 1, "first": FIRST_IMAGE},
+            {"last": count - 1, "first": FIRST_IMAGE},
         )
-        store(connection, space, "text", cones().texts, first_source_id=1)
-        store(connection, space, "image", cones().images, first_source_id=FIRST_IMAGE)
+        made = cones(count)
+        store(connection, space, "text", made.texts, first_source_id=1)
+        store(connection, space, "image", made.images, first_source_id=FIRST_IMAGE)
         spaces.build_indexes(connection, space)
         spaces.activate(connection, space, min_coverage=0)
-        store_queries(connection, space, cones().queries)
+        store_queries(connection, space, made.queries)
         connection.execute("SELECT FROM refresh_space_statistics()")
         connection.execute("VACUUM ANALYZE")
     return url

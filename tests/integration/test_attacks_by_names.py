@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.postgres.connections import Connection, connect
 from tests.helpers.databases import role
-from tests.helpers.in_turn import Order, Outcome, carry_out, outcomes, program
+from tests.helpers.in_turn import SAID_BY_SERVERS, Order, Outcome, carry_out, outcomes, program
 from tests.helpers.traps import set_traps
 from tests.integration.test_command_rights import TABLE
 
@@ -106,7 +106,7 @@ def run(url: str, folder: Path, *commands: str) -> list[Outcome]:
             [part.format(folder=folder, text="cat") for part in command.split()],
             url,
             url if command == "serve" else None,
-            until="pages at" if command.startswith("web ") else None,
+            until=SAID_BY_SERVERS.get(command.split()[0]),
         )
         for command in commands
     ]

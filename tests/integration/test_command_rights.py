@@ -19,7 +19,7 @@ from pipeline.cli import app
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.databases import database_url, has_dblink
-from tests.helpers.in_turn import Order, Outcome, carry_out, outcomes, program
+from tests.helpers.in_turn import SAID_BY_SERVERS, Order, Outcome, carry_out, outcomes, program
 
 ROOT = Path(__file__).parents[2]
 MIGRATOR = "host_owner"
@@ -222,7 +222,7 @@ def test_every_command_as(
             arguments,
             as_login(url, login),
             watched_by=url if name == "serve" else None,
-            until={"web": "pages at", "mcp": "answering clients at"}.get(name),
+            until=SAID_BY_SERVERS.get(name),
         )
     heavy = [name for name, case in TABLE.items() if case.model]
     done = {

@@ -1,4 +1,4 @@
-"""search_items() and plain SQL on 20,000 texts and 20,000 images with a modality gap: full LIMITs,
+"""search_items() and plain SQL on 10,000 texts and 10,000 images with a modality gap: full LIMITs,
 exact order, recall. What is exact is computed here, by numpy."""
 
 import functools
