@@ -30,7 +30,7 @@ ROWS = {  # where it is not the 10 of most files
     "index_health": [4],
     "ingest_progress": [4],
     "join_business_table": range(1, 11),
-    "materialised_neighbours": [100],
+    "materialised_neighbours": [50],
     "near_duplicates": range(1, 10_000),
     "nearest_text_to_each_image": [10],
     "recall_spot_check": [1],

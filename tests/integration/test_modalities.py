@@ -212,7 +212,7 @@ def test_rows_that_no_space_can_embed_are_counted(
     of_space = {"space": "fake", "state": "active", "model": "fake"}
     nowhere = {"space": None, "state": None, "model": None}
     counts = dict.fromkeys(("items", "pending", "running", "failed", "unsupported"), 0)
-    counts |= {"paused": None}
+    counts |= {"paused": None, "standby": None}
     assert told == [
         {**of_space, "modality": "image", **counts},
         {**of_space, "modality": "text", **counts, "pending": 1},

@@ -47,7 +47,10 @@ SELECT m.modality, (
 FROM embedding_spaces AS e JOIN space_modalities AS m ON m.space_id = e.id
 WHERE e.state = 'active'
 """
-_SPACES = "SELECT name, state, model, state = 'active' AND is_served(id) FROM embedding_spaces"
+_SPACES = (
+    "SELECT name, state, model, state = 'active' AND is_served(id) FROM embedding_spaces "
+    "ORDER BY id"
+)
 
 
 class Reader:
@@ -138,7 +141,7 @@ class Reader:
 
 def _counts(connection: Connection) -> Counts:
     seen: dict[str, int] = dict(connection.execute(_COUNTED, (MOST_COUNTED + 1,)).fetchall())
-    spaces = connection.execute(f"{_SPACES} ORDER BY id").fetchall()
+    spaces = connection.execute(_SPACES).fetchall()
     return Counts(
         items=[
             InModality(

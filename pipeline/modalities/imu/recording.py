@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 # As the header of a CSV and the columns of an array have them: seconds, m/s², rad/s.
@@ -33,6 +32,8 @@ class Recording:
     def at(self, first: int, last: int, rate: int) -> "npt.NDArray[np.float32]":
         """Samples ``first`` to ``last`` at this rate, (last - first, 6); between two that were
         measured on the line from one to the other."""
+        import numpy as np
+
         when = np.arange(first, last) / rate
         found = [np.interp(when, self.times, channel) for channel in self.values.T]
         return np.stack(found, axis=1).astype(np.float32)
