@@ -353,7 +353,9 @@ BEGIN
                                                          (SELECT min(score) FROM ranked)))
             $sql$,
             pieces,
-            CASE WHEN centred IS NULL THEN '1 - distance' ELSE '1 - centred' END,
+            -- One that is the mean of its modality, as an only one is, has no direction of its own.
+            CASE WHEN centred IS NULL THEN '1 - distance'
+                 ELSE 'coalesce(nullif(1 - centred, ''NaN''), 0)' END,
             CASE WHEN ranking = 'quota' THEN 'place,' END,
             k,
             CASE WHEN ranking = 'quota' AND cardinality(modalities) > 1

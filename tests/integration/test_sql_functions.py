@@ -320,3 +320,24 @@ def test_spaces_of_type_vector_are_searched_alike(connection: Connection, axes: 
         f"ORDER BY embedding <=> item_embedding({first}) LIMIT 1",
     )
     assert found == [(first,)]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_an_image_that_is_the_mean_of_all_images_has_a_score(
+    connection: Connection, space: Space, images: int
+) -> None:
+    """Less their mean nothing is left of it; not a number would come before all others."""
+    texts = np.eye(8, dtype=np.float32)[:3]
+    store(connection, space, "text", texts, first_source_id=1)
+    same = np.repeat(np.eye(8, dtype=np.float32)[7:], images, axis=0)
+    store(connection, space, "image", same, first_source_id=FIRST_IMAGE)
+    connection.execute("SELECT refresh_space_statistics()")
+    found = rows(
+        connection,
+        "SELECT source_id, score FROM search_items(embedding => %s::halfvec, "
+        "query_modality => 'text') ORDER BY rank",
+        literal(texts[1]),
+    )
+    assert len(found) == 3 + images
+    assert all(np.isfinite(score) for _, score in found)
+    assert found[0][0] == 2
