@@ -115,7 +115,7 @@ class AsyncClient:
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         query = query_of(text, image, item, vector, blend)
         with errors_of_ours():
-            return await take(self._pool, retrieve.items(await self._probe(query), of))
+            return await take(self._pool, retrieve.items(await self.probe(query), of))
 
     async def similar(
         self,
@@ -132,7 +132,7 @@ class AsyncClient:
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         query = query_of(None, None, item, None, None)
         with errors_of_ours():
-            return await take(self._pool, retrieve.items(await self._probe(query), of))
+            return await take(self._pool, retrieve.items(await self.probe(query), of))
 
     async def rows(
         self,
@@ -156,7 +156,7 @@ class AsyncClient:
         query = query_of(text, image, item, vector, blend)
         contents = contents_of(content)
         with errors_of_ours():
-            probe = await self._probe(query)
+            probe = await self.probe(query)
             return await take(self._pool, retrieve.rows_of(name, contents, probe, of))
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
@@ -174,21 +174,24 @@ class AsyncClient:
         with errors_of_ours():
             return await take(self._pool, served.count())
 
-    async def _probe(self, query: Query) -> Probe:
-        settings = self._options.settings
-        texts, files = query.texts(), query.files()
-        if self._model is not None and (texts or files):
-            from pipeline.client import local
+    async def probe(self, query: Query) -> Probe:
+        """As ``Client.probe``."""
+        with errors_of_ours():
+            settings = self._options.settings
+            texts, files = query.texts(), query.files()
+            if self._model is not None and (texts or files):
+                from pipeline.client import local
 
-            queries = await self._local()
-            return await asyncio.to_thread(local.probe_of, queries, query, settings)
-        vectors = dict(zip(texts, await self._vectors(texts), strict=True)) if texts else {}
-        of_files = {}
-        for file in files:
-            data, name = await asyncio.to_thread(bytes_of, file, settings)
-            steps = served.file_vector(data, name, self._options.timeout)
-            of_files[id(file)] = await take(self._pool, steps)
-        return probe_of(query, vectors.__getitem__, lambda file: of_files[id(file)])
+                queries = await self._local()
+                return await asyncio.to_thread(local.probe_of, queries, query, settings)
+            found = await self._vectors(texts) if texts else ()
+            vectors = dict(zip(texts, found, strict=True))
+            of_files = {}
+            for file in files:
+                data, name = await asyncio.to_thread(bytes_of, file, settings)
+                steps = served.file_vector(data, name, self._options.timeout)
+                of_files[id(file)] = await take(self._pool, steps)
+            return probe_of(query, vectors.__getitem__, lambda file: of_files[id(file)])
 
     async def _vectors(self, texts: Sequence[str]) -> Vectors:
         """Of texts, by whoever serves."""

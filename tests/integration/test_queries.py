@@ -66,7 +66,7 @@ def image_vector(image: Image.Image) -> Vectors:
 
 
 def vector(index: UnifiedIndex, query: Any) -> Vectors:
-    found = index._client._probe(query_like(query)).vector
+    found = index._client.probe(query_like(query)).vector
     assert found is not None
     return found
 
