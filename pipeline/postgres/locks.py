@@ -32,6 +32,7 @@ def exclusively(
     connection: Connection,
     key: int,
     *,
+    table: str | None = None,
     seconds: float | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[bool]:
@@ -39,6 +40,8 @@ def exclusively(
 
     Args:
         key: which lock, 64 bits.
+        table: who may not change it holds the lock without a reason, and is only warned of; None:
+            whoever holds it is waited for.
         seconds: how long to wait for it; None: :data:`PATIENCE_SECONDS`.
         stop: ends the wait.
 
@@ -48,8 +51,10 @@ def exclusively(
     Raises:
         LockHeld: somebody else held it all that time; says who.
     """
+    # Here, since the other connection does not look for our tables.
+    changed = None if table is None else _number(connection, table)
     with _another(connection) as guard, guard.transaction():
-        is_held = take(guard, key, seconds=seconds, stop=stop)
+        is_held = take(guard, key, table=changed, seconds=seconds, stop=stop)
         keep_open(guard)
         yield is_held
 
@@ -58,18 +63,23 @@ def take(
     connection: Connection,
     key: int,
     *,
+    table: int | None = None,
     seconds: float | None = None,
     stop: threading.Event | None = None,
 ) -> bool:
-    """Take a lock for the rest of the connection's transaction; else as :func:`exclusively`."""
+    """Take a lock for the rest of the connection's transaction; else as :func:`exclusively`.
+
+    Args:
+        table: by its number.
+    """
     began = time.monotonic()
     said = False
     while True:
-        (is_held,) = fetch_one(
-            connection.execute("SELECT pg_try_advisory_xact_lock(%s::bigint)", (key,))
-        )
+        is_held = _try(connection, key)
         if is_held or (stop is not None and stop.is_set()):
-            return bool(is_held)
+            return is_held
+        if table is not None and _is_held_without_reason(connection, key, table):
+            return True
         waited = time.monotonic() - began
         if waited > (PATIENCE_SECONDS if seconds is None else seconds):
             raise LockHeld(
@@ -92,19 +102,13 @@ def reserved(connection: Connection, key: int, table: str) -> Iterator[bool]:
         without a reason, and is only warned of.
     """
     with connection.transaction():
-        (is_free,) = fetch_one(
-            connection.execute("SELECT pg_try_advisory_xact_lock(%s::bigint)", (key,))
+        is_free = (
+            _try(connection, key)
+            or _is_held_without_reason(connection, key, _number(connection, table))
+            or _try(connection, key)  # whoever held it may have ended meanwhile
         )
-        if not is_free:
-            who = {"key": key, "table": table}
-            is_free = connection.execute(_HOLDERS, who).fetchone() is None
-            if is_free:
-                logger.warning(
-                    "%s holds the lock of this command, and could not run it; going on",
-                    _holder(connection, key),
-                )
         keep_open(connection)
-        yield bool(is_free)
+        yield is_free
 
 
 def keep_open(connection: Connection) -> None:
@@ -123,8 +127,34 @@ SELECT a.usename, a.application_name, a.pid
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND (l.classid::bigint << 32) + l.objid::bigint = %(key)s AND a.datname = current_database()
-  AND (%(table)s::text IS NULL OR has_table_privilege(a.usesysid, %(table)s, 'UPDATE'))
+  AND (%(table)s::oid IS NULL OR has_table_privilege(a.usesysid, %(table)s::oid, 'UPDATE'))
 """
+
+
+def _try(connection: Connection, key: int) -> bool:
+    statement = "SELECT pg_try_advisory_xact_lock(%s::bigint)"
+    return bool(fetch_one(connection.execute(statement, (key,)))[0])
+
+
+def _number(connection: Connection, table: str) -> int:
+    (number,) = fetch_one(connection.execute("SELECT %s::regclass::oid", (table,)))
+    return int(number)
+
+
+def _is_held_without_reason(connection: Connection, key: int, table: int) -> bool:
+    """Whether who holds the lock may not change the table; then it is warned of.
+
+    Where nobody holds it any more, nothing is said of it.
+    """
+    everybody = connection.execute(_HOLDERS, {"key": key, "table": None}).fetchall()
+    with_reason = connection.execute(_HOLDERS, {"key": key, "table": table}).fetchall()
+    if with_reason or not everybody:
+        return False
+    logger.warning(
+        "%s holds the lock of this command, and could not run it; going on",
+        _holder(connection, key),
+    )
+    return True
 
 
 def _holder(connection: Connection, key: int) -> str:

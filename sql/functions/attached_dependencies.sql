@@ -35,11 +35,19 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     -- Found by their triggers, whatever they are called now; by the names that were given only
-    -- before there are any. Of one that is partitioned the partitions have them as well.
+    -- before there are any. Of one that is partitioned the partitions have them as well. Anybody
+    -- may call a trigger so on a table of their own: it counts where it runs a function of the
+    -- source's owner, or is on a table that was named.
     WITH touched AS (
         SELECT DISTINCT coalesce(pg_partition_root(t.tgrelid), t.tgrelid) AS oid
-        FROM pg_trigger AS t
-        WHERE t.tgname = format('pipeline_source_%s_touchedinsert', attachment)
+        FROM @schema@.attached_sources AS s
+        JOIN pg_class AS c ON c.oid = s.relation
+        JOIN pg_trigger AS t ON t.tgname = format('pipeline_source_%s_touchedinsert', s.id)
+        JOIN pg_proc AS p ON p.oid = t.tgfoid
+            AND p.proname = format('pipeline_source_%s_touched', s.id)
+        WHERE s.id = attachment AND (p.proowner = c.relowner OR EXISTS (
+            SELECT FROM jsonb_array_elements_text(s.definition -> 'depends_on') AS o
+            WHERE to_regclass(o) = t.tgrelid))
     )
     SELECT t.oid::regclass FROM touched AS t
     UNION ALL

@@ -217,6 +217,8 @@ BEGIN
         CROSS JOIN @schema@.attached_depends_on(attachment) AS o
         CROSS JOIN LATERAL (SELECT o UNION SELECT t.relid FROM pg_partition_tree(o) AS t)
             AS p (relid)
+        -- What became another's is not ours to change, nor to wait for.
+        JOIN pg_class AS c ON c.oid = p.relid AND pg_has_role(c.relowner, 'USAGE')
         WHERE s.id = attachment AND s.capture <> 'scan' AND NOT EXISTS (
             SELECT FROM pg_trigger AS t WHERE t.tgrelid = p.relid
               AND t.tgname = format('pipeline_source_%s_touchedinsert', attachment))

@@ -289,6 +289,43 @@ def test_a_table_it_depends_on_that_is_dropped_is_said(tagged: Connection) -> No
     assert tagged.execute("SELECT detach_source('products')").fetchone() == (1,)
 
 
+def test_a_trigger_that_others_call_so_says_nothing(
+    tagged: Connection, connection: Connection, url: str
+) -> None:
+    """By its name alone it would have the source's owner lock a table of somebody else's."""
+    before = source_items(tagged)
+    (number,) = tagged.execute("SELECT attached_source('products')").fetchone() or (0,)
+    with as_login(connection, url, "mallory", "LOGIN") as mallory:
+        connection.execute("CREATE SCHEMA mallory AUTHORIZATION mallory")
+        for statement in (
+            "CREATE TABLE mallory.t (n integer) PARTITION BY LIST (n)",
+            "CREATE TABLE mallory.t_1 PARTITION OF mallory.t FOR VALUES IN (1)",
+            f"CREATE FUNCTION mallory.pipeline_source_{number}_touched() RETURNS trigger "
+            "LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            f"CREATE TRIGGER pipeline_source_{number}_touchedinsert AFTER INSERT ON mallory.t "
+            f"EXECUTE FUNCTION mallory.pipeline_source_{number}_touched()",
+        ):
+            mallory.execute(statement.encode())
+        sync(tagged)
+        assert (problem(tagged), findings(tagged)) == (None, [])
+        assert source_items(tagged) == before
+        tagged.execute("DROP TABLE shop.tags CASCADE")
+        assert any("on which it depends, is gone" in told for told, _ in findings(tagged))
+
+
+def test_a_partition_that_became_anothers_holds_no_sync_up(
+    shop: Connection, connection: Connection, url: str
+) -> None:
+    shop.execute("CREATE TABLE shop.tags (product integer, tag text) PARTITION BY LIST (product)")
+    attach(shop, contents=DEPENDING, depends_on=["shop.tags"])
+    sync(shop)
+    with as_login(connection, url, "other", "LOGIN"):
+        shop.execute("CREATE TABLE shop.tags_1 PARTITION OF shop.tags FOR VALUES IN (1)")
+        connection.execute("ALTER TABLE shop.tags_1 OWNER TO other")
+        sync(shop)
+        connection.execute("ALTER TABLE shop.tags_1 OWNER TO shopkeeper")
+
+
 def test_a_view_that_is_dropped_along_with_a_column_is_said(shop: Connection) -> None:
     attach(shop, contents=NAME)
     shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a bike')")

@@ -30,9 +30,11 @@ from pipeline.sources.locations import (
 from pipeline.sources.locations import pages as kept
 from pipeline.sources.locations.listing import pages_of_folder
 from pipeline.sources.locations.location import Attached, attached_location
+from pipeline.sources.locations.sync import LOCATION_LOCK
 from pipeline.sources.removal import Brake
 from pipeline.spaces import Space
 from tests.helpers.command import Done, pipeline
+from tests.helpers.databases import as_login
 from tests.helpers.fakes import FakeEmbedder
 from tests.helpers.workers import work
 
@@ -72,6 +74,15 @@ def test_syncs_at_once_take_turns_and_remove_nothing(
     assert [(r.added, r.changed, r.moved, r.removed) for r in reports] == [(0, 0, 0, 0)] * 20
     assert all(report.is_well for report in reports)
     assert ids(connection) == before
+
+
+def test_a_login_that_may_not_sync_holds_no_sync_up(
+    url: str, stored: Path, connection: Connection, settings: Settings
+) -> None:
+    lock = (LOCATION_LOCK << 32) + attached_location(connection, "photos").id
+    with as_login(connection, url, "idler", "LOGIN") as idler, idler.transaction():
+        idler.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+        assert sync_location(connection, "photos", settings, CAREFUL, patience=0).is_well
 
 
 def test_a_folder_that_is_not_there_is_said_until_it_is(

@@ -70,7 +70,7 @@ def sync_location(
     """
     check_sees_all_rows(connection)
     lock = (LOCATION_LOCK << 32) + attached_location(connection, name).id
-    with exclusively(connection, lock, seconds=patience):
+    with exclusively(connection, lock, table="attached_listing_pages", seconds=patience):
         attached = attached_location(connection, name)  # it may have been detached meanwhile
         return _sync(connection, attached, settings, brake, progress)
 
