@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from pipeline.cli.commands import CommandLine
 from pipeline.cli.db_dumps import dump, restore
+from pipeline.cli.db_upgrade import upgrade
 from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.settings import Settings
 
@@ -97,6 +98,7 @@ def psql(context: typer.Context) -> None:
 
 app.command()(dump)
 app.command()(restore)
+app.command()(upgrade)
 
 
 def _server() -> "EmbeddedServer":

@@ -71,6 +71,8 @@ def start_options(home: Home) -> list[str]:
     """What depends on the machine and on where the folder is, hence is said at every start."""
     options = ["-c", "port=5432"]  # part of the socket's name: what url() says
     options += ["-c", f'unix_socket_directories="{str(home.socket).replace(chr(34), chr(34) * 2)}"']
+    if home.is_private:
+        options += ["-c", "listen_addresses="]
     if not _roomy_shared_memory():
         # Docker's /dev/shm has 64 MB, and a parallel HNSW build takes maintenance_work_mem of it
         # ("could not resize shared memory segment"). System V segments do not lie in /dev/shm.

@@ -9,7 +9,6 @@ authentication), and runs until ``stop``, whoever started it.
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -32,11 +31,11 @@ from pipeline.postgres.embedded.processes import (
     ServerProcess,
     find_postmaster,
     is_running,
-    send_signal,
-    wait_for_exit,
 )
 from pipeline.postgres.embedded.programs import installed_programs
 from pipeline.postgres.embedded.server_log import failure, last_lines
+from pipeline.postgres.embedded.stopping import shut_down
+from pipeline.postgres.embedded.upgrading import Upgrade
 
 __all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
 
@@ -45,7 +44,6 @@ _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0  # between two messages about one wait
 _ANSWER_SECONDS = 60.0  # for a server that calls itself ready
-_STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,7 @@ class EmbeddedServer:
         while True:
             try:
                 with command_lock(self._home, say):
+                    self._settle(say)
                     postmaster = find_postmaster(self._home.data)
                     launched = postmaster is None
                     if postmaster is None:
@@ -102,17 +101,8 @@ class EmbeddedServer:
         if not self._home.exists():
             return
         with command_lock(self._home, say):
-            postmaster = find_postmaster(self._home.data)
-            if postmaster is None:
-                return
-            say(f"stopping PostgreSQL (process {postmaster.pid})")
-            send_signal(postmaster, self._home.data, signal.SIGINT)
-            if not wait_for_exit(postmaster, _STOP_SECONDS):
-                raise failure(
-                    self._home,
-                    f"PostgreSQL (process {postmaster.pid}) is still shutting down after "
-                    f"{_STOP_SECONDS:.0f} s",
-                )
+            self._settle(say)
+            shut_down(self._home, self._home.data, say)
 
     def status(self) -> ServerStatus:
         running = self._home.exists() and find_postmaster(self._home.data)
@@ -150,14 +140,18 @@ class EmbeddedServer:
 
     # how it starts
 
+    def _settle(self, say: Progress) -> None:
+        Upgrade(self._home).settle(say)
+
     def _launch(self, account: Account, say: Progress) -> ServerProcess | None:
         """Start a postmaster; None if it has ended already. The command lock is held."""
         home = self._home
-        programs = home.programs(account)
         with server_lock(home, say) as lock:
+            if home.data.exists():
+                check_version(home)  # first: the old programs may be the copy that goes next
+            programs = home.programs(account)
             if not home.data.exists():
                 initialise(home, programs, account, lock, say)
-            check_version(home)
             # No process serves the data, that is proved: whatever this file says is stale, and
             # PostgreSQL would take any live PID, or an empty file, for another server.
             (home.data / "postmaster.pid").unlink(missing_ok=True)
