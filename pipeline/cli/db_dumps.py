@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import note, print_json, progress_bar, say
+from pipeline.cli.printing import printable
 from pipeline.cli.signals import StoppedEarly, StopSignals
 from pipeline.settings import Settings
 
@@ -90,13 +91,16 @@ def _stoppable() -> Iterator[None]:
 @contextlib.contextmanager
 def _progress(what: str, counted: str) -> Iterator[Callable[[str, int, int], None]]:
     """A bar on a terminal; else a line where a long step begins."""
+    from rich.markup import escape
+
     with progress_bar() as bar:
         task = bar.add_task(what, rate="", total=None)
         said: list[str] = []
 
         def show(name: str, done: int, total: int) -> None:
             shown = f"{what} {name}" if total else f"{what}: {name}"
-            bar.update(task, description=shown, completed=done, total=total or None)
+            described = escape(printable(shown))  # names are whoever's who made the tables
+            bar.update(task, description=described, completed=done, total=total or None)
             logger.info("%s", shown)
             if bar.disable and not (said and total):
                 said.append(name)

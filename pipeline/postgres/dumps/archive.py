@@ -96,7 +96,8 @@ class Archive:
 
     @property
     def tables(self) -> int:
-        return sum(entry.type == "TABLE" for entry in self.entries)
+        """How many hold rows: no parents of partitions."""
+        return len(re.findall(r"^\d+; \d+ \d+ TABLE DATA ", self.listing, re.MULTILINE))
 
     @property
     def schemas(self) -> frozenset[str]:
