@@ -32,7 +32,7 @@ def dump(
     from pipeline.postgres.dumps.files import refuse_existing
 
     refuse_existing(file)  # before a server is started
-    with _stoppable(), _progress("dumping", "tables") as progress:
+    with stoppable(), _progress("dumping", "tables") as progress:
         done = dump_database(Database.of(Settings.load()).url, file, progress)
     if as_json:
         print_json(dataclasses.asdict(done))
@@ -57,7 +57,7 @@ def restore(
     settings = Settings.load()
     with file.open("rb"):
         pass  # that it is there, before a server is started
-    with _stoppable(), _progress("restoring", "objects") as progress:
+    with stoppable(), _progress("restoring", "objects") as progress:
         done = restore_database(
             Database.of(settings),
             file,
@@ -79,7 +79,7 @@ def restore(
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """A signal ends it in good order: what was begun is taken back."""
     StopSignals()
     try:

