@@ -52,9 +52,7 @@ def _layout(columns: Columns) -> np.dtype[np.void]:
     return np.dtype(fields)
 
 
-def _rows(
-    buffer: bytearray, layout: np.dtype[np.void], columns: Columns
-) -> npt.NDArray[np.void]:
+def _rows(buffer: bytearray, layout: np.dtype[np.void], columns: Columns) -> npt.NDArray[np.void]:
     """The whole rows of the buffer, which loses them; behind the last row stand two bytes."""
     count = len(buffer) // layout.itemsize
     rows = np.frombuffer(bytes(buffer[: count * layout.itemsize]), layout)

@@ -49,7 +49,9 @@ class Plane:
 
     def project(self, rows: Vectors) -> Points:
         """The rows (n, D) on the axes, (n, 2)."""
-        points: Points = (rows - self.mean) @ self.axes.T
+        # In the rows' own precision: a copy of them all in double would take longer than the rest.
+        axes = self.axes.T.astype(rows.dtype)
+        points: Points = (rows @ axes).astype(np.float64) - self.mean @ self.axes.T
         return points
 
 

@@ -31,10 +31,12 @@ from pipeline.web.pages import (
     item,
     jobs,
     login,
-    map,
     review,
     search,
     spaces,
+)
+from pipeline.web.pages import (
+    map as map_page,
 )
 from pipeline.web.parts import Parts
 
@@ -58,7 +60,7 @@ def application(parts: Parts) -> ASGIApp:
         *duplicates.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
-        *map.routes(parts),
+        *map_page.routes(parts),
         *api.routes(parts),
         *health.routes(parts),
         metrics_route(metrics.registry),

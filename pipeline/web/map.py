@@ -1,6 +1,7 @@
 """Items in two dimensions, as whoever asks sees them: as stored, and each modality centred."""
 
 import hashlib
+import itertools
 import json
 import threading
 from collections import OrderedDict
@@ -27,6 +28,9 @@ SECONDS = 60.0  # of one statement, which reads the whole table
 _WAIT = 20.0
 _KEPT = 4
 _ROWS = 8_192
+# Blocks that the axes are of, the projection is of all: more than 24,576 rows by chance move no
+# axis that one would see.
+_BLOCKS_FOR_AXES = 3
 _END = 32_767  # coordinates are whole numbers up to here, which are half as long as JSON as floats
 _EXACT = 2**53  # numbers up to here are the same in JavaScript
 
@@ -107,8 +111,9 @@ class _Items:
         """Of each modality, (modalities, D)."""
         sums = np.zeros((len(self.names), self.vectors.shape[1]))
         for rows, block in self.blocks():
-            for number in range(len(self.names)):
-                sums[number] += block[self.of[rows] == number].sum(axis=0, dtype=np.float64)
+            sums += (self.of[rows] == np.arange(len(self.names))[:, None]).astype(
+                np.float32
+            ) @ block
         counts = np.bincount(self.of, minlength=len(self.names))
         means: Vectors = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         return means
@@ -178,7 +183,8 @@ def _projected(
     items: _Items, moved: Callable[[slice, Vectors], Vectors]
 ) -> tuple[list[int], float]:
     """Whole numbers x and y in turn, the middle at 0, and the share of the variance."""
-    plane = Plane.of(moved(rows, block) for rows, block in items.blocks())
+    some = itertools.islice(items.blocks(), _BLOCKS_FOR_AXES)
+    plane = Plane.of(moved(rows, block) for rows, block in some)
     points: Points = np.concatenate(
         [plane.project(moved(rows, block)) for rows, block in items.blocks()]
     )

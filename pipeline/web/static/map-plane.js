@@ -35,9 +35,11 @@ const stamp = (place, radius, edge = 0) => {
   return found;
 };
 
-// "#rrggbb" as a pixel of ImageData read as one number.
+// A colour of CSS as a pixel of ImageData read as one number.
+const brush = document.createElement("canvas").getContext("2d");
 const pixelOf = (colour) => {
-  const [r, g, b] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  brush.fillStyle = colour; // read back as #rrggbb
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(brush.fillStyle.slice(at, at + 2), 16));
   return new Uint32Array(new Uint8ClampedArray([r, g, b, 255]).buffer)[0];
 };
 
@@ -58,7 +60,7 @@ export class Plane {
   // data: as /map/points has it. share: 0 as stored, 1 centred, between them on the way.
   constructor(canvas, data) {
     this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false });
+    this.context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
     this.before = Float32Array.from(data.before);
     this.after = Float32Array.from(data.after);
     this.of = Uint8Array.from(data.of);

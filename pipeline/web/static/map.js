@@ -1,5 +1,6 @@
 // The map: its state is in the URL, what is under the pointer is shown, a lasso lists items.
 import { Plane, drawStamp } from "./map-plane.js";
+import { follow } from "./map-pointer.js";
 
 const root = document.body.dataset.root;
 const map = document.getElementById("map");
@@ -10,8 +11,6 @@ const figures = document.getElementById("figures");
 const lassoButton = document.getElementById("lasso");
 const [stored, centred] = map.querySelectorAll("[name=vectors]");
 const most = Number(map.dataset.mostCards);
-const MOVED = 4; // pixels, from which on it is no click
-const NEAR = 12; // pixels around the pointer
 const MOST_CORNERS = 60; // of a lasso in the URL
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const format = (number) => number.toLocaleString("en");
@@ -54,6 +53,7 @@ const recall = () => {
   const isCentred = query.get("vectors") === "centred";
   (isCentred ? centred : stored).checked = true;
   plane.share = isCentred ? 1 : 0;
+  points.dataset.state = isCentred ? "centred" : "stored";
   data.modalities.forEach((one, n) => {
     plane.kinds[n].shown = !query.getAll("without").includes(one.name);
   });
@@ -99,34 +99,42 @@ const say = () => {
   parts.push(`the axes hold ${share} % of the variance`);
   if (data.gap !== null) {
     parts.push(centred.checked
-      ? "the means are one"
+      ? "the means fall together"
       : `the means of ${data.modalities.length > 2 ? "two modalities" : "the modalities"} lie up to ${data.gap.toFixed(2)} apart`);
   }
   figures.textContent = `${parts.join("; ")}.`;
 };
+// A line that is seen on points and beside them.
+const edged = (context) => {
+  const page = getComputedStyle(document.body);
+  context.lineJoin = "round";
+  for (const [width, colour] of [[6, page.backgroundColor], [2.5, page.color]]) {
+    context.lineWidth = width;
+    context.strokeStyle = colour;
+    context.stroke();
+  }
+};
 const mark = () => {
+  marks.hidden = over < 0 && !lasso.length; // a layer less, where there is no graphics card
+  if (marks.hidden) return;
   const context = marks.getContext("2d");
   if (marks.width !== points.width || marks.height !== points.height) {
     [marks.width, marks.height] = [points.width, points.height];
   }
   context.setTransform(plane.ratio, 0, 0, plane.ratio, 0, 0);
   context.clearRect(0, 0, plane.width, plane.height);
-  context.strokeStyle = getComputedStyle(document.body).color;
-  context.lineWidth = 2;
   if (lasso.length) {
     context.beginPath();
     for (let n = 0; n < lasso.length; n += 2) {
       context.lineTo(...plane.toScreen(lasso[n], lasso[n + 1]));
     }
     context.closePath();
-    context.setLineDash([6, 4]);
-    context.stroke();
-    context.setLineDash([]);
+    edged(context);
   }
   if (over >= 0) {
     context.beginPath();
     context.arc(...plane.toScreen(plane.xOf(over), plane.yOf(over)), plane.radius + 4, 0, 7);
-    context.stroke();
+    edged(context);
   }
 };
 
@@ -196,7 +204,8 @@ const enclose = (corners) => {
   lasso = corners.filter((_, n) => Math.floor(n / 2) % each === 0).map(Math.round);
   if (lasso.length < 6) lasso = [];
   remember(true);
-  return list();
+  list();
+  if (lasso.length) selected.querySelector("h2").scrollIntoView({ block: "nearest" });
 };
 const encloseView = () => {
   const { width, height } = plane;
@@ -215,71 +224,12 @@ const change = (to) => {
     plane.redraw();
     points.dataset.state = done < 1 ? "moving" : to ? "centred" : "stored";
     if (done < 1) requestAnimationFrame(step);
-    else list();
   };
   step();
   say();
 };
 
-// The pointer, fingers and keys.
-const pressed = new Map();
-let drag = null; // what a pointer that is down does: {lasso, x, y, moved}
-const placeOf = (event) => {
-  const box = points.getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
-};
-const pinch = () => {
-  const [[x1, y1], [x2, y2]] = [...pressed.values()];
-  return { x: (x1 + x2) / 2, y: (y1 + y2) / 2, far: Math.hypot(x1 - x2, y1 - y2) };
-};
-const down = (event) => {
-  if (event.button > 0) return;
-  points.setPointerCapture(event.pointerId);
-  const [x, y] = placeOf(event);
-  pressed.set(event.pointerId, [x, y]);
-  const isLasso = event.shiftKey || lassoButton.getAttribute("aria-pressed") === "true";
-  drag = { lasso: isLasso && pressed.size === 1, x, y, moved: pressed.size > 1 };
-  if (drag.lasso) lasso = [];
-};
-const move = (event) => {
-  const [x, y] = placeOf(event);
-  if (!pressed.has(event.pointerId)) {
-    if (event.pointerType === "mouse") hover(plane.nearest(x, y, NEAR), x, y);
-    return;
-  }
-  const before = pressed.size > 1 ? pinch() : null;
-  const [from, above] = pressed.get(event.pointerId);
-  pressed.set(event.pointerId, [x, y]);
-  if (Math.hypot(x - drag.x, y - drag.y) > MOVED) drag.moved = true;
-  if (!drag.moved) return;
-  if (before) {
-    const now = pinch();
-    plane.pan(now.x - before.x, now.y - before.y);
-    plane.zoomAt(now.far / Math.max(before.far, 1), now.x, now.y);
-  } else if (drag.lasso) {
-    lasso.push(...plane.toMap(x, y));
-    mark();
-  } else {
-    hover(-1);
-    plane.pan(x - from, y - above);
-  }
-};
-const up = (event) => {
-  if (!pressed.delete(event.pointerId) || pressed.size) return;
-  const [x, y] = placeOf(event);
-  const was = drag;
-  drag = null;
-  if (event.type === "pointercancel") return list();
-  if (was.lasso) {
-    lassoButton.setAttribute("aria-pressed", "false");
-    return enclose(lasso);
-  }
-  if (was.moved) return rememberSoon();
-  const point = plane.nearest(x, y, event.pointerType === "mouse" ? NEAR : 2 * NEAR);
-  // A finger has nothing to hover with: it sees the item first.
-  if (event.pointerType !== "mouse") return hover(point, x, y);
-  if (point >= 0) location.assign(`${root}/items/${data.ids[point]}`);
-};
+const open = (point) => location.assign(`${root}/items/${data.ids[point]}`);
 const KEYS = {
   ArrowLeft: () => plane.pan(60, 0),
   ArrowRight: () => plane.pan(-60, 0),
@@ -299,21 +249,25 @@ const key = (event) => {
 };
 
 const listen = () => {
-  points.addEventListener("pointerdown", down);
-  points.addEventListener("pointermove", move);
-  points.addEventListener("pointerup", up);
-  points.addEventListener("pointercancel", up);
-  points.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hover(-1));
+  follow(points, plane, {
+    isLasso: () => lassoButton.getAttribute("aria-pressed") === "true",
+    hovered: hover,
+    drawn: (corners) => {
+      lasso = corners;
+      mark();
+    },
+    enclosed: (corners) => {
+      lassoButton.setAttribute("aria-pressed", "false");
+      enclose(corners);
+    },
+    moved: rememberSoon,
+    clicked: open,
+  });
   points.addEventListener("keydown", key);
-  points.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    hover(-1);
-    const lines = event.deltaMode ? 16 : 1;
-    plane.zoomAt(Math.exp(-0.002 * lines * event.deltaY), ...placeOf(event));
-    rememberSoon();
-  }, { passive: false });
   for (const radio of [stored, centred]) {
     radio.addEventListener("change", () => {
+      lasso = []; // it encloses others now
+      list();
       remember(true);
       change(centred.checked ? 1 : 0);
     });
@@ -351,6 +305,5 @@ const begin = async () => {
   listen();
   recall();
   say();
-  points.dataset.state = plane.share ? "centred" : "stored";
 };
 begin();
