@@ -113,7 +113,7 @@ def frames(url: str, flags: Sequence[str]) -> float:
         page.wait_for_selector("#points[data-state]", timeout=300_000)
         found = sorted(page.evaluate(_MOVE, FRAMES) for _ in range(3))
         browser.close()
-    return round(found[1], 1)
+    return round(float(found[1]), 1)
 
 
 def measure(count: int) -> dict[str, Any]:

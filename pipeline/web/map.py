@@ -204,7 +204,7 @@ class Maps:
         most: points of one.
     """
 
-    def __init__(self, reading: Reading, most: int = MOST_POINTS) -> None:
+    def __init__(self, reading: Reading, most: int) -> None:
         self._reading = reading
         self._most = most
         self._making = threading.Lock()

@@ -19,7 +19,7 @@ MOST_CARDS = 60
 
 def routes(parts: Parts) -> list[Route]:
     """``/map``, its points as JSON, and cards of some of its items."""
-    maps = Maps(parts.reading)
+    maps = Maps(parts.reading, MOST_POINTS)
 
     def show(request: Request) -> Response:
         def look(connection: Connection) -> tuple[list[Chip], Waiting | None]:

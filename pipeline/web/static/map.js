@@ -98,9 +98,10 @@ const say = () => {
   }
   parts.push(`the axes hold ${share} % of the variance`);
   if (data.gap !== null) {
+    const most = data.modalities.length > 2 ? "up to " : "";
     parts.push(centred.checked
       ? "the means fall together"
-      : `the means of ${data.modalities.length > 2 ? "two modalities" : "the modalities"} lie up to ${data.gap.toFixed(2)} apart`);
+      : `the means of modalities lie ${most}${data.gap.toFixed(2)} apart`);
   }
   figures.textContent = `${parts.join("; ")}.`;
 };
@@ -188,7 +189,7 @@ const list = async () => {
   });
   selected.querySelector("h2").textContent =
     `${format(found.length)} ${found.length === 1 ? "item" : "items"} in the lasso`;
-  const cut = found.length > most ? `. The first ${most} are shown; enclose fewer to see others` : "";
+  const cut = found.length > most ? `. The first ${most} are shown; enclose fewer to see others.` : "";
   selected.querySelector("p").textContent = `${counts.filter(Boolean).join(", ")}${cut}`;
   const grid = selected.querySelector(".grid");
   const of = lasso;
@@ -293,6 +294,7 @@ const listen = () => {
 };
 
 const begin = async () => {
+  document.getElementById("not-drawn").hidden = true;
   map.hidden = false;
   try {
     data = await (await asked("/map/points")).json();
