@@ -37,9 +37,13 @@ _EXACT = 2**53  # numbers up to here are the same in JavaScript
 _COUNTS = "SELECT modality, count(*) FROM multimodal_items GROUP BY modality"
 # A hash of the number is as good as chance, and the same every time.
 _SAMPLE = sql.SQL(
-    "SELECT id, extract(epoch FROM embedded_at)::float8 FROM multimodal_items "
+    "SELECT id, extract(epoch FROM embedded_at)::float8 FROM multimodal_items {} "
     "WHERE modality = {} ORDER BY hashint8(id), id LIMIT {}"
 )
+# Of a large table only so many pages are read, the same every time: about four times what is
+# needed, where there is twice that.
+_PAGES = sql.SQL("TABLESAMPLE SYSTEM ({}) REPEATABLE (0)")
+_SPARE = 4
 _VECTORS = sql.SQL(
     "SELECT id, embedding FROM multimodal_items WHERE modality = {} AND id = ANY ({}::bigint[])"
 )
@@ -74,7 +78,9 @@ def sampled(connection: Connection, most: int) -> Sample:
     key = hashlib.sha256(repr((space.id, counts)).encode())
     ids = {}
     for name, share in shares(counts, most).items():
-        query = _SAMPLE.format(sql.Literal(name), sql.Literal(share))
+        part = _SPARE * share / max(counts[name], 1)
+        pages = _PAGES.format(sql.Literal(100 * part)) if part < 0.5 else sql.SQL("")
+        query = _SAMPLE.format(pages, sql.Literal(name), sql.Literal(share))
         columns = (("id", ">i8"), ("embedded_at", ">f8"))
         rows = np.concatenate(list(copied(connection, query, columns)))
         key.update(rows.tobytes())
@@ -95,28 +101,22 @@ def shares(counts: Mapping[str, int], most: int) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Items:
-    """Vectors (n, D) in half precision, row i of the item ``ids[i]`` of modality ``of[i]``."""
+    """Vectors (n, D) in half precision, row i of the item ``ids[i]`` of modality ``of[i]``.
+
+    Attributes:
+        means: of each modality, (modalities, D).
+    """
 
     names: list[str]
     ids: npt.NDArray[np.int64]
     of: npt.NDArray[np.int64]
     vectors: npt.NDArray[np.float16]
+    means: Vectors
 
     def blocks(self) -> Iterator[tuple[slice, Vectors]]:
         for start in range(0, len(self.ids), _ROWS):
             rows = slice(start, start + _ROWS)
             yield rows, self.vectors[rows].astype(np.float32)
-
-    def means(self) -> Vectors:
-        """Of each modality, (modalities, D)."""
-        sums = np.zeros((len(self.names), self.vectors.shape[1]))
-        for rows, block in self.blocks():
-            sums += (self.of[rows] == np.arange(len(self.names))[:, None]).astype(
-                np.float32
-            ) @ block
-        counts = np.bincount(self.of, minlength=len(self.names))
-        means: Vectors = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        return means
 
 
 def _read(connection: Connection, sample: Sample) -> _Items:
@@ -129,6 +129,7 @@ def _read(connection: Connection, sample: Sample) -> _Items:
     places = np.random.default_rng(0).permutation(count)
     ids, of = np.zeros(count, np.int64), np.zeros(count, np.int64)
     vectors = np.zeros((count, *sample.dtype["values"].shape), np.float16)
+    sums = np.zeros((len(names), *sample.dtype["values"].shape))
     begin = 0
     for number, name in enumerate(names):
         literal = f"{{{','.join(map(str, sample.ids[name].tolist()))}}}"
@@ -136,22 +137,24 @@ def _read(connection: Connection, sample: Sample) -> _Items:
         for rows in copied(connection, query, (("id", ">i8"), ("vector", sample.dtype))):
             chosen = places[begin : begin + len(rows)]
             ids[chosen], of[chosen] = rows["id"], number
-            vectors[chosen] = rows["vector"]["values"]
+            vectors[chosen] = values = rows["vector"]["values"]
+            sums[number] += values.sum(axis=0, dtype=np.float64)
             begin += len(rows)
     if begin < FEWEST_POINTS:
         raise PageError(503, "There are too few items for a map.", "Load the page again.")
     if begin < count:  # some went in between
         there = np.sort(places[:begin])
         ids, of, vectors = ids[there], of[there], vectors[there]
-    return _Items(names, ids, of, vectors)
+    counts = np.bincount(of, minlength=len(names))
+    means: Vectors = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    return _Items(names, ids, of, vectors, means)
 
 
 def _drawn(items: _Items, counts: Mapping[str, int]) -> bytes:
     """The map as JSON: columns, and of both pictures x and y in turn."""
-    means = items.means()
     before, share_before = _projected(items, lambda rows, block: block)
     after, share_after = _projected(
-        items, lambda rows, block: centred(block, means[items.of[rows]])
+        items, lambda rows, block: centred(block, items.means[items.of[rows]])
     )
     places = modalities.known_names()
     return json.dumps(
@@ -166,7 +169,7 @@ def _drawn(items: _Items, counts: Mapping[str, int]) -> bytes:
                 }
                 for number, name in enumerate(items.names)
             ],
-            "gap": largest_distance(list(means)),
+            "gap": largest_distance(list(items.means)),
             "explained": [share_before, share_after],
             "ids": items.ids.tolist()
             if items.ids.max() < _EXACT

@@ -25,6 +25,7 @@ from pipeline.web.map import shares
 from pipeline.web.pages import map as map_page
 from pipeline.web.pages.map import MOST_CARDS
 from tests.helpers.databases import as_login, login_url
+from tests.helpers.two_cones import store
 from tests.helpers.web import pages, words
 
 HOSTILE = "<script>alert(1)</script>\u202e" + "\u200b" * 50
@@ -242,12 +243,19 @@ def test_above_the_cap_the_few_keep_all_of_theirs(
     }  # fmt: skip
     assert shares({"text": 100, "image": 90}, 31) == {"text": 16, "image": 15}
     assert shares({}, 31) == {}
-    fill(connection, space, {"text": 30, "image": 4}, "one")
-    monkeypatch.setattr(map_page, "MOST_POINTS", 20)
+    fill(connection, space, {"text": 80, "image": 4}, "one")
+    monkeypatch.setattr(map_page, "MOST_POINTS", 64)
     with pages(settings) as client:
         found = of_map(client)
-        assert [(one["items"], one["shown"]) for one in found["modalities"]] == [(30, 16), (4, 4)]
+        assert [(one["items"], one["shown"]) for one in found["modalities"]] == [(80, 60), (4, 4)]
         assert of_map(client) == found  # the same ones every time
+        # Of many more, some pages of the table are read.
+        many = unit_rows(np.random.default_rng(1).normal(size=(600, 8)))
+        store(connection, space, "text", many, first_source_id=1_000)
+        found = of_map(client)
+        assert [(one["items"], one["shown"]) for one in found["modalities"]] == [(680, 60), (4, 4)]
+        assert of_map(client) == found
+        assert max(found["ids"]) - min(found["ids"]) > 300
 
 
 def test_the_axes_of_many_blocks_are_those_of_all_rows() -> None:
