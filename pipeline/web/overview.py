@@ -1,6 +1,6 @@
 """What waits and what there is, for the pages of jobs and of spaces and for the API."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.rights import may
@@ -36,7 +36,8 @@ class Jobs:
     Attributes:
         paused: by the space's name.
         unsupported: source items that no space in use can embed.
-        runs: those that ended last; None: the login may not read them.
+        runs: those that ended last, by whom as far as ``holders`` may be known; None: the login may
+            not read them.
         holders: who holds jobs; None: the login may not read the queue here.
     """
 
@@ -63,7 +64,10 @@ def jobs(parts: Parts) -> Jobs:
             runs.last(connection) if may(connection, "ingest_runs", "SELECT") else None,
         )
     )
-    holders = parts.own.read(status.holders) if parts.own else None
+    if parts.own is None:  # a worker's name is its machine's
+        nameless = None if ended is None else [replace(run, worker=None) for run in ended]
+        return Jobs(found, paused, left, nameless, None)
+    holders = parts.own.read(status.holders)
     return Jobs(found, paused, left, ended, holders)
 
 

@@ -210,7 +210,7 @@ class Run(Answer):
     space: str
     began_at: datetime
     ended_at: datetime
-    worker: str | None = Field(description="Null: it ended before it had one.")
+    worker: str | None = Field(description="Null without --allow-writes, too.")
     done: int
     failed: int
     retrying: int
