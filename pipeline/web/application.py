@@ -23,6 +23,7 @@ from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
 from pipeline.web.pages import (
+    comparison,
     duplicates,
     errors,
     files,
@@ -59,6 +60,7 @@ def application(parts: Parts) -> ASGIApp:
         *outliers.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
+        *comparison.routes(parts),
         *api.routes(parts),
         *health.routes(parts),
         metrics_route(metrics.registry),
