@@ -211,6 +211,7 @@ class Worker:
 
         May be called by a signal handler.
         """
+        self.report.stopped = True
         self._control.ask_to_stop()
 
     def run(self) -> IngestReport:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pipeline.embedders import Embedder
 from pipeline.modalities import TEXT, ReadOptions
 from pipeline.postgres.reading import Reading
+from pipeline.search import query_vectors
 from pipeline.search.queries import Queries
+from pipeline.search.query_encoding import embed_query
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
 from pipeline.web.asked import Term
@@ -106,6 +108,7 @@ class Finder:
         self._wait = wait
         kind = Queries if loads else _OnlyAsking
         self._queries = kind(reading, device=device, options=read)
+        self._others = kind(reading, device=device, options=read)
 
     def find(self, terms: Sequence[Term]) -> list[Found]:
         """What each term leads to, in their order.
@@ -138,3 +141,27 @@ class Finder:
         space = self._queries.space()
         vector, modality = self._queries.of_file(data)
         return self.files.add(QueryFile(space.id, vector, modality.name, image))
+
+    def of_other(self, own: Reading, space: Space, text: str) -> Vectors:
+        """The vector (D,) of a text in a space that is not active: of its cache, else of its model,
+        which is loaded here beside the active one's and kept until another space is asked for.
+
+        Args:
+            own: for the cache, with the login's own rights.
+
+        Raises:
+            PageError, PipelineError: there is none.
+        """
+        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
+        if (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None:
+            return known
+        if not self.loads:
+            raise PageError(
+                503,
+                f"Nothing here turns queries into vectors of the space {space.name}.",
+                "`pipeline web --allow-writes` loads its model.",
+            )
+        model = self._others.model(space, "nobody serves a space that is not active")
+        vector = embed_query(model, TEXT, decoded)
+        own.write(lambda c: query_vectors.store(c, space.id, text, vector))
+        return vector
