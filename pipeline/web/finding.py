@@ -13,6 +13,7 @@ from pipeline.search import query_vectors
 from pipeline.search.queries import Queries
 from pipeline.search.query_encoding import embed_query
 from pipeline.spaces import Space
+from pipeline.tracing import span
 from pipeline.vectors import Vectors
 from pipeline.web.asked import Term
 from pipeline.web.faults import PageError
@@ -116,7 +117,8 @@ class Finder:
         Raises:
             PageError, PipelineError: one of them leads nowhere.
         """
-        return [self._found(term) for term in terms]
+        with span("query_vectors"):
+            return [self._found(term) for term in terms]
 
     def _found(self, term: Term) -> Found:
         if term.item is not None:

@@ -31,10 +31,13 @@ ROOMS = {
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),
     "pipeline/quality/plots.py": ("plots",),
     "pipeline/sources/records.py": ("parquet",),
+    "pipeline/ingest/tracing.py": ("otel",),
+    "pipeline/tracing.py": ("otel",),
     "pipeline/transfer": ("parquet",),
     "pipeline/web": ("web",),
 }
 NEVER_IMPORTED = {
+    "opentelemetry-sdk": "whoever wants traces sets a provider of it",
     "pillow-heif": "rendering.py imports by a table of formats",
     "torchvision": "OpenCLIP's transforms are its; its version has to go with torch's",
 }
