@@ -37,7 +37,6 @@ ROOMS = {
     "pipeline/web": ("web",),
 }
 NEVER_IMPORTED = {
-    "opentelemetry-sdk": "whoever wants traces sets a provider of it",
     "pillow-heif": "rendering.py imports by a table of formats",
     "torchvision": "OpenCLIP's transforms are its; its version has to go with torch's",
 }
