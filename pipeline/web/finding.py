@@ -155,7 +155,11 @@ class Finder:
             PageError, PipelineError: there is none.
         """
         decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
-        if (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None:
+        keeps = own.write(query_vectors.is_open)
+        if (
+            keeps
+            and (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None
+        ):
             return known
         if not self.loads:
             raise PageError(
@@ -165,5 +169,6 @@ class Finder:
             )
         model = self._others.model(space, "nobody serves a space that is not active")
         vector = embed_query(model, TEXT, decoded)
-        own.write(lambda c: query_vectors.store(c, space.id, text, vector))
+        if keeps:
+            own.write(lambda c: query_vectors.store(c, space.id, text, vector))
         return vector
