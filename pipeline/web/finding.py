@@ -13,6 +13,7 @@ from pipeline.search import query_vectors
 from pipeline.search.queries import Queries
 from pipeline.search.query_encoding import embed_query
 from pipeline.spaces import Space
+from pipeline.tracing import span
 from pipeline.vectors import Vectors
 from pipeline.web.asked import Term
 from pipeline.web.faults import PageError
@@ -116,7 +117,8 @@ class Finder:
         Raises:
             PageError, PipelineError: one of them leads nowhere.
         """
-        return [self._found(term) for term in terms]
+        with span("query_vectors"):
+            return [self._found(term) for term in terms]
 
     def _found(self, term: Term) -> Found:
         if term.item is not None:
@@ -153,7 +155,11 @@ class Finder:
             PageError, PipelineError: there is none.
         """
         decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
-        if (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None:
+        keeps = own.write(query_vectors.is_open)
+        if (
+            keeps
+            and (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None
+        ):
             return known
         if not self.loads:
             raise PageError(
@@ -163,5 +169,6 @@ class Finder:
             )
         model = self._others.model(space, "nobody serves a space that is not active")
         vector = embed_query(model, TEXT, decoded)
-        own.write(lambda c: query_vectors.store(c, space.id, text, vector))
+        if keeps:
+            own.write(lambda c: query_vectors.store(c, space.id, text, vector))
         return vector
