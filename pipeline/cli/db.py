@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.cli.commands import CommandLine
+from pipeline.cli.db_dumps import dump, restore
 from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.settings import Settings
 
@@ -20,7 +21,7 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from pipeline.postgres.embedded import EmbeddedServer
 
-app = CommandLine(help="Start, stop and reach the embedded PostgreSQL.")
+app = CommandLine(help="Start, stop and reach the embedded PostgreSQL; dump and restore databases.")
 
 
 @app.command()
@@ -92,6 +93,10 @@ def psql(context: typer.Context) -> None:
     if password is not None:
         os.environ["PGPASSWORD"] = password  # on the command line every user could read it
     _replace_by_psql(["--dbname", visible, *context.args])
+
+
+app.command()(dump)
+app.command()(restore)
 
 
 def _server() -> "EmbeddedServer":

@@ -23,6 +23,7 @@ from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
 from pipeline.web.pages import (
+    comparison,
     duplicates,
     errors,
     files,
@@ -31,6 +32,7 @@ from pipeline.web.pages import (
     item,
     jobs,
     login,
+    outliers,
     review,
     search,
     spaces,
@@ -58,8 +60,10 @@ def application(parts: Parts) -> ASGIApp:
         *item.routes(parts),
         *jobs.routes(parts, tokens),
         *duplicates.routes(parts),
+        *outliers.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
+        *comparison.routes(parts),
         *map_page.routes(parts),
         *api.routes(parts),
         *health.routes(parts),

@@ -78,6 +78,7 @@ def test_the_keys_are_those_of_the_page(run: Run, tmp_path: Path, empty_url: str
         ("map", "map.svg"),
         ("remove", "*", "--dry-run"),
         ("db", "status"),
+        ("db", "dump", "all.dump"),
     )
     for step in steps:
         if step == ("sync",):

@@ -71,8 +71,10 @@ def search(page: Page, url: str, text: str, *chosen: str) -> None:
     page.goto(url)
     page.get_by_role("searchbox").fill(text)
     page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"[?&]q="))
     for modality in chosen:
         page.get_by_role("link", name=re.compile(f"^{modality} ")).first.click()
+        page.wait_for_url(f"**modality={modality}*")
     page.wait_for_load_state("networkidle")
 
 
@@ -400,6 +402,7 @@ def test_axe_finds_nothing_against_any_page(
             "/jobs",
             "/review",
             "/review/duplicates?least=0.9",
+            "/review/outliers?modality=image",
             "/spaces",
             "/facets",
             "/map?lasso=-9000_-9000_9000_-9000_0_9000",
