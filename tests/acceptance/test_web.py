@@ -351,6 +351,10 @@ def test_the_map_by_keys_on_a_narrow_dark_screen(web: Web, browser: Browser) -> 
         page.get_by_role("button", name="Whole map").click()
         page.touchscreen.tap(*place_on_map(page, 1))
         expect(page.locator(".preview .item")).to_be_visible()
+        page.get_by_label("text 1,297").uncheck()
+        page.get_by_role("button", name="List what is in view").click()
+        expect(page.locator("#selected h2")).to_have_text("1,297 items in the lasso")
+        expect(page.locator("#selected .item")).to_have_count(60)
     with watched(browser, java_script_enabled=False) as seen:
         seen.page.goto(f"{web.url}/map")
         expect(seen.page.get_by_text("The map is drawn by JavaScript")).to_be_visible()
