@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import load_first
@@ -104,11 +105,7 @@ def ingest(
         def work(once: bool) -> IngestReport:
             return _work(settings, database, space, due, listener, once=once, limit=limit)
 
-        def build_index() -> None:
-            build = IndexBuild(database, space, progress=listener.indexed)
-            listener.indexing(build)
-            build.run()
-
+        build_index = partial(_build_index, database, space, listener)
         if not once:
             report = _beside(settings, database, space, lacks_index, build_index, work)
             _look_after(settings, database, space, report)
@@ -131,6 +128,12 @@ def _noting(run: Recorded, listener: IngestListener) -> Callable[["Worker", int]
         listener.starting(worker, due)
 
     return starting
+
+
+def _build_index(database: Database, space: Space, listener: IngestListener) -> None:
+    build = IndexBuild(database, space, progress=listener.indexed)
+    listener.indexing(build)
+    build.run()
 
 
 def _look_after(settings: Settings, database: Database, space: Space, report: IngestReport) -> None:

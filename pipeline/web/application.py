@@ -37,6 +37,9 @@ from pipeline.web.pages import (
     search,
     spaces,
 )
+from pipeline.web.pages import (
+    map as map_page,
+)
 from pipeline.web.parts import Parts
 
 _STATIC = Path(__file__).parent / "static"
@@ -61,6 +64,7 @@ def application(parts: Parts) -> ASGIApp:
         *review.routes(parts, tokens),
         *spaces.routes(parts),
         *comparison.routes(parts),
+        *map_page.routes(parts),
         *api.routes(parts),
         *health.routes(parts),
         metrics_route(metrics.registry),
