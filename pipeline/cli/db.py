@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from pipeline.cli.commands import CommandLine
 from pipeline.cli.db_dumps import dump, restore
+from pipeline.cli.db_upgrade import upgrade
 from pipeline.errors import EmbeddedServerError, MissingExtra
 from pipeline.settings import Settings
 
@@ -25,12 +26,23 @@ app = CommandLine(help="Start, stop and reach the embedded PostgreSQL; dump and 
 
 
 @app.command()
-def start() -> None:
+def start(
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1024, max=65535, help="Also listen here at 127.0.0.1, by a password, for BI tools."
+        ),
+    ] = None,
+) -> None:
     """Start the embedded PostgreSQL, creating it the first time, and print its URL.
 
     It runs on until it is stopped. Example: pipeline db start
     """
-    print(_server().start(_progress()))
+    server = _server()
+    print(server.start(_progress(), port=port))
+    if port is not None:
+        print(server.open_port(port))
+        _note(f"the password for it is the last field of {server.password_file}")
     if Settings.load().database_url is not None:
         _note(
             "note: PIPELINE_DATABASE_URL or DATABASE_URL is set, so that database is used instead"
@@ -97,6 +109,7 @@ def psql(context: typer.Context) -> None:
 
 app.command()(dump)
 app.command()(restore)
+app.command()(upgrade)
 
 
 def _server() -> "EmbeddedServer":

@@ -25,7 +25,7 @@ def tcp_url(port: int, user: str, database: str) -> str:
     return _URL.format(user=user, port=port, database=database)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -59,7 +59,7 @@ def tcp_server(embedded: EmbeddedServer, **settings: object) -> Iterator[int]:
     password_file = home / "password"
     password_file.write_text(PASSWORD)
     password_file.chmod(0o644)
-    data, port = home / "data", _free_port()
+    data, port = home / "data", free_port()
     run: dict[str, Any] = {**who, "cwd": "/", "env": {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}}
     initdb = [
         embedded.binary("initdb"), "-D", data, "-U", "admin", "-E", "UTF8", "--no-sync",
@@ -94,7 +94,7 @@ def standby_of(embedded: EmbeddedServer, port: int) -> Iterator[int]:
     who: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
     if who:
         shutil.chown(home, "nobody", "nogroup")
-    data, own_port = home / "data", _free_port()
+    data, own_port = home / "data", free_port()
     environment = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "PGPASSWORD": PASSWORD}
     run: dict[str, Any] = {**who, "cwd": "/", "env": environment}
     backup = [

