@@ -21,6 +21,8 @@ A ``RowError`` carries a short ``code`` from ``ROW_ERROR_CODES``; code and messa
 
 from typing import Any
 
+EX_TEMPFAIL = 75  # sysexits.h: the exit code by which a scheduler tries again
+
 
 class PipelineError(Exception):
     """What happened and what to do about it, in one line. Shown to people as it is."""

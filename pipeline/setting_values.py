@@ -63,6 +63,7 @@ def _can_be_a_schema(value: str) -> str:
 
 SchemaName = Annotated[str, AfterValidator(_can_be_a_schema)]
 Duration = Annotated[float, Field(le=LONGEST)]
+Days = Annotated[float, Field(ge=0, le=36_500)]
 Device = Annotated[str, Field(pattern=r"^[a-z]+(:[0-9]+)?$")]
 # ``~`` is somebody's home.
 Folder = Annotated[Path, AfterValidator(_of_somebody)]

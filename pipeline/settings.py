@@ -32,6 +32,7 @@ from pipeline import config_file, setting_names
 from pipeline.errors import ConfigurationError
 from pipeline.setting_names import PREFIX, RENAMED, is_unset, variables_of
 from pipeline.setting_values import (
+    Days,
     Device,
     Duration,
     FolderIfAny,
@@ -185,14 +186,12 @@ class Settings(BaseSettings):
     max_windows: int = Field(512, ge=1, description="windows (parts) per text")
 
     # what goes
-    evaluation_days: float = Field(
-        365.0, ge=0, le=36_500, description="that measurements of quality are kept; 0: for ever"
+    evaluation_days: Days = Field(
+        365.0, description="that measurements of quality are kept; 0: for ever"
     )
-    drop_retired_days: float = Field(
-        0.0,
-        ge=0,
-        le=36_500,
-        description="after which `ingest` drops a retired space if its login owns it; 0: never",
+    run_days: Days = Field(30.0, description="that reports of runs are kept; 0: for ever")
+    drop_retired_days: Days = Field(
+        0.0, description="after which `ingest` drops a retired space if its login owns it; 0: never"
     )
     mass_delete_share: float = Field(
         0.1,

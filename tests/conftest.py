@@ -27,6 +27,8 @@ from tests.helpers.other_server import VARIABLE, server_in
 # No setting of the person who runs the tests reaches them.
 for name in [name for name in os.environ if name.startswith(("PIPELINE_", "DATABASE_URL", "PG"))]:
     del os.environ[name]
+# As in every command: the models of several workers on few cores would spin for each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 DOCS = Path(__file__).parents[1] / "docs"
 # None that shows a path of the machine where it is drawn.
-PAGES = {"search": "/?q=a+slice+of+pizza&modality=image"}
+PAGES = {"search": "/?q=a+slice+of+pizza&modality=image", "map": "/map"}
 WIDTH, HEIGHT = 1280, 720
 
 

@@ -44,6 +44,7 @@ from pipeline.cli.serve import serve
 from pipeline.cli.settings import settings
 from pipeline.cli.sync import sync
 from pipeline.cli.tune import tune
+from pipeline.cli.waiting import wait_asleep
 from pipeline.cli.web import web
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
@@ -83,6 +84,7 @@ def root(
 ) -> None:
     listen(context.params, typed_of(context))
     keep_freed_memory()
+    wait_asleep()
     if version:
         print(__version__)
         raise typer.Exit

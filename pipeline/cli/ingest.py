@@ -108,13 +108,7 @@ def _told(report: "IngestReport | None", stop: StopSignals, *, as_json: bool) ->
         print_json(report.as_dict())
     else:
         _print(report, stopped=stop.asked)
-    return 0 if stop.asked else _exit_code(report)
-
-
-def _exit_code(report: "IngestReport") -> int:
-    if report.failed:
-        return 1
-    return EX_TEMPFAIL if report.retrying or report.held else 0
+    return 0 if stop.asked else report.exit_code
 
 
 def _run(

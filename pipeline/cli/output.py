@@ -11,7 +11,8 @@ import typer
 from pipeline.cli import stderr
 from pipeline.cli.log_lines import JsonFormatter, NoteFormatter, TextFormatter
 from pipeline.cli.printing import printable, printable_json
-from pipeline.errors import DatabaseError, ModelUnavailable
+from pipeline.errors import EX_TEMPFAIL as EX_TEMPFAIL
+from pipeline.errors import ModelUnavailable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from pipeline.spaces import IndexProgress
 
-EX_TEMPFAIL = 75  # sysexits.h: a scheduler should try again
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
@@ -58,14 +58,12 @@ def fail_by_usage(exc: Any) -> NoReturn:  # of click, or of typer's own
 def exit_code(exc: Exception) -> int:
     """75 where the database or the model is merely out of reach, so that a scheduler tries again;
     else 1."""
-    if isinstance(exc, ModelUnavailable):
-        return EX_TEMPFAIL
-    psycopg = sys.modules.get("psycopg")  # unless it is loaded already, the error is not its own
-    if psycopg is None or not isinstance(exc, (psycopg.Error, DatabaseError)):
+    # Unless the driver is loaded already, the error is not its own.
+    if "psycopg" not in sys.modules and not isinstance(exc, ModelUnavailable):
         return 1
-    from pipeline.postgres.reconnect import is_temporary
+    from pipeline.postgres import reconnect
 
-    return EX_TEMPFAIL if is_temporary(exc) else 1
+    return reconnect.exit_code(exc)
 
 
 def refusal(exc: Exception) -> str | None:

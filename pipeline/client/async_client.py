@@ -36,6 +36,7 @@ from pipeline.search.desk import MOST_TEXTS
 from pipeline.search.results import Neighbour, Ranking, RowNeighbour
 from pipeline.search.retrieve import Probe
 from pipeline.settings import Settings
+from pipeline.tracing import span
 from pipeline.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -114,8 +115,10 @@ class AsyncClient:
         """As ``Client.search``."""
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         query = query_of(text, image, item, vector, blend)
-        with errors_of_ours():
-            return await take(self._pool, retrieve.items(await self.probe(query), of))
+        with span("search"), errors_of_ours():
+            probe = await self.probe(query)
+            with span("retrieve"):
+                return await take(self._pool, retrieve.items(probe, of))
 
     async def similar(
         self,
@@ -131,8 +134,10 @@ class AsyncClient:
         """As ``Client.similar``."""
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         query = query_of(None, None, item, None, None)
-        with errors_of_ours():
-            return await take(self._pool, retrieve.items(await self.probe(query), of))
+        with span("search"), errors_of_ours():
+            probe = await self.probe(query)
+            with span("retrieve"):
+                return await take(self._pool, retrieve.items(probe, of))
 
     async def rows(
         self,
@@ -155,9 +160,10 @@ class AsyncClient:
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         query = query_of(text, image, item, vector, blend)
         contents = contents_of(content)
-        with errors_of_ours():
+        with span("search"), errors_of_ours():
             probe = await self.probe(query)
-            return await take(self._pool, retrieve.rows_of(name, contents, probe, of))
+            with span("retrieve"):
+                return await take(self._pool, retrieve.rows_of(name, contents, probe, of))
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """As ``Client.embed``."""
@@ -176,7 +182,7 @@ class AsyncClient:
 
     async def probe(self, query: Query) -> Probe:
         """As ``Client.probe``."""
-        with errors_of_ours():
+        with span("query_vectors"), errors_of_ours():
             settings = self._options.settings
             texts, files = query.texts(), query.files()
             if self._model is not None and (texts or files):

@@ -36,6 +36,7 @@ from pipeline.search.desk import MOST_TEXTS
 from pipeline.search.results import Neighbour, Ranking, RowNeighbour
 from pipeline.search.retrieve import Probe
 from pipeline.settings import Settings
+from pipeline.tracing import span
 from pipeline.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -193,9 +194,10 @@ class Client:
         """
         of = wanted(modality, k, filter, min_similarity, ranking, with_embeddings)
         contents = contents_of(content)
-        with errors_of_ours():
+        with span("search"), errors_of_ours():
             probe = self.probe(query_of(text, image, item, vector, blend))
-            return self._take(retrieve.rows_of(name, contents, probe, of))
+            with span("retrieve"):
+                return self._take(retrieve.rows_of(name, contents, probe, of))
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The unit vectors (n, D) of texts, float32, as queries; kept for whoever asks again.
@@ -237,15 +239,17 @@ class Client:
 
     def items_like(self, query: Query, of: retrieve.Wanted) -> list[Neighbour]:
         """As :meth:`search`, of arguments that were read already."""
-        with errors_of_ours():
-            return self._take(retrieve.items(self.probe(query), of))
+        with span("search"), errors_of_ours():
+            probe = self.probe(query)
+            with span("retrieve"):
+                return self._take(retrieve.items(probe, of))
 
     def probe(self, query: Query) -> Probe:
         """What items are compared with, its texts and files as vectors. Raises as :meth:`search`.
 
         For who reads the items in a transaction of its own.
         """
-        with errors_of_ours():
+        with span("query_vectors"), errors_of_ours():
             if self._queries is not None:
                 from pipeline.client import local
 

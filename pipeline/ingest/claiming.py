@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT, ClaimSize
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
+from pipeline.ingest.events import WorkEvents
 from pipeline.ingest.in_flight import InFlight, WaitingInput
 from pipeline.ingest.pipes import Pipes
 from pipeline.jobs import ClaimedJob
@@ -18,7 +19,6 @@ from pipeline.queue.due import CaughtUp, is_due
 from pipeline.queue.news import wait_for_jobs
 from pipeline.queue.pauses import find_pause, wait_until_resumed
 from pipeline.queue.sweep import sweep
-from pipeline.spaces.index.build import ignore
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Claiming:
         held_up: how many jobs wait for places in trouble, which hinder no claim.
         release_what_waits: has that stage give back what it has not begun.
         timed: notes for the report how long claiming takes.
-        lapsed: told how many leases had lapsed.
+        events: told of lapsed leases and of claims.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Claiming:
         held_up: Callable[[], int],
         release_what_waits: Callable[[], None],
         timed: Callable[[str], AbstractContextManager[None]],
-        lapsed: Callable[[int], None] = ignore,
+        events: WorkEvents,
     ) -> None:
         self._connection = connections.open("claim")
         self._control = control
@@ -94,7 +94,7 @@ class Claiming:
         self._held_up = held_up
         self._release_what_waits = release_what_waits
         self._timed = timed
-        self._lapsed = lapsed
+        self._events = events
 
     def run(self) -> None:
         next_sweep, suspects = 0.0, False
@@ -151,7 +151,7 @@ class Claiming:
         lost = self._connection.run(lambda c: sweep(c, self._options.max_attempts))
         if lost:
             logger.info("%d rows came back from workers that are gone", lost)
-            self._lapsed(lost)
+            self._events.lapsed(lost)
 
     def _is_due(self, *, suspects: bool = False, caught_up: CaughtUp | None = None) -> bool:
         return self._connection.run(
@@ -165,6 +165,7 @@ class Claiming:
     def _claim(self, room: int, *, suspects: bool = False) -> int:
         if self._left is not None:
             room = min(room, self._left)
+        began = time.time_ns()
         with self._timed("claim"):
             jobs = self._connection.run(
                 lambda c: claims.claim(
@@ -182,6 +183,7 @@ class Claiming:
         if self._caught_up is not None:
             self._caught_up.in_hand.difference_update(job.source_id for job in jobs)
         self._in_flight.add(jobs)
+        self._events.claimed(jobs, began, time.time_ns())
         self._hand_over(jobs)
         return len(jobs)
 

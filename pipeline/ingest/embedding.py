@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from pipeline.embedders.isolation import embed_isolating, most_inputs
+from pipeline.ingest.events import WorkEvents
 from pipeline.ingest.in_flight import WaitingInput
 from pipeline.ingest.parts import Outcome, PreparedPart, Result
 from pipeline.ingest.pipes import Pipes
 from pipeline.modalities import Encoder
-from pipeline.spaces.index.build import ignore
 
 # How long a batch that is not full waits for company, while more of it is being loaded.
 GATHER_SECONDS = 0.02
@@ -23,7 +23,7 @@ class Embedding:
     Args:
         encoders: by modality.
         more_is_coming: whether parts are being loaded, so that it is worth waiting for them.
-        embedded: told the modality, the inputs and the seconds of each batch.
+        events: told of each batch.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class Embedding:
         waiting_input: WaitingInput,
         more_is_coming: Callable[[], bool],
         timed: Callable[[str], AbstractContextManager[None]],
-        embedded: Callable[[str, int, float], None] = ignore,
+        events: WorkEvents,
     ) -> None:
         self._encoders = encoders
         self._pipes = pipes
         self._input = waiting_input
         self._more_is_coming = more_is_coming
         self._timed = timed
-        self._embedded = embedded
+        self._events = events
 
     def run(self) -> None:
         waiting: dict[str, list[PreparedPart]] = defaultdict(list)
@@ -79,12 +79,13 @@ class Embedding:
     def _embed(self, encoder: Encoder, parts: list[PreparedPart]) -> None:
         inputs = [part.input for part in parts]
         results: list[Result] = []
-        began = time.monotonic()
+        began, began_ns = time.monotonic(), time.time_ns()
         with self._timed("embed"):
             while len(results) < len(inputs):
                 most = most_inputs(encoder)  # each time: less fits after a lack of memory
                 some = inputs[len(results) : len(results) + most]
                 results += embed_isolating(encoder.embed, some)
-        self._embedded(parts[0].job.modality, len(parts), time.monotonic() - began)
+        self._events.batch(parts[0].job.modality, len(parts), time.monotonic() - began)
+        self._events.embedded((p.job for p in parts), len(parts), began_ns, time.time_ns())
         self._input.drop(parts)
         self._pipes.to_write.put(Outcome(embedded=list(zip(parts, results, strict=True))))

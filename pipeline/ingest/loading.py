@@ -5,6 +5,7 @@ waits for another. Elsewhere each place has its turn.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ import psycopg
 from pipeline.errors import PipelineError, TransientRowError
 from pipeline.ingest.claim_size import CLAIMS_IN_FLIGHT
 from pipeline.ingest.control import Control
+from pipeline.ingest.events import WorkEvents
 from pipeline.ingest.in_flight import WaitingInput
 from pipeline.ingest.parts import Outcome
 from pipeline.ingest.pipes import Pipes
@@ -37,6 +39,7 @@ class Loading:
     Args:
         turns: loads what is elsewhere.
         workers: threads for what is here.
+        events: told what was prepared.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class Loading:
         control: Control,
         turns: Turns,
         workers: int,
+        events: WorkEvents,
     ) -> None:
         self._preparer = preparer
         self._pipes = pipes
         self._input = waiting_input
         self._control = control
         self._workers = workers
+        self._events = events
         self._texts = ThreadPoolExecutor(CLAIMS_IN_FLIGHT, "prepare")
         self._here = ThreadPoolExecutor(workers, "load")
         self._elsewhere = turns
@@ -108,7 +113,9 @@ class Loading:
         try:
             if not self._preparer.is_inline(modality):
                 self._input.wait_for_room(self._control.abort, LOOK_SECONDS)
+            began = time.time_ns()
             parts, failures = self._preparer.prepare(modality, jobs)
+            self._events.prepared(jobs, began, time.time_ns())
         except Stopped:
             return
         except (PipelineError, psycopg.Error) as exc:  # not of the row: the worker ends

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.errors import EX_TEMPFAIL
 from pipeline.queue.pauses import Pause
 
 STAGES = ("claim", "load", "prepare", "embed", "write")
@@ -41,6 +42,7 @@ class IngestReport:
         seconds_measuring: of measuring the recall of what has grown, 0 where nothing had.
         paused: the space's pause, if it was paused when the run ended.
         held: the rows that are due and wait for its end.
+        stopped: whether the worker was told to stop.
         tokens: that the server of a remote model counted; 0: there is none.
         busy: seconds of work per stage, over all its threads.
         at_work: seconds in which at least one thread of the stage worked.
@@ -59,6 +61,7 @@ class IngestReport:
     seconds_measuring: float = 0.0
     paused: Pause | None = None
     held: int = 0
+    stopped: bool = False
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     at_work: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bottleneck: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
@@ -123,6 +126,16 @@ class IngestReport:
     @property
     def rows_per_second(self) -> float:
         return self.done / self.seconds if self.seconds else 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that ran so: 1 where rows failed for good, 75 where some wait for another
+        attempt or for the end of a pause, else, or where it was told to stop, 0."""
+        if self.stopped:
+            return 0
+        if self.failed:
+            return 1
+        return EX_TEMPFAIL if self.retrying or self.held else 0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json`` and the log."""

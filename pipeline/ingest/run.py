@@ -4,12 +4,14 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.ingest import load_first
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.events import WorkEvents
+from pipeline.ingest.recording import Recorded, recorded
 from pipeline.ingest.report import IngestReport
 from pipeline.postgres.chores import every
 from pipeline.postgres.connections import Connection
@@ -97,26 +99,41 @@ def ingest(
             listener.loading_first(due)
         lacks_index = load_first.lacks_index(connection, space)
 
-    def work(once: bool) -> IngestReport:
-        return _work(settings, database, space, due, listener, once=once, limit=limit)
+    with recorded(database, space, settings.run_days) as run:
+        listener = replace(listener, starting=_noting(run, listener))
 
-    def build_index() -> None:
-        build = IndexBuild(database, space, progress=listener.indexed)
-        listener.indexing(build)
-        build.run()
+        def work(once: bool) -> IngestReport:
+            return _work(settings, database, space, due, listener, once=once, limit=limit)
 
-    if once:
-        report = work(True) if due else IngestReport(space.name)
+        build_index = partial(_build_index, database, space, listener)
+        if not once:
+            report = _beside(settings, database, space, lacks_index, build_index, work)
+            _look_after(settings, database, space, report)
+            return report
+        report = run.report = work(True) if due else IngestReport(space.name)
         if lacks_index:
             report.seconds_indexing = load_first.index_now(database, space, first_rows, build_index)
-    else:
-        report = _beside(settings, database, space, lacks_index, build_index, work)
-    _look_after(settings, database, space, report)
-    if once:
+        _look_after(settings, database, space, report)
         upkeep = RecallUpkeep(database, space, listener.measured, settings.evaluation_days)
         keep_up(upkeep, listener.measuring)
         report.seconds_measuring = upkeep.seconds
-    return report
+        return report
+
+
+def _noting(run: Recorded, listener: IngestListener) -> Callable[["Worker", int], None]:
+    """``listener.starting``, with the worker and what it does noted first."""
+
+    def starting(worker: "Worker", due: int) -> None:
+        run.worker, run.report = worker.id, worker.report
+        listener.starting(worker, due)
+
+    return starting
+
+
+def _build_index(database: Database, space: Space, listener: IngestListener) -> None:
+    build = IndexBuild(database, space, progress=listener.indexed)
+    listener.indexing(build)
+    build.run()
 
 
 def _look_after(settings: Settings, database: Database, space: Space, report: IngestReport) -> None:

@@ -31,6 +31,7 @@ from pipeline.ingest.pipes import Pipes
 from pipeline.ingest.places import Places
 from pipeline.ingest.preparing import Load, Preparer
 from pipeline.ingest.report import IngestReport
+from pipeline.ingest.tracing import traced
 from pipeline.ingest.turns import Turns
 from pipeline.ingest.writing import WriteOptions, Writing
 from pipeline.loaders.data import longest_reference
@@ -130,7 +131,7 @@ class Worker:
         self.report = IngestReport(space.name)
         self._space = space
         self._options = options
-        self._events = events or WorkEvents()
+        self._events = traced(events or WorkEvents(), space.name)
         self._database = database
         self._control = Control()
         self._connections = Connections(database, options.outage_seconds, self._control.abort)
@@ -149,7 +150,7 @@ class Worker:
         progress: Callable[[IngestReport], None] | None,
     ) -> tuple[Loading, dict[str, Callable[[], None]]]:
         """What loads, and by name what each thread runs."""
-        options, timed = self._options, self.report.timed
+        options, timed, events = self._options, self.report.timed, self._events
         encoders = all_encoders(embedder)
         batch = max((encoder.batch_size for encoder in encoders.values()), default=1)
         # At first two batches, and something to do for every thread that loads: so the first look
@@ -162,7 +163,7 @@ class Worker:
         preparer = Preparer(readers, places.watching(load), KnownVectors(self._look_up), timed)
         turns = Turns(places, options.load_workers, options.loads_per_place)
         loading = Loading(
-            preparer, self._pipes, self._input, self._control, turns, options.load_workers
+            preparer, self._pipes, self._input, self._control, turns, options.load_workers, events
         )
         claiming = Claiming(
             self._connections,
@@ -178,11 +179,9 @@ class Worker:
             held_up=loading.held_up,
             release_what_waits=loading.release_what_waits,
             timed=timed,
-            lapsed=self._events.lapsed,
+            events=events,
         )
-        embedding = Embedding(
-            encoders, self._pipes, self._input, loading.is_at_work, timed, self._events.batch
-        )
+        embedding = Embedding(encoders, self._pipes, self._input, loading.is_at_work, timed, events)
         writing = Writing(
             self._connections,
             self._pipes,
@@ -193,7 +192,7 @@ class Worker:
             self.report,
             options.write,
             progress,
-            self._events.failure,
+            events,
         )
         return loading, {"claim": claiming.run, "embed": embedding.run, "write": writing.run}
 
@@ -211,6 +210,7 @@ class Worker:
 
         May be called by a signal handler.
         """
+        self.report.stopped = True
         self._control.ask_to_stop()
 
     def run(self) -> IngestReport:
@@ -233,6 +233,7 @@ class Worker:
             self._supervise()
         finally:
             self._end(threads)
+            self._events.over()
             self.report.seconds = time.monotonic() - began
         error = self._control.error
         if isinstance(error, psycopg.Error):

@@ -3,6 +3,7 @@ back untouched."""
 
 import logging
 import queue
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from pipeline.errors import RowError, TransientRowError
 from pipeline.ingest.assembly import Assembly
 from pipeline.ingest.claim_size import ClaimSize
 from pipeline.ingest.connections import Connections
+from pipeline.ingest.events import Ended, WorkEvents
 from pipeline.ingest.in_flight import InFlight
 from pipeline.ingest.parts import Batch, Failure, Outcome
 from pipeline.ingest.pipes import Pipes
@@ -23,7 +25,6 @@ from pipeline.queue import claims, locked
 from pipeline.queue.backoff import Backoff
 from pipeline.queue.failures import names as names_of
 from pipeline.queue.messages import storable
-from pipeline.spaces.index.build import ignore
 from pipeline.spaces.items import Writer, Written
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Writing:
 
     Args:
         progress: called with the report after every write.
-        failed: told the code of each failure, and what became of the row.
+        events: told of failures, and how rows ended.
     """
 
     def __init__(
@@ -63,8 +64,8 @@ class Writing:
         worker_id: str,
         report: IngestReport,
         options: WriteOptions,
-        progress: Callable[[IngestReport], None] | None = None,
-        failed: Callable[[str, str], None] = ignore,
+        progress: Callable[[IngestReport], None] | None,
+        events: WorkEvents,
     ) -> None:
         self._connection = connections.open("write")
         self._pipes = pipes
@@ -75,7 +76,8 @@ class Writing:
         self._report = report
         self._options = options
         self._progress = progress
-        self._failed = failed
+        self._events = events
+        self._began = 0  # the present batch, nanoseconds since the epoch
         self._aside = SetAside(self._held)
         self._retrying: set[int] = set()
         self._logged = 0
@@ -87,6 +89,7 @@ class Writing:
             self._report.reused += batch.reused
             self._size.finished(len(batch.finished) + len(batch.failures))
             batch.extend(self._aside.due())
+            self._began = time.time_ns()
             with self._report.timed("write"):
                 self._finish(batch.finished)
                 self._fail(batch.failures)
@@ -140,7 +143,10 @@ class Writing:
             return
         through = self._set_aside_locked(Batch(finished=finished), written.jobs).finished
         self._count_done(through, written)
-        self._in_flight.remove([f.job for f in through])
+        ended = [f.job for f in through]
+        self._in_flight.remove(ended)
+        # Which of them were not written any more is not told.
+        self._ended(ended, "done" if written.jobs == len(ended) else "done or passed")
 
     def _set_aside_locked(self, batch: Batch, ended: int) -> Batch:
         """Those of these rows that are through, one way or another, where the database has ended
@@ -192,10 +198,12 @@ class Writing:
             self._retrying.discard(job.source_id)
             if state == "failed":
                 self._report.failed += 1
-                self._failed(error.code, "failed")
+                self._events.failure(error.code, "failed")
             elif state == "pending":
                 self._retrying.add(job.source_id)
-                self._failed(error.code, "retried")
+                self._events.failure(error.code, "retried")
+            how = {"failed": "failed", "pending": "retried"}.get(state or "", "passed")
+            self._ended([job], how, error.code)
             self._log_failure(job, error, state, names.get(job.source_id, job.name()))
         self._report.retrying = len(self._retrying)
         self._in_flight.remove([job for job, _ in failures])
@@ -225,3 +233,7 @@ class Writing:
             )
             through = self._set_aside_locked(Batch(released=released), count).released
             self._in_flight.remove(through)
+            self._ended(through, "released")
+
+    def _ended(self, jobs: Sequence[ClaimedJob], outcome: str, code: str = "") -> None:
+        self._events.ended(jobs, Ended(outcome, code), self._began, time.time_ns())

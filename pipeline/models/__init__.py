@@ -17,6 +17,7 @@ from pipeline.models.embedding_spaces import (
     SpaceRotation,
 )
 from pipeline.models.ingest_jobs import IngestJob
+from pipeline.models.ingest_runs import IngestRun
 from pipeline.models.installed_sql import InstalledSql
 from pipeline.models.items import MultimodalItem, SourceItem
 from pipeline.models.quality import SpaceEvaluation, SpaceTuning
@@ -32,6 +33,7 @@ __all__ = [
     "DeletedItem",
     "EmbeddingSpace",
     "IngestJob",
+    "IngestRun",
     "InstalledSql",
     "KnownModality",
     "MediaRoot",

@@ -6,7 +6,7 @@ these follow ``schema_translate_map`` as the models do.
 
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import Boolean, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -52,4 +52,12 @@ class attached_modality(FunctionOfOurs):  # noqa: N801
 
     name = "attached_modality"
     type = Text()
+    inherit_cache = True
+
+
+class is_attached_by(FunctionOfOurs):  # noqa: N801
+    """True; an error of the database if a table is attached by other columns."""
+
+    name = "is_attached_by"
+    type = Boolean()
     inherit_cache = True

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from pipeline.errors import ConfigurationError
 from pipeline.models.base import Base
 from pipeline.models.embedding import Embedding
-from pipeline.models.row_keys import is_row_of, key_columns, said_key, source_name
+from pipeline.models.row_keys import is_attached_so, is_row_of, key_columns, said_key, source_name
 
 Row = TypeVar("Row")
 
@@ -171,12 +171,13 @@ class MultimodalItem(Base):
         name = source_name(row_class, name)
         key = said_key(row_class, name) if key is None else key
         source = func.regexp_replace(SourceItem.source, "[.][^.]*$", "")
-        is_row = is_row_of(SourceItem.row_key, source == name, key_columns(row_class, key))
+        columns = key_columns(row_class, key)
+        is_row = is_row_of(SourceItem.row_key, source == name, columns)
         found = session.execute(
             select(SourceItem.source, source, row_class)
             .select_from(SourceItem)
             .outerjoin(row_class, is_row)
-            .where(SourceItem.id == self.source_id)
+            .where(SourceItem.id == self.source_id, is_attached_so(name, columns))
         ).one_or_none()
         if found is None:
             return None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     CHAR,
     BigInteger,
     Boolean,
@@ -28,6 +29,8 @@ from sqlalchemy import (
     cast,
     func,
     inspect,
+    literal,
+    select,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
@@ -35,7 +38,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeEngine
 
 from pipeline.errors import ConfigurationError
-from pipeline.models.functions import row_key_json, row_key_text
+from pipeline.models.functions import is_attached_by, row_key_json, row_key_text
 
 Columns = Sequence[ColumnElement[Any]]
 # Under which name in relationship.info an attached source stands: (its name, the columns of its key
@@ -118,6 +121,17 @@ def is_row_of(
         return case((is_its_source, cast(text, _read_as(column.type))))
 
     return and_(*(column == value(n, column) for n, column in enumerate(key)))
+
+
+def is_attached_so(name: str, key: Columns) -> ColumnElement[bool]:
+    """An error of the database where the source is attached by other columns of the table, or in
+    another order: the keys of its rows would be those of others.
+
+    Asked once a statement, and in a form that the planner takes to be true of every row.
+    """
+    names = [str(column.expression.name) for column in key]
+    asked = is_attached_by(literal(name, Text), cast(names, ARRAY(Text)))
+    return select(asked).scalar_subquery().is_not(None)
 
 
 def row_key_of(key: Columns) -> ColumnElement[str]:

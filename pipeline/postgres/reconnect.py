@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import psycopg
 
-from pipeline.errors import DatabaseError
+from pipeline.errors import EX_TEMPFAIL, DatabaseError, ModelUnavailable
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.faults import is_away, is_conflict, is_misconfigured
 from pipeline.settings import DEFAULT_SCHEMA
@@ -211,6 +211,14 @@ class ReconnectingConnection:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def exit_code(exc: Exception) -> int:
+    """Of a command that this error ended: 75 where the database or the model is merely out of
+    reach, so that a scheduler tries again; else 1."""
+    if isinstance(exc, (psycopg.Error, DatabaseError)):
+        return EX_TEMPFAIL if is_temporary(exc) else 1
+    return EX_TEMPFAIL if isinstance(exc, ModelUnavailable) else 1
 
 
 def is_temporary(exc: Exception) -> bool:

@@ -183,6 +183,21 @@ def search(
     )
 
 
+def nearest(
+    connection: Connection, space: Space, modality: str, vector: str, k: int, ef_search: int
+) -> list[tuple[int, float]]:
+    """The items of a space, active or not, that are nearest to a vector: number and distance.
+
+    By its index as it is searched, where it has one yet.
+
+    Args:
+        vector: as text.
+    """
+    settings = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order"}
+    found, _ = _one(connection, _by_index(space, modality, "none"), Query(vector, 0), k, settings)
+    return sorted(found, key=lambda row: (row[1], row[0]))
+
+
 def _nearest(space: Space, modality: str, condition: str) -> sql.Composed:
     return sql.SQL(
         """

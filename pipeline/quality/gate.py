@@ -85,7 +85,7 @@ def _compare_all(connection: Connection, active: Space, space: Space, gate: Gate
     own = _compare(connection, active, space, gate.pairs)
     if gate.general_pairs is None:
         if own.new < own.old - gate.max_loss:
-            raise _finds_less(space, active, [own], "it finds less")
+            raise _finds_less(space, active, [own])
         return [str(own)]
     general = _compare(connection, active, space, gate.general_pairs)
     if own.new <= own.old:
@@ -104,12 +104,12 @@ def _compare(connection: Connection, active: Space, space: Space, key: str) -> C
     return Compared(key, active.name, before.mean_recall(10), after.mean_recall(10))
 
 
-def _finds_less(space: Space, active: Space, sets: list[Compared], why: str) -> SpaceError:
+def _finds_less(space: Space, active: Space, sets: list[Compared], *why: str) -> SpaceError:
     looks = " and ".join(
         f"`pipeline eval retrieval --pairs {one.key} --space {active.name} --space {space.name}`"
         for one in sets
     )
     return SpaceError(
-        f"the space {space.name!r} finds less than the active one: {why}; "
-        f"{'; '.join(map(str, sets))}; look at {looks}, or activate with --no-gate"
+        f"the space {space.name!r} finds less than the active one: "
+        f"{'; '.join([*why, *map(str, sets)])}; look at {looks}, or activate with --no-gate"
     )

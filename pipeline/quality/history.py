@@ -1,4 +1,4 @@
-"""How recall went, measurement by measurement: off the table ``space_evaluations``."""
+"""What was measured of spaces, and how it went: off the table ``space_evaluations``."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,4 +43,37 @@ def history(
             WHERE age <= %s ORDER BY query_modality, item_modality, measured_at, id
             """,
             (space.id, f"recall@{k}", last),
+        ).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What one measured number of a space was last.
+
+    Attributes:
+        metric: ``recall@10`` of its index, or ``R@10`` of its model.
+        condition: ``none``, or which pairs belong together: ``pairs by KEY``.
+    """
+
+    metric: str
+    query_modality: str
+    item_modality: str
+    condition: str
+    value: float
+    measured_at: datetime
+
+
+def latest(connection: Connection, space: Space) -> list[Figure]:
+    """What the gate looks at: recall@10 without a filter, and R@10, as each was last."""
+    with connection.cursor(row_factory=class_row(Figure)) as cursor:
+        return cursor.execute(
+            """
+            SELECT DISTINCT ON (condition, metric, query_modality, item_modality)
+                metric, query_modality, item_modality, condition, value, measured_at
+            FROM space_evaluations
+            WHERE space_id = %s
+                AND (metric = 'recall@10' AND condition = 'none' OR metric = 'R@10')
+            ORDER BY condition, metric, query_modality, item_modality, measured_at DESC, id DESC
+            """,
+            (space.id,),
         ).fetchall()

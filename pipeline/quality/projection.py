@@ -1,8 +1,6 @@
 """Items in two dimensions, by principal components: the modality gap made visible."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +9,10 @@ from psycopg import sql
 from pipeline.errors import SpaceError
 from pipeline.postgres.connections import Connection
 from pipeline.postgres.vector_arrays import unpack_vector
+from pipeline.quality.components import Plane, Points, largest_distance
 from pipeline.quality.metrics import centred
 from pipeline.spaces import Space
 from pipeline.vectors import Vectors
-
-Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,24 +73,14 @@ def project(connection: Connection, space: Space, sample: int) -> Projection:
         labels=labels,
         before=before,
         after=after,
-        gap=_largest_distance(means),
+        gap=largest_distance(means),
         explained=(explained_before, explained_after),
     )
 
 
-def _largest_distance(means: Sequence[npt.NDArray[np.float32]]) -> float | None:
-    return max((float(np.linalg.norm(a - b)) for a, b in combinations(means, 2)), default=None)
-
-
 def principal_components(rows: Vectors) -> tuple[Points, float]:
-    """The rows (n, D) on their two main axes, (n, 2), and the share of the variance they hold.
-
-    Signs are fixed (the largest entry of an axis is positive), so a map does not flip.
-    """
-    moved = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
-    _, strengths, axes = np.linalg.svd(moved, full_matrices=False)
-    axes = axes[:2]
-    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    variance = np.square(strengths)
-    points: Points = moved @ axes.T
-    return points, float(variance[:2].sum() / max(variance.sum(), 1e-30))
+    """The rows (n, D) on their two main axes, (n, 2), and the share of the variance they hold."""
+    # In double precision, since rows of any scale may be given.
+    rows = rows.astype(np.float64)
+    plane = Plane.of([rows])
+    return plane.project(rows), plane.explained

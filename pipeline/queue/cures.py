@@ -13,7 +13,7 @@ CURES = {
     "forbidden_bucket": "add it to `PIPELINE_BUCKETS`",
     "not_found": (
         "correct the reference, or restore the object and retry; if it is gone for good: "
-        "`pipeline rescan`, or `pipeline remove KEY`"
+        "`pipeline rescan`, or `pipeline remove KEY`, and of an attached source `pipeline sync`"
     ),
     "not_a_file": "name a regular file",
     "permission_denied": (

@@ -29,7 +29,15 @@ from sqlalchemy.orm import Relationship, aliased, foreign, relationship
 from pipeline.errors import ConfigurationError
 from pipeline.models import MultimodalItem, SourceItem
 from pipeline.models.functions import attached_modality
-from pipeline.models.row_keys import INFO, is_row_of, key_columns, row_key_of, said_key, source_name
+from pipeline.models.row_keys import (
+    INFO,
+    is_attached_so,
+    is_row_of,
+    key_columns,
+    row_key_of,
+    said_key,
+    source_name,
+)
 from pipeline.search.arguments import check_number
 from pipeline.search.select import Vector, distance_to
 
@@ -45,7 +53,8 @@ def items_of(
     In the order of the elements of an array, then of the parts of one. Works with every way of
     loading and in joins, from either side by an index. ``Mapped[list[MultimodalItem]]`` is its
     annotation, or ``Mapped[MultimodalItem | None]`` where there is at most one. No database is
-    asked until it is loaded; what is not attached so has no items.
+    asked until it is loaded; what is not attached so has no items. Where it is attached by other
+    columns of the table, or by these in another order, loading is an error of the database.
 
     Args:
         name: what the table is attached as.
@@ -72,6 +81,7 @@ def items_of(
             is_its_source,
             foreign(SourceItem.row_key) == row_key_of(key_of_row),
             is_row_of(SourceItem.row_key, is_its_source, key_of_row),
+            is_attached_so(name, key_of_row),
         )
 
     made: Relationship[Any] = relationship(
@@ -120,11 +130,11 @@ def nearest_rows(
 
     Raises:
         ConfigurationError: no vector, no such column, or no content can have such a name. That
-            nothing is attached so, or contents of several modalities, is an error of the database
-            when the statement runs.
+            nothing is attached so, or by another key, or contents of several modalities, is an
+            error of the database when the statement runs.
     """
     contents, name = _checked(content), source_name(row_class, name)
-    key = said_key(row_class, name) if key is None else key
+    columns = key_columns(row_class, said_key(row_class, name) if key is None else key)
     is_its_source = _is_source(SourceItem.source, name, contents)
     distance = distance_to(vector)
     modality = select(
@@ -134,9 +144,10 @@ def nearest_rows(
         select(row_class, (1 - distance).label("similarity"))
         .select_from(MultimodalItem)
         .join(SourceItem, SourceItem.id == MultimodalItem.source_id)
-        .join(row_class, is_row_of(SourceItem.row_key, is_its_source, key_columns(row_class, key)))
+        .join(row_class, is_row_of(SourceItem.row_key, is_its_source, columns))
         # Asked of the database, and so told apart from what is not attached.
         .where(is_its_source, MultimodalItem.modality == modality, _is_best(vector, name, contents))
+        .where(is_attached_so(name, columns))
         .order_by(distance, MultimodalItem.id)
     )
     if metadata is not None:

@@ -64,6 +64,16 @@ def can_hold(connection: Connection, text: str) -> bool:
     return True
 
 
+def find(connection: Connection, space_id: int, text: str) -> Vectors | None:
+    """The vector (D,) that a space's cache has of a text."""
+    row = connection.execute(
+        "SELECT embedding::real[] FROM query_embeddings "
+        "WHERE space_id = %s AND query_sha256 = query_key(%s) AND embedding IS NOT NULL",
+        (space_id, asked(text)),
+    ).fetchone()
+    return None if row is None else np.asarray(row[0], np.float32)
+
+
 def store(
     connection: Connection, space_id: int, text: str, vector: npt.NDArray[np.float32]
 ) -> None:

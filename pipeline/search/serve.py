@@ -32,6 +32,7 @@ from pipeline.search.serve_files import FileAnswers
 from pipeline.search.serve_report import Answered, ServeReport
 from pipeline.settings import DEFAULT_SCHEMA, Settings
 from pipeline.spaces import Space
+from pipeline.tracing import span
 
 logger = logging.getLogger(__name__)
 
@@ -166,22 +167,28 @@ class QueryServer:
             lambda c: query_vectors.claim(c, space.id, self._options.batch_size)
         )
         if claimed:
-            began = time.monotonic()
-            vectors, errors = embed_query_texts(model, claimed)
-            for error in errors.values():
-                logger.warning("a query text cannot be embedded: %s", error.message)
-            refused = {key: error.message for key, error in errors.items()}
-            self._connection.run(lambda c: query_vectors.answer(c, space.id, vectors, refused))
-            self.report.batches += 1
-            self.report.answered += len(vectors)
-            self.report.refused += len(errors)
-            self._since_forgetting += len(claimed)
-            seconds = time.monotonic() - began
-            self._told(Answered("texts", len(vectors), len(errors), seconds))
+            with span("serve", space=space.name, queries=len(claimed)):
+                self._answer(space, model, claimed)
         answered = files.step()
         self.report.files += answered
         self._forget(space.id)
         return len(claimed) + answered
+
+    def _answer(self, space: Space, model: Embedder, claimed: dict[bytes, str]) -> None:
+        began = time.monotonic()
+        with span("embed"):
+            vectors, errors = embed_query_texts(model, claimed)
+        for error in errors.values():
+            logger.warning("a query text cannot be embedded: %s", error.message)
+        refused = {key: error.message for key, error in errors.items()}
+        with span("store"):
+            self._connection.run(lambda c: query_vectors.answer(c, space.id, vectors, refused))
+        self.report.batches += 1
+        self.report.answered += len(vectors)
+        self.report.refused += len(errors)
+        self._since_forgetting += len(claimed)
+        seconds = time.monotonic() - began
+        self._told(Answered("texts", len(vectors), len(errors), seconds))
 
     def _opened(self, space: Space) -> tuple[Space, Embedder, FileAnswers]:
         """The space with its model, loaded if it is not the one of before."""

@@ -4,6 +4,7 @@ The work is done in the database, by ``attach_source()`` and its neighbours; see
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,6 +85,8 @@ def attach(connection: Connection, attachment: Attachment, *, schema: str = DEFA
         ConfigurationError: an argument cannot be used as given.
         DatabaseError: the database refuses: no such table or column, no key, not the owner.
     """
+    for relation in (attachment.relation, *attachment.depends_on):
+        _check_relation(relation)
     statement = sql.SQL(_ATTACH).format(sql.Identifier(schema, "attach_source"))
     metadata, is_text = attachment.metadata, isinstance(attachment.metadata, str)
     (name,) = fetch_one(
@@ -104,6 +107,20 @@ def attach(connection: Connection, attachment: Attachment, *, schema: str = DEFA
         )
     )
     return str(name)
+
+
+_PART = r'\s*(?:"(?:[^"]|"")+"|[^\s".]+)\s*'
+_RELATION = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
+
+
+def _check_relation(name: str) -> None:
+    """PostgreSQL would only say that its syntax is invalid, not whose."""
+    if not _RELATION.fullmatch(name):
+        quoted = '"{}"'.format(name.replace('"', ""))
+        raise ConfigurationError(
+            f"{name!r} is not how a table is named: write it as in SQL, such as products, "
+            f"shop.products or, with its quotes, {quoted}"
+        )
 
 
 # Of those that nobody has locked.

@@ -23,6 +23,7 @@ from pipeline.web.faults import PageError
 from pipeline.web.guard import Guard, Tokens
 from pipeline.web.metrics import Metrics
 from pipeline.web.pages import (
+    comparison,
     duplicates,
     errors,
     files,
@@ -31,9 +32,13 @@ from pipeline.web.pages import (
     item,
     jobs,
     login,
+    outliers,
     review,
     search,
     spaces,
+)
+from pipeline.web.pages import (
+    map as map_page,
 )
 from pipeline.web.parts import Parts
 
@@ -55,8 +60,11 @@ def application(parts: Parts) -> ASGIApp:
         *item.routes(parts),
         *jobs.routes(parts, tokens),
         *duplicates.routes(parts),
+        *outliers.routes(parts),
         *review.routes(parts, tokens),
         *spaces.routes(parts),
+        *comparison.routes(parts),
+        *map_page.routes(parts),
         *api.routes(parts),
         *health.routes(parts),
         metrics_route(metrics.registry),

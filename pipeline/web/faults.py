@@ -56,6 +56,9 @@ def as_page_error(error: Exception) -> PageError:
             )
         case psycopg.Error() if (error.sqlstate or "").startswith(_OF_ARGUMENTS):
             return PageError(400, _sentence(explain(error)))
+        case psycopg.errors.InsufficientPrivilege():
+            logger.warning("the login of the pages lacks a right: %s", explain(error))
+            return PageError(403, "The login of these pages has no right to this.", _RIGHTS)
         case MissingExtra():
             return PageError(503, _sentence(str(error)))
         case SpaceError():
@@ -73,6 +76,7 @@ def as_page_error(error: Exception) -> PageError:
     return PageError(500, "The page is broken.", _LOG)
 
 
+_RIGHTS = "To change something it needs those of `pipeline_ingest`; the log has the right it lacks."
 _LOG = "The log of `pipeline web` says why."
 
 

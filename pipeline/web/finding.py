@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pipeline.embedders import Embedder
 from pipeline.modalities import TEXT, ReadOptions
 from pipeline.postgres.reading import Reading
+from pipeline.search import query_vectors
 from pipeline.search.queries import Queries
+from pipeline.search.query_encoding import embed_query
 from pipeline.spaces import Space
+from pipeline.tracing import span
 from pipeline.vectors import Vectors
 from pipeline.web.asked import Term
 from pipeline.web.faults import PageError
@@ -106,6 +109,7 @@ class Finder:
         self._wait = wait
         kind = Queries if loads else _OnlyAsking
         self._queries = kind(reading, device=device, options=read)
+        self._others = kind(reading, device=device, options=read)
 
     def find(self, terms: Sequence[Term]) -> list[Found]:
         """What each term leads to, in their order.
@@ -113,7 +117,8 @@ class Finder:
         Raises:
             PageError, PipelineError: one of them leads nowhere.
         """
-        return [self._found(term) for term in terms]
+        with span("query_vectors"):
+            return [self._found(term) for term in terms]
 
     def _found(self, term: Term) -> Found:
         if term.item is not None:
@@ -138,3 +143,32 @@ class Finder:
         space = self._queries.space()
         vector, modality = self._queries.of_file(data)
         return self.files.add(QueryFile(space.id, vector, modality.name, image))
+
+    def of_other(self, own: Reading, space: Space, text: str) -> Vectors:
+        """The vector (D,) of a text in a space that is not active: of its cache, else of its model,
+        which is loaded here beside the active one's and kept until another space is asked for.
+
+        Args:
+            own: for the cache, with the login's own rights.
+
+        Raises:
+            PageError, PipelineError: there is none.
+        """
+        decoded = TEXT.decode(text.encode("utf-8", "surrogatepass"), ReadOptions())
+        keeps = own.write(query_vectors.is_open)
+        if (
+            keeps
+            and (known := own.read(lambda c: query_vectors.find(c, space.id, text))) is not None
+        ):
+            return known
+        if not self.loads:
+            raise PageError(
+                503,
+                f"Nothing here turns queries into vectors of the space {space.name}.",
+                "`pipeline web --allow-writes` loads its model.",
+            )
+        model = self._others.model(space, "nobody serves a space that is not active")
+        vector = embed_query(model, TEXT, decoded)
+        if keeps:
+            own.write(lambda c: query_vectors.store(c, space.id, text, vector))
+        return vector

@@ -1,10 +1,11 @@
 """What waits and what there is, for the pages of jobs and of spaces and for the API."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.postgres.connections import Connection
+from pipeline.postgres.rights import may
 from pipeline.quality.history import history
-from pipeline.queue import status
+from pipeline.queue import runs, status
 from pipeline.queue.pauses import Pause, pauses
 from pipeline.spaces import Space, list_spaces
 from pipeline.spaces.status import SpaceStatus, space_status
@@ -35,12 +36,15 @@ class Jobs:
     Attributes:
         paused: by the space's name.
         unsupported: source items that no space in use can embed.
+        runs: those that ended last, by whom as far as ``holders`` may be known; None: the login may
+            not read them.
         holders: who holds jobs; None: the login may not read the queue here.
     """
 
     work: list[status.Work]
     paused: dict[str, Pause]
     unsupported: list[status.Unsupported]
+    runs: list[runs.Run] | None
     holders: list[status.Holder] | None
 
     @property
@@ -51,16 +55,20 @@ class Jobs:
 
 
 def jobs(parts: Parts) -> Jobs:
-    """What waits, who works on it."""
-    found, paused, left = parts.reading.read(
+    """What waits, who works on it, what was done."""
+    found, paused, left, ended = parts.reading.read(
         lambda connection: (
             status.work(connection),
             pauses(connection),
             status.unsupported(connection),
+            runs.last(connection) if may(connection, "ingest_runs", "SELECT") else None,
         )
     )
-    holders = parts.own.read(status.holders) if parts.own else None
-    return Jobs(found, paused, left, holders)
+    if parts.own is None:  # a worker's name is its machine's
+        nameless = None if ended is None else [replace(run, worker=None) for run in ended]
+        return Jobs(found, paused, left, nameless, None)
+    holders = parts.own.read(status.holders)
+    return Jobs(found, paused, left, ended, holders)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.postgres.connections import Connection
+from pipeline.tracing import span
 from pipeline.web import catalogue
 from pipeline.web.asked import MOST_ROWS, PAGE, After, Asked
 from pipeline.web.catalogue import Card
@@ -35,7 +36,8 @@ def rows_of(connection: Connection, asked: Asked, found: Sequence[Found], rows: 
         PageError: 404: there is no such attached source.
     """
     statement = statement_of(connection, asked, found, rows, rows)
-    cards = catalogue.cards(connection, statement)
+    with span("retrieve"):
+        cards = catalogue.cards(connection, statement)
     has_more = bool(cards) and cards[-1].rank >= statement.asked_for < MOST_ROWS
     return Rows(cards, statement.shown, cards[-1].after if has_more else None)
 

@@ -45,3 +45,32 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.attached_modality(text, text[]) IS
     'The modality of these contents of an attached table; an error where it has none of them.';
+
+CREATE OR REPLACE FUNCTION @schema@.is_attached_by(name text, key text[]) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    source  record;
+    columns text[];
+BEGIN
+    SELECT s.id, s.relation, s.definition INTO source FROM @schema@.attached_sources AS s
+    WHERE s.name = $1 AND s.relation IS NOT NULL;
+    columns := ARRAY(SELECT coalesce(k.name, quote_ident(source.definition -> 'key' ->> (k.n - 1)::integer))
+                     FROM @schema@.attached_key(source.id) AS k ORDER BY k.n);
+    IF columns <> ARRAY(SELECT quote_ident(k) FROM unnest(key) WITH ORDINALITY AS o (k, n) ORDER BY n)
+       -- A class of another view of the table may call them otherwise.
+       AND NOT EXISTS (SELECT FROM unnest(key) AS k WHERE NOT EXISTS (
+           SELECT FROM pg_attribute AS c
+           WHERE c.attrelid = source.relation AND c.attname = k AND NOT c.attisdropped))
+    THEN
+        RAISE EXCEPTION '% is attached by (%), not by (%)', name, array_to_string(columns, ', '),
+            array_to_string(key, ', ') USING ERRCODE = 'invalid_parameter_value',
+            HINT = format('Say it to items_of(), nearest_rows() or source_row(): key=[%s].', (
+                SELECT string_agg(format('"%s"', c), ', ' ORDER BY n)
+                FROM unnest(columns) WITH ORDINALITY AS o (c, n)));
+    END IF;
+    RETURN true;
+END $$;
+COMMENT ON FUNCTION @schema@.is_attached_by(text, text[]) IS
+    'An error where a table is attached by other columns than these, or by these in another order.';

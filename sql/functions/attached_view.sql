@@ -7,18 +7,49 @@ AS $$ SELECT u::pg_catalog.text FROM pg_catalog.unnest(elements) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(anyarray) IS 'The elements of an array, as texts.';
 
 CREATE OR REPLACE FUNCTION @schema@.elements_of(elements jsonb) RETURNS SETOF text
+-- What is no array is an error of its row, and the null of JSON has no elements.
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT u FROM pg_catalog.jsonb_array_elements_text(
-    CASE WHEN pg_catalog.jsonb_typeof(elements) OPERATOR(pg_catalog.=) 'array'
+    CASE WHEN pg_catalog.jsonb_typeof(elements) OPERATOR(pg_catalog.<>) 'null'
          THEN elements END) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(jsonb) IS 'The elements of a JSON array, as texts.';
 
+CREATE OR REPLACE FUNCTION @schema@.elements_of(elements jsonb[]) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT u OPERATOR(pg_catalog.#>>) '{}' FROM pg_catalog.unnest(elements) AS u $$;
+COMMENT ON FUNCTION @schema@.elements_of(jsonb[]) IS
+    'The elements of an array of JSON, as texts: a string without its quotes, null as NULL.';
+
 CREATE OR REPLACE FUNCTION @schema@.elements_of(elements json) RETURNS SETOF text
+-- What is no array is an error of its row, and the null of JSON has no elements.
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT u FROM pg_catalog.json_array_elements_text(
-    CASE WHEN pg_catalog.json_typeof(elements) OPERATOR(pg_catalog.=) 'array'
+    CASE WHEN pg_catalog.json_typeof(elements) OPERATOR(pg_catalog.<>) 'null'
          THEN elements END) AS u $$;
 COMMENT ON FUNCTION @schema@.elements_of(json) IS 'The elements of a JSON array, as texts.';
+
+CREATE OR REPLACE FUNCTION @schema@.elements_of(elements json[]) RETURNS SETOF text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT u OPERATOR(pg_catalog.#>>) '{}' FROM pg_catalog.unnest(elements) AS u $$;
+COMMENT ON FUNCTION @schema@.elements_of(json[]) IS
+    'The elements of an array of JSON, as texts: a string without its quotes, null as NULL.';
+
+CREATE OR REPLACE FUNCTION @schema@.content_text(content anyelement) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT content::pg_catalog.text $$;
+COMMENT ON FUNCTION @schema@.content_text(anyelement) IS 'A content of a row, as text.';
+
+CREATE OR REPLACE FUNCTION @schema@.content_text(content jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT content OPERATOR(pg_catalog.#>>) '{}' $$;
+COMMENT ON FUNCTION @schema@.content_text(jsonb) IS
+    'A content of a row that is JSON, as text: a string without its quotes, null as NULL.';
+
+CREATE OR REPLACE FUNCTION @schema@.content_text(content json) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT content OPERATOR(pg_catalog.#>>) '{}' $$;
+COMMENT ON FUNCTION @schema@.content_text(json) IS
+    'A content of a row that is JSON, as text: a string without its quotes, null as NULL.';
 
 CREATE OR REPLACE FUNCTION @schema@.attached_select(
     attachment integer, OUT expressions text, OUT branches text)
@@ -33,7 +64,7 @@ AS $$
                format(CASE WHEN (c.said -> 'each')::boolean
                    THEN 'pg_catalog.concat(''#'', u.n), u.content FROM '
                         '@schema@.elements_of(r.content_%s) WITH ORDINALITY AS u (content, n)'
-                   ELSE '''''::pg_catalog.text, r.content_%s::pg_catalog.text' END, c.n)),
+                   ELSE '''''::pg_catalog.text, @schema@.content_text(r.content_%s)' END, c.n)),
                ' UNION ALL ' ORDER BY c.n)
     FROM @schema@.attached_sources AS s
     CROSS JOIN jsonb_each(s.definition -> 'contents') WITH ORDINALITY AS c (called, said, n)

@@ -125,3 +125,8 @@ GRANT SELECT ON @schema@.embedded_modalities, @schema@.item_moments
 -- Whoever writes the first item of a modality that the space derives.
 GRANT EXECUTE ON FUNCTION @schema@.make_derived_items(integer, text)
     TO pipeline_ingest, pipeline_owner;
+
+-- What runs did is for whoever may look at the queue's state; whoever works says it.
+GRANT SELECT ON @schema@.ingest_runs TO pipeline_analyst, pipeline_ingest, pipeline_owner;
+
+GRANT INSERT, DELETE ON @schema@.ingest_runs TO pipeline_ingest, pipeline_owner;

@@ -44,7 +44,7 @@ BEGIN
                 '@schema@.embedded_modalities', '@schema@.embedding_spaces',
                 '@schema@.ingest_failures',
                 '@schema@.ingest_job_versions',
-                '@schema@.ingest_jobs', '@schema@.ingest_status', '@schema@.installed_sql',
+                '@schema@.ingest_jobs', '@schema@.ingest_runs', '@schema@.ingest_status', '@schema@.installed_sql',
                 '@schema@.item_catalog', '@schema@.item_moments', '@schema@.known_modalities',
                 '@schema@.media_roots',
                 '@schema@.multimodal_items', '@schema@.pipeline_alembic_version',

@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from pipeline.demo.manifest import SAMPLES
+from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.browser import chromium, watched
 from tests.helpers.command import Demo
@@ -70,8 +71,10 @@ def search(page: Page, url: str, text: str, *chosen: str) -> None:
     page.goto(url)
     page.get_by_role("searchbox").fill(text)
     page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"[?&]q="))
     for modality in chosen:
         page.get_by_role("link", name=re.compile(f"^{modality} ")).first.click()
+        page.wait_for_url(f"**modality={modality}*")
     page.wait_for_load_state("networkidle")
 
 
@@ -228,6 +231,136 @@ def test_near_duplicates_stand_side_by_side_on_a_narrow_screen(web: Web, browser
         assert other["x"] >= one["x"] + one["width"]
 
 
+def place_on_map(page: Page, item: int) -> tuple[float, float]:
+    """Where an item is on the screen, while all of the map is seen."""
+    box = page.locator("#points").bounding_box()
+    assert box is not None
+    found = page.request.get(page.url.partition("/map")[0] + "/map/points").json()
+    picture = found["before" if "centred" not in page.url else "after"]
+    at = 2 * found["ids"].index(item)
+    scale = (min(box["width"], box["height"]) - 48) / 65_534
+    x, y = picture[at] * scale, -picture[at + 1] * scale
+    return box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2 + y
+
+
+def colours(page: Page) -> dict[str, float]:
+    """Of the points of each modality, how far right they are in the mean, from 0 to 1."""
+    return page.evaluate(
+        """() => {
+            const canvas = document.getElementById("points");
+            const context = canvas.getContext("2d");
+            const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+            const style = getComputedStyle(document.body);
+            const means = {};
+            for (const place of [0, 1]) {
+                const hex = style.getPropertyValue(`--point-${place}`).trim();
+                const [r, g, b] = [1, 3, 5].map(at => parseInt(hex.slice(at, at + 2), 16));
+                let [sum, count] = [0, 0];
+                for (let at = 0; at < data.length; at += 4) {
+                    if (data[at] !== r || data[at + 1] !== g || data[at + 2] !== b) continue;
+                    sum += (at / 4) % canvas.width;
+                    count += 1;
+                }
+                means[place] = sum / count / canvas.width;
+            }
+            return means;
+        }"""
+    )
+
+
+def test_the_map_makes_the_gap_visible(web: Web, browser: Browser) -> None:
+    with watched(browser, reduced_motion="reduce") as seen:
+        page = seen.page
+        page.goto(f"{web.url}/map")
+        expect(page.locator("#figures")).to_contain_text("2,594 items")
+        expect(page.locator("#points")).to_have_attribute("data-state", "stored")
+        for modality in ("text", "image"):
+            expect(page.get_by_label(f"{modality} 1,297")).to_be_checked()
+        apart = colours(page)
+        assert abs(apart["0"] - apart["1"]) > 0.2
+        page.get_by_label("Each modality centred").check()
+        expect(page.locator("#points")).to_have_attribute("data-state", "centred")
+        expect(page.locator("#figures")).to_contain_text("fall together")
+        page.wait_for_url("**/map?vectors=centred")
+        together = colours(page)
+        assert abs(together["0"] - together["1"]) < 0.05
+        page.go_back()
+        expect(page.get_by_label("As stored")).to_be_checked()
+        expect(page.locator("#points")).to_have_attribute("data-state", "stored")
+        assert colours(page) == apart
+
+
+def test_items_of_the_map_are_shown_listed_and_opened(
+    web: Web, browser: Browser, demo: Demo
+) -> None:
+    with connect(demo.url) as connection:
+        row = connection.execute(
+            "SELECT id FROM multimodal_items WHERE content_ref LIKE '%/pizza.webp'"
+        ).fetchone()
+    assert row is not None
+    with watched(browser) as seen:
+        page = seen.page
+        page.goto(f"{web.url}/map?without=text")
+        expect(page.get_by_label("text 1,297")).not_to_be_checked()
+        x, y = place_on_map(page, row[0])
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -1_000)
+        page.wait_for_url("**view=*")
+        page.mouse.move(x + 1, y)
+        shown = page.locator(".preview").get_by_role("img", name="pizza")
+        expect(shown).to_be_visible()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=shown.element_handle())
+
+        page.get_by_role("button", name="Lasso").click()
+        page.mouse.move(x - 20, y - 20)
+        page.mouse.down()
+        for a, b in ((20, -20), (20, 20), (-20, 20)):
+            page.mouse.move(x + a, y + b, steps=4)
+        page.mouse.up()
+        listed = page.locator("#selected")
+        expect(listed.get_by_role("img", name="pizza")).to_be_visible()
+        expect(listed.get_by_role("heading")).to_contain_text("in the lasso")
+        expect(listed.locator("p").first).to_have_text(re.compile(r"^\d+ image$"))
+        items = listed.locator(".item")
+        kept = items.evaluate_all("all => all.map(item => item.pathname)")
+        assert f"/items/{row[0]}" in kept
+        page.reload()
+        expect(items).to_have_count(len(kept))
+        assert items.evaluate_all("all => all.map(item => item.pathname)") == kept
+        page.locator("#points").scroll_into_view_if_needed()
+        page.evaluate("scrollTo(0, 0)")
+        page.mouse.click(x, y)
+        page.wait_for_url(f"**/items/{row[0]}")
+
+
+def test_the_map_by_keys_on_a_narrow_dark_screen(web: Web, browser: Browser) -> None:
+    options = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
+    with watched(browser, **options, has_touch=True) as seen:
+        page = seen.page
+        page.goto(f"{web.url}/map")
+        expect(page.locator("#points")).to_have_attribute("data-state", "stored")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert all(0 <= mean <= 1 for mean in colours(page).values())
+        page.locator("#points").focus()
+        for key in ("+", "+", "ArrowLeft", "Enter"):
+            page.keyboard.press(key)
+        expect(page.locator("#selected .item").first).to_be_visible()
+        page.wait_for_url("**lasso=*")
+        page.keyboard.press("Escape")
+        expect(page.locator("#selected")).to_be_hidden()
+        page.get_by_role("button", name="Whole map").click()
+        page.touchscreen.tap(*place_on_map(page, 1))
+        expect(page.locator(".preview .item")).to_be_visible()
+        page.get_by_label("text 1,297").uncheck()
+        page.get_by_role("button", name="List what is in view").click()
+        expect(page.locator("#selected h2")).to_have_text("1,297 items in the lasso")
+        expect(page.locator("#selected .item")).to_have_count(60)
+    with watched(browser, java_script_enabled=False) as seen:
+        seen.page.goto(f"{web.url}/map")
+        expect(seen.page.get_by_text("The map is drawn by JavaScript")).to_be_visible()
+        expect(seen.page.locator("#points")).to_be_hidden()
+
+
 def test_without_javascript_it_searches_and_goes_on(web: Web, browser: Browser) -> None:
     with watched(browser, java_script_enabled=False) as seen:
         page = seen.page
@@ -273,8 +406,10 @@ def test_axe_finds_nothing_against_any_page(
             "/jobs",
             "/review",
             "/review/duplicates?least=0.9",
+            "/review/outliers?modality=image",
             "/spaces",
             "/facets",
+            "/map?lasso=-9000_-9000_9000_-9000_0_9000",
         ):
             page.goto(f"{web.url}{path}", wait_until="networkidle")
             if page.get_by_text("Show the SQL").count():

@@ -23,7 +23,12 @@ from pipeline.web.parts import Parts
 
 @contextmanager
 def pages(
-    settings: Settings, *, cache: Path | None = None, cache_bytes: int = 2**28, **options: Any
+    settings: Settings,
+    *,
+    cache: Path | None = None,
+    cache_bytes: int = 2**28,
+    loads: bool = False,
+    **options: Any,
 ) -> Iterator[TestClient]:
     """A browser without JavaScript that asks the pages by 127.0.0.1."""
     assert settings.database_url is not None
@@ -32,7 +37,9 @@ def pages(
     chosen = replace(WebOptions.of(settings, hosts=()), **options)
     images = Images.of(settings, (), Cache(cache, cache_bytes))
     own = Reading(pool, lowers=False) if chosen.allows_writes else None
-    app = application(Parts(chosen, reading, Finder(reading, chosen.read), images, own))
+    app = application(
+        Parts(chosen, reading, Finder(reading, chosen.read, loads=loads), images, own)
+    )
     client = TestClient(
         app,
         base_url="http://127.0.0.1:8765",

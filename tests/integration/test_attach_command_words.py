@@ -30,6 +30,8 @@ def products(connection: Connection) -> Connection:
          "such as --key title. It has title, id"),
         (("seen", "--text", "title", "--key", "id", "--capture", "row"), "--capture scan"),
         (("nothing", "--text", "title"), 'relation "nothing" does not exist'),
+        (("my table", "--text", "title"), "'my table' is not how a table is named: write"),
+        (("products", "--text", "title", "--depends-on", "a."), "'a.' is not how a table"),
         (("products", "--text", "count(*)"), "the content text: an aggregate, such as count(*)"),
         (("products", "--each", "t:text=title"),
          "the content t: what is of type text has no elements, which --each asks for"),

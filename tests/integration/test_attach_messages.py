@@ -90,10 +90,32 @@ def test_each_of_what_has_no_elements(shop: Connection, column: str) -> None:
 def test_each_of_json(shop: Connection) -> None:
     shop.execute("CREATE TABLE shop.t (id int PRIMARY KEY, j json)")
     attach(shop, "shop.t", {"a": {"modality": "text", "content": "j", "each": True}})
-    shop.execute("""INSERT INTO shop.t VALUES (1, '["a", null, "", 3]'), (2, '{}'), (3, NULL)""")
+    shop.execute("""INSERT INTO shop.t VALUES (1, '["a", null, "", 3]'), (2, 'null'), (3, NULL)""")
     assert [row[1::2] for row in source_items(shop)] == [("1#1", "a"), ("1#4", "3")]
     shop.execute("""UPDATE shop.t SET j = '["b"]' WHERE id = 1""")
     assert [row[1::2] for row in source_items(shop)] == [("1#1", "b")]
+    assert sync(shop, "t") == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize("capture", ["statement", "scan"])
+def test_strings_of_json_come_without_their_quotes_and_its_null_is_none(
+    shop: Connection, kind: str, capture: str
+) -> None:
+    shop.execute(f"CREATE TABLE shop.t (id int PRIMARY KEY, j {kind}, a {kind}[])".encode())
+    one, each = {"modality": "text", "content": "j"}, {"modality": "text", "content": "a"}
+    attach(shop, "shop.t", {"j": one, "a": {**each, "each": True}}, capture=capture)
+    shop.execute(
+        rf"""
+        INSERT INTO shop.t VALUES
+            (1, '"a \"b\""', ARRAY['"c"', 'null', '2', NULL, '""']::{kind}[]),
+            (2, 'null', NULL), (3, '""', NULL), (4, '{{"b": 1}}', NULL), (5, '3', NULL)
+        """.encode()
+    )
+    sync(shop, "t")
+    assert [row[1::2] for row in source_items(shop)] == [
+        ("1#1", "c"), ("1#3", "2"), ("1", 'a "b"'), ("4", '{"b": 1}'), ("5", "3"),
+    ]  # fmt: skip
     assert sync(shop, "t") == (0, 0, 0)
 
 

@@ -405,6 +405,41 @@ def test_an_attachment_by_another_key_and_name(
             item.source_row(session, Goods, name="goods", key="sku")
 
 
+def test_a_key_in_another_order_or_of_other_columns_is_an_error(
+    engine: Engine, connection: Connection, embed: Callable[[], None]
+) -> None:
+    """Whoever asks by it would have the items of other rows."""
+    connection.execute(
+        "CREATE SCHEMA app CREATE TABLE keyed (k1 bigint, k0 bigint, title text, words text[], "
+        "photo text, PRIMARY KEY (k1, k0))"
+    )
+    attach(connection, "app.keyed")
+    keyed = make_class([("bigint", BigInteger, []), ("bigint", BigInteger, [])])  # k0, k1
+    other: Any = type("Other", (keyed,), {"titles": items_of("keyed", content="title", key="k0")})
+    with Session(engine) as session:
+        session.add_all([keyed(k0=1, k1=2, title="ant"), keyed(k0=2, k1=1, title="bee")])
+        session.commit()
+        embed()
+        named = {"key": ["k1", "k0"]}
+        row, _ = session.execute(nearest_rows(keyed, CAT, content="title", **named)).first()  # type: ignore[misc]
+        (item,) = session.scalars(select(MultimodalItem).filter_by(content_ref=row.title))
+        assert item.source_row(session, keyed, **named) is row
+    wrong: list[Callable[[Session], Any]] = [
+        lambda s: s.scalars(select(keyed)).first().titles,  # type: ignore[union-attr]
+        lambda s: s.scalars(select(keyed).options(selectinload(keyed.titles))).all(),
+        lambda s: s.scalars(select(keyed).options(joinedload(keyed.titles))).unique().all(),
+        lambda s: s.scalars(select(keyed).where(keyed.titles.any())).all(),
+        lambda s: s.execute(nearest_rows(keyed, CAT, content="title")).all(),
+        lambda s: s.scalars(select(other)).first().titles,  # type: ignore[union-attr]
+        lambda s: s.merge(item).source_row(s, keyed),
+    ]
+    for ask in wrong:
+        with Session(engine) as session, pytest.raises(DBAPIError, match="is attached by") as said:
+            ask(session)
+        hint = said.value.orig.diag.message_hint  # type: ignore[union-attr]
+        assert hint.endswith('key=["k1", "k0"].')
+
+
 @pytest.mark.parametrize(
     ("content", "name", "said", "hint"),
     [

@@ -57,6 +57,24 @@ def test_a_sync_leaves_out_what_cannot_be_read_and_names_it(shop: Connection, ca
     assert problem(shop) is None
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize("given", ['{"url": "a.jpg"}', '"a.jpg"', "3"])
+def test_the_elements_of_json_that_is_no_array(shop: Connection, kind: str, given: str) -> None:
+    """Nothing would have been said of it, and nothing been found of it."""
+    shop.execute(f"CREATE TABLE shop.t (id int PRIMARY KEY, photos {kind})".encode())
+    photos = {"modality": "image", "content": "photos", "each": True}
+    attach(shop, "shop.t", {"photos": photos})
+    shop.execute("""INSERT INTO shop.t VALUES (1, '["b.jpg"]'), (2, %s)""", (given,))
+    assert [row[1] for row in source_items(shop)] == ["1#1"]
+    assert (
+        problem(shop, "t")
+        == "a row cannot be read: 2 (photos: invalid parameter value (SQLSTATE 22023))"
+    )
+    shop.execute("""UPDATE shop.t SET photos = '["c.jpg"]' WHERE id = 2""")
+    sync(shop, "t")
+    assert problem(shop, "t") is None
+
+
 @pytest.mark.parametrize("capture", ["statement", "row"])
 def test_the_other_rows_of_a_statement_follow(shop: Connection, capture: str) -> None:
     attach(shop, contents=NUMBER, capture=capture)

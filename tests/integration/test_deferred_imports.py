@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 OPEN = """
 import sys
@@ -30,6 +29,29 @@ def run(program: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+# Each program in a process of its own that has what the first part imported.
+FORKED = """
+import os, sys, traceback
+failed = []
+for name, program in {programs!r}.items():
+    if child := os.fork():
+        if os.waitpid(child, 0)[1]:
+            failed.append(name)
+    else:
+        try:
+            exec(program, {{}})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+sys.exit("failed: " + ", ".join(failed) if failed else 0)
+"""
+
+
+def run_each(first: str, programs: dict[str, str]) -> None:
+    run(first + FORKED.format(programs=programs))
 
 
 def test_a_model_is_opened_and_embeds_without_them() -> None:
@@ -94,9 +116,8 @@ assert issubclass(Mine, PretrainedConfig) and Mine.__mro__[1] is PretrainedConfi
 }
 
 
-@pytest.mark.parametrize("then", AFTERWARDS.values(), ids=AFTERWARDS)
-def test_afterwards(then: str) -> None:
-    run("import pipeline.embedders.openclip.embedder\n" + then)
+def test_afterwards() -> None:
+    run_each("import pipeline.embedders.openclip.embedder\n", AFTERWARDS)
 
 
 MEANWHILE = {
@@ -111,16 +132,19 @@ MEANWHILE = {
 }
 
 
-@pytest.mark.parametrize("program", MEANWHILE.values(), ids=MEANWHILE)
-def test_who_imports_them_in_the_same_moment_has_them(program: str) -> None:
+def test_who_imports_them_in_the_same_moment_has_them() -> None:
     """As another thread of the application might."""
-    within = "".join(f"    {line}\n" for line in program.splitlines())
-    run(
-        "from pipeline.embedders.openclip.deferred import deferred_imports\n"
-        f"with deferred_imports():\n{within}"
-        "import transformers, torch._dynamo\n"
-        "assert transformers.AutoModel.__name__ == 'AutoModel' and torch._dynamo.convert_frame\n"
-    )
+    programs = {}
+    for name, program in MEANWHILE.items():
+        within = "".join(f"    {line}\n" for line in program.splitlines())
+        programs[name] = (
+            "from pipeline.embedders.openclip.deferred import deferred_imports\n"
+            f"with deferred_imports():\n{within}"
+            "import transformers, torch._dynamo\n"
+            "assert transformers.AutoModel.__name__ == 'AutoModel'\n"
+            "assert torch._dynamo.convert_frame\n"
+        )
+    run_each("import torch\n", programs)
 
 
 def test_nothing_is_done_where_they_are_there_or_not_installed() -> None:

@@ -314,7 +314,7 @@ def test_a_name_that_is_no_utf8_is_told_and_costs_no_other(
         pass
     report = sync()
     assert report.is_complete
-    assert "\\xff.png" in report.problems[0]
+    assert report.problems[0].endswith("/\\xff.png: the name is not UTF-8; rename it")
     assert len(names(connection)) == 20
 
 

@@ -74,6 +74,9 @@ FROZEN = {
     "pipeline_0017_probe_roles": (
         "8568336cf3c33405f3342bec578b6252eecba04ffb03f844be4bd425abf7dc33"
     ),
+    "pipeline_0018_ingest_runs": (
+        "9e9b5553da45eec81419c72e606a0e96bda79d35fa35a4e6bddac2480274ac42"
+    ),
 }
 
 

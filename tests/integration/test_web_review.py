@@ -1,6 +1,7 @@
-"""Near-duplicates side by side, and pauses by a button."""
+"""Near-duplicates side by side, outliers, and pauses by a button."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from pipeline.postgres.connections import Connection
 from pipeline.queue import pauses
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.web import duplicates
+from pipeline.web import duplicates, outliers
+from tests.helpers.databases import login_url, role
 from tests.helpers.fakes import WINDOW, add_texts
 from tests.helpers.web import items, pages, words
 from tests.helpers.workers import load_file, work
 from tests.integration.test_web_pages import HOSTILE, add_images
 
 DUPLICATES = "/review/duplicates"
+OUTLIERS = "/review/outliers"
 
 
 def csrf_of(client: TestClient) -> dict[str, str]:
@@ -57,6 +60,24 @@ def test_a_space_is_paused_and_resumed_by_forms_of_ours_alone(
         assert "fake goes on" in words(client.post("/jobs/resume", data=pause).text)
         assert pauses.pauses(connection) == {}
         assert "fake was not paused" in words(client.post("/jobs/resume", data=pause).text)
+
+
+def test_a_login_that_may_not_write_is_told_so(
+    connection: Connection, settings_of: Callable[..., Settings], url: str, space: Space
+) -> None:
+    with role(connection, "worker", "LOGIN IN ROLE pipeline_ingest"):
+        own = settings_of(login_url(url, "worker"))
+        with pages(own, allows_writes=True) as client:
+            form = {"space": "fake", **csrf_of(client)}
+            assert "fake is paused" in words(client.post("/jobs/pause", data=form).text)
+            connection.execute(
+                "REVOKE pipeline_ingest FROM worker; GRANT pipeline_analyst TO worker"
+            )
+            answer = client.post("/jobs/resume", data=form)
+    assert answer.status_code == 403
+    assert "has no right to this" in words(answer.text)
+    assert "worker" not in answer.text
+    assert list(pauses.pauses(connection)) == ["fake"]
 
 
 @pytest.fixture
@@ -117,3 +138,59 @@ def test_what_is_no_pair_is_said(settings: Settings, twins: dict[str, list[int]]
             assert client.get(f"{DUPLICATES}?{wrong}").status_code == 400
         every = pairs_on(client.get(f"{DUPLICATES}?modality=text&least=0").text)
         assert set(every) > {tuple(twins[HOSTILE])}
+
+
+@pytest.fixture
+def cluster(connection: Connection, settings: Settings, space: Space) -> list[int]:
+    """The numbers of items that are all but one near to each other; the first lies apart."""
+    add_texts(connection, [HOSTILE, *(f"text {n}" for n in range(39))])
+    work(settings, space)
+    connection.execute(
+        """
+        UPDATE multimodal_items SET embedding = l2_normalize(
+            CASE id WHEN 1 THEN '[0,0,0,0,0,0,1,1]' ELSE '[1,0,0,0,0,0,0,0]' END::halfvec
+            + format('[0,%s,%s,0,0,0,0,0]', 0.01 * id, 0.1 * sin(id))::halfvec)
+        """
+    )
+    return [row[0] for row in connection.execute("SELECT id FROM multimodal_items ORDER BY id")]
+
+
+def test_what_is_like_no_other_comes_first_beside_what_is_nearest(
+    settings: Settings, cluster: list[int]
+) -> None:
+    with pages(settings) as client:
+        page = client.get(OUTLIERS).text
+        found = pairs_on(page)
+        assert len(found) == outliers.SHOWN
+        (first, nearest), *_ = found
+        assert first == cluster[0] != nearest
+        assert len({one for one, _ in found}) == len(found)
+        assert "<script>" not in page
+        similarities = [float(n) for n in re.findall(r'<p class="near"><b>([\d.-]+)</b>', page)]
+        assert similarities == sorted(similarities)
+        assert similarities[0] < 0.3 < 0.9 < similarities[1]
+        said = re.search(
+            r"sample of 40 items, of which half are at ([\d.]+) or nearer", words(page)
+        )
+        assert said
+        assert float(said[1]) > 0.99
+
+
+def test_outliers_are_looked_for_in_a_sample(
+    settings: Settings, cluster: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outliers, "LOOKED_AT", 10)
+    with pages(settings) as client:
+        seen, path = [], f"{OUTLIERS}?modality=text"
+        for _ in range(2):
+            page = client.get(path).text
+            assert "sample of 10 items" in words(page)
+            seen.append({one for one, _ in pairs_on(page)})
+            more = re.search(r'<a href="([^"]+)">Another sample', page)
+            assert more
+            path = more[1].replace("&amp;", "&")
+        assert seen[0] != seen[1]
+        assert {one for one, _ in pairs_on(client.get(f"{OUTLIERS}?modality=text").text)} == seen[0]
+        assert "nothing of that" in words(client.get(f"{OUTLIERS}?modality=sound").text)
+        for wrong in ("sample=0", "sample=x", "sample=10001"):
+            assert client.get(f"{OUTLIERS}?{wrong}").status_code == 400

@@ -58,3 +58,5 @@ def test_the_exit_code_says_what_to_do(url: str, connection: Connection, pipelin
 
     done = pipeline(url, "ingest", "--once")
     assert done.wait() == 0  # what failed in an earlier run is no news
+    runs = connection.execute("SELECT exit_code FROM ingest_runs ORDER BY id").fetchall()
+    assert runs == [(75,), (1,)]  # those that had something to do

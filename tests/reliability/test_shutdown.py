@@ -62,6 +62,9 @@ def test_a_signal_in_mid_batch_ends_the_run_in_good_order(
     assert row == (done,)
     assert jobs(connection) == 1000 - done
     assert 0 < done < 1000
+    ended = connection.execute("SELECT done, exit_code, stopped FROM ingest_runs").fetchall()
+    assert [row[1:] for row in ended] == [(0, True)] * 2
+    assert sum(row[0] for row in ended) == done
     assert backends(connection) == []
 
 

@@ -31,6 +31,8 @@ ROOMS = {
     "pipeline/loaders/objects.py": ("s3", "gcs", "azure"),
     "pipeline/quality/plots.py": ("plots",),
     "pipeline/sources/records.py": ("parquet",),
+    "pipeline/ingest/tracing.py": ("otel",),
+    "pipeline/tracing.py": ("otel",),
     "pipeline/transfer": ("parquet",),
     "pipeline/web": ("web",),
 }

@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from pipeline import modalities
-from pipeline.sources.files import LINES
+from pipeline.sources.files import LINES, printable
 from pipeline.sources.folder_files import IGNORE_FILE, own_patterns, patterns
 from pipeline.sources.locations.location import Attached, LocationReport
 from pipeline.sources.records import TABLE_SUFFIXES
@@ -30,9 +30,9 @@ class Selection:
     def modality_of(self, key: str) -> str | None:
         """The modality of what has this key; None: it is not meant."""
         name = PurePosixPath(key)
-        if problem := unusable(key):
-            shown = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            self._report.problems.append(f"{self._attached.base}{shown}: {problem}")
+        if unusable(key):
+            shown = printable(self._attached.base + key)
+            self._report.problems.append(f"{shown}: the name is not UTF-8; rename it")
             return None
         if _is_hidden(name) or self._left_out.match_file(key):
             self._report.skipped += name.name != IGNORE_FILE

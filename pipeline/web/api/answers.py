@@ -204,21 +204,42 @@ class Unsupported(Answer):
     source_items: int
 
 
+class Run(Answer):
+    """A run of ingestion that ended."""
+
+    space: str
+    began_at: datetime
+    ended_at: datetime
+    worker: str | None = Field(description="Null without --allow-writes, too.")
+    done: int
+    failed: int
+    retrying: int
+    items: int
+    reused: int
+    seconds: float = Field(description="Of the worker, once the model was loaded.")
+    rows_per_second: float
+    exit_code: int
+    stopped: bool = Field(description="Whether it was told to stop.")
+    error: str | None = Field(description="The kind of error that ended it.")
+
+
 class Jobs(Answer):
     """The queue."""
 
     work: list[Work]
     paused: dict[str, Pause] = Field(description="By the space's name.")
     unsupported: list[Unsupported]
+    runs: list[Run] | None = Field(description="Those that ended last, newest first.")
     workers: list[Worker] | None = Field(description="Null without --allow-writes.")
 
     @classmethod
     def of(cls, found: overview.Jobs) -> Self:
-        held = found.holders
+        held, ended = found.holders, found.runs
         return cls(
             work=[Work.of(one) for one in found.work],
             paused={name: Pause.model_validate(one) for name, one in found.paused.items()},
             unsupported=[Unsupported.model_validate(one) for one in found.unsupported],
+            runs=None if ended is None else [Run.model_validate(one) for one in ended],
             workers=None if held is None else [Worker.model_validate(one) for one in held],
         )
 

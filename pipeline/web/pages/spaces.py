@@ -20,7 +20,9 @@ def routes(parts: Parts) -> list[Route]:
     """``/spaces`` and ``/spaces/NAME/recall.svg``."""
 
     def show(request: Request) -> Response:
-        return page(request, "spaces.html", spaces=parts.reading.read(spaces))
+        found = parts.reading.read(spaces)
+        has_active = any(one.space.state == "active" for one in found)
+        return page(request, "spaces.html", spaces=found, has_active=has_active)
 
     def recall(request: Request) -> Response:
         name = request.path_params["name"]
