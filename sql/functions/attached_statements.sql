@@ -219,15 +219,21 @@ BEGIN
                                   ORDER BY u.n) AS columns
                 FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)
             ) AS k WHERE r.without <> event)
+        -- Old keys and new ones by two scans: of both from one row the planner would expect two
+        -- different ones in all, and join them with everything row by row.
         WHEN event = 'UPDATE' THEN format(
-            'SELECT u.* FROM old_rows AS o FULL JOIN new_rows AS n ON %s '
-            'CROSS JOIN LATERAL (VALUES (%s), (%s)) AS u (%s) WHERE u.key_1 IS NOT NULL '
-            'AND (o.%s IS NULL OR n.%5$s IS NULL OR record_image_ne(%s, %s))',
-            keys.old_and_new,
-            'o.' || array_to_string(keys.names, ', o.'),
-            'n.' || array_to_string(keys.names, ', n.'),
-            array_to_string(keys.columns, ', '), keys.names[1],
-            @schema@.attached_image(attachment, 'o'), @schema@.attached_image(attachment, 'n'))
+            'WITH pairs AS MATERIALIZED (SELECT %s FROM old_rows AS o FULL JOIN new_rows AS n ON %s '
+            'WHERE o.%s IS NULL OR n.%3$s IS NULL OR record_image_ne(%s, %s)) '
+            'SELECT %s FROM pairs AS p WHERE p.old_1 IS NOT NULL UNION ALL '
+            'SELECT %s FROM pairs AS p WHERE p.new_1 IS NOT NULL',
+            (SELECT string_agg(format('o.%1$s AS old_%2$s, n.%1$s AS new_%2$s', u.name, u.n), ', ')
+             FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)),
+            keys.old_and_new, keys.names[1],
+            @schema@.attached_image(attachment, 'o'), @schema@.attached_image(attachment, 'n'),
+            (SELECT string_agg(format('p.old_%1$s AS key_%1$s', n), ', ' ORDER BY n)
+             FROM generate_series(1, cardinality(keys.names)) AS n),
+            (SELECT string_agg(format('p.new_%1$s AS key_%1$s', n), ', ' ORDER BY n)
+             FROM generate_series(1, cardinality(keys.names)) AS n))
         ELSE format('SELECT %s FROM %s AS r', (
             SELECT string_agg(format('r.%s AS key_%s', u.name, u.n), ', ' ORDER BY u.n)
             FROM unnest(keys.names) WITH ORDINALITY AS u (name, n)),
