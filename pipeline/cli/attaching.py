@@ -9,7 +9,7 @@ from pipeline.cli.attached_shown import show_location_preview, show_preview
 from pipeline.cli.following import follow, print_followed
 from pipeline.cli.output import EX_TEMPFAIL, note, print_json
 from pipeline.cli.removing import brake_of
-from pipeline.cli.sql_words import as_options, told_as_options
+from pipeline.cli.sql_words import tell_warnings, told_as_options
 
 if TYPE_CHECKING:
     from pipeline.postgres.connections import Connection
@@ -111,11 +111,5 @@ def _of_the_login(database: "Database") -> "Connection":
     from pipeline.postgres.connections import connect
 
     connection = connect(database.url, schema=None, role="pipeline attach", keeps_path=True)
-    connection.add_notice_handler(
-        lambda notice: (
-            note(f"pipeline: {notice.message_primary}; {as_options(notice.message_hint or '')}")
-            if notice.severity_nonlocalized == "WARNING"
-            else None
-        )
-    )
+    tell_warnings(connection)
     return connection

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import note, print_json
-from pipeline.cli.sql_words import told_as_options
+from pipeline.cli.sql_words import tell_warnings, told_as_options
 
 if TYPE_CHECKING:
     from pipeline.sources.attached import AttachedSource
@@ -33,6 +33,7 @@ def detach(
 
     database = Database.of(Settings.load())
     with database.open(needs=ATTACH) as connection, told_as_options():
+        tell_warnings(connection)
         (source,) = attached_sources(connection, name)
         if not (keep_items or yes) and source.source_items:
             _confirm(source)
@@ -41,7 +42,7 @@ def detach(
         print_json({"name": name, "source_items": count, "kept": keep_items})
     else:
         print(f"{name}: {count} source items {'kept' if keep_items else 'removed'}")
-    note(f"detached: {source.of}")
+    note(f"detached: {name}, which followed {source.of}")
 
 
 def _confirm(source: "AttachedSource") -> None:

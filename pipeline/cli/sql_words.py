@@ -8,8 +8,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from pipeline.cli.output import note
 from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.postgres.connections import Connection
 
 _TEXT = r"'((?:[^']|'')*)'"
 _OPTIONS = "key|metadata|depends_on|name|capture|on_error|filter"
@@ -64,3 +69,14 @@ def told_as_options() -> Iterator[None]:
         if exc.args == (str(exc),):
             exc.args = (as_options(str(exc)),)
         raise
+
+
+def tell_warnings(connection: "Connection") -> None:
+    """What the database warns of from now on, told on stderr."""
+    connection.add_notice_handler(
+        lambda notice: (
+            note(f"pipeline: {notice.message_primary}; {as_options(notice.message_hint or '')}")
+            if notice.severity_nonlocalized == "WARNING"
+            else None
+        )
+    )

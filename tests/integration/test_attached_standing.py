@@ -1,6 +1,7 @@
 """What becomes of a table after it was attached, of which no trigger tells, is said."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,7 +12,8 @@ from pipeline.postgres.connections import Connection
 from pipeline.sources.attached_sync import differing
 from pipeline.sources.attached_sync import sync as sync_by_batch
 from tests.helpers.attached import CONTENTS, attach, problem, shopkeeper, source_items, sync
-from tests.helpers.databases import as_login
+from tests.helpers.command import pipeline
+from tests.helpers.databases import as_login, login_url
 
 TITLE = {"title": CONTENTS["title"]}
 NAME = {"title": {"modality": "text", "content": "title"}}
@@ -117,8 +119,9 @@ def test_a_table_of_another_owner(shop: Connection, connection: Connection, url:
         connection.execute("ALTER TABLE shop.products OWNER TO shopkeeper")
 
 
+@pytest.mark.parametrize("by_command", [False, True])
 def test_a_new_owner_who_detaches_is_told_what_is_left(
-    shop: Connection, connection: Connection, url: str
+    shop: Connection, connection: Connection, url: str, tmp_path: Path, by_command: bool
 ) -> None:
     attach(shop)
     with as_login(connection, url, "newowner", "LOGIN IN ROLE pipeline_ingest") as new:
@@ -128,7 +131,15 @@ def test_a_new_owner_who_detaches_is_told_what_is_left(
         new.add_notice_handler(
             lambda n: said.append((n.message_primary or "", n.message_hint or ""))
         )
-        new.execute("SELECT detach_source('products')")
+        if by_command:
+            login = login_url(url, "newowner")
+            done = pipeline(tmp_path, "detach", "products", "--yes", DATABASE_URL=login)
+            warned = next(line for line in done.stderr.splitlines() if "belongs to" in line)
+            told, _, statements = warned.partition("; ")
+            assert "detached: products, which followed shop.products" in done.stderr
+            said.append((told, statements))
+        else:
+            new.execute("SELECT detach_source('products')")
         ((told, statements),) = said
         assert "belongs to shopkeeper" in told
         new.execute("INSERT INTO shop.products (id, title) VALUES (3, 'c')")

@@ -63,6 +63,17 @@ def test_two_at_once(
     assert connection.execute("SELECT count(*) FROM attached_sources").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("by", ["alias", "up/photos", "up/photos/sub"])
+def test_a_folder_that_is_reached_by_a_link_is_the_same(
+    connection: Connection, settings: Settings, photos: Path, by: str
+) -> None:
+    (photos.parent / "alias").symlink_to(photos)
+    (photos.parent / "up").symlink_to(photos.parent)
+    attach_location(connection, Location(str(photos)), settings)
+    with pytest.raises(ConfigurationError, match=r"is attached already, as photos|overlaps with"):
+        attach_location(connection, Location(str(photos.parent / by), "again"), settings)
+
+
 def test_a_table_of_the_same_name_at_once(
     connection: Connection, url: str, settings: Settings, photos: Path
 ) -> None:

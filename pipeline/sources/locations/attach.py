@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError, RowError
@@ -102,8 +103,8 @@ def checked_place(url: str, settings: Settings) -> str:
         ConfigurationError: it is neither a folder with something in it nor a prefix that can be
             listed.
     """
-    if problem := unusable(url):
-        raise ConfigurationError(f"{url!a}: {problem}")
+    if unusable(url):
+        raise ConfigurationError(f"{url!a}: the name is not UTF-8; rename it")
     where = _normal(url)
     if scheme_of(url) in STORES:
         _check_prefix(url, where, settings)
@@ -149,16 +150,22 @@ def _check(location: Location) -> None:
 
 
 def _check_overlap(where: str, locations: list[Attached]) -> None:
-    base = where.rstrip("/") + "/"
+    base = _without_links(where)
     for other in locations:
-        if base == other.base:
+        others = _without_links(other.base)
+        if base == others:
             raise ConfigurationError(f"{where} is attached already, as {other.name}")
-        if base.startswith(other.base) or other.base.startswith(base):
+        if base.startswith(others) or others.startswith(base):
             raise ConfigurationError(
                 f"{where} overlaps with {other.location}, which is attached as {other.name}: what "
                 f"is in both would be found twice; to attach it instead: "
                 f"pipeline detach {other.name} --keep-items"
             )
+
+
+def _without_links(where: str) -> str:
+    """The same place under its one name: a folder may be reached by several."""
+    return (where if is_elsewhere(where) else os.path.realpath(where)).rstrip("/") + "/"
 
 
 def _free_name(connection: Connection, where: str) -> str:
