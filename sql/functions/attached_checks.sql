@@ -30,6 +30,13 @@ BEGIN
     ) OR t.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') THEN
         RAISE EXCEPTION '% is not a table of yours', relation USING
             ERRCODE = 'wrong_object_type', HINT = 'Attach a table with content of your own.';
+    ELSIF EXISTS (
+        SELECT FROM @schema@.views_beneath(relation) AS b
+        WHERE b IN ('@schema@.source_items'::regclass, '@schema@.multimodal_items'::regclass)
+    ) THEN
+        RAISE EXCEPTION '% reads what comes of what is attached, which would come again of that at '
+            'each sync', relation USING ERRCODE = 'wrong_object_type',
+            HINT = 'Attach a table with content of your own, or a view of one.';
     ELSIF EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = relation) AND t.relkind = 'r'
        OR EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = relation) AND t.relkind = 'r'
        OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relispartition) THEN

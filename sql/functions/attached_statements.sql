@@ -164,7 +164,9 @@ BEGIN
     ELSIF purpose = 'lock items' THEN
         RETURN format(
             'SELECT array_agg(l.id) FROM (SELECT i.id FROM @schema@.source_items AS i '
-            'WHERE i.source = ANY (%L) AND i.row_key = ANY ($1) '
+            -- Or its source_key says so: somebody gave it the row_key of another.
+            'WHERE i.source = ANY (%1$L) AND i.row_key = ANY ($1) '
+            'OR i.source = ANY (%1$L) AND i.source_key = ANY ($1) '
             'ORDER BY i.source, i.source_key FOR UPDATE SKIP LOCKED) AS l', s.sources);
     ELSIF purpose = 'left out' THEN
         -- Those that are there and were not locked, and those with items that were not.

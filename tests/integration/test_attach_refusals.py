@@ -31,6 +31,9 @@ from tests.helpers.attached import attach
          "nothing does not exist", ""),
         ("CREATE TABLE shop.t (id int PRIMARY KEY, a text); CREATE VIEW shop.t_items AS SELECT 1",
          {}, "t_items is there already", "another name"),
+        ("CREATE VIEW shop.beneath AS SELECT id, content_ref AS a FROM source_items; "
+         "CREATE VIEW shop.t AS SELECT * FROM shop.beneath", {"key": ["id"]},
+         "would come again of that at each sync", "content of your own"),
         ("CREATE TABLE shop.t (id int PRIMARY KEY, a text)",
          {"filter": "true); DROP TABLE shop.products; --"}, "syntax error", ""),
     ],

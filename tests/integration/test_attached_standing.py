@@ -408,3 +408,16 @@ def test_a_sync_that_fails_is_said_until_one_does_not(
     connection.execute("ALTER FOREIGN TABLE shop.words OPTIONS (SET program 'echo 1,b')")
     assert sync_by_batch(shop, "words").changed == 1
     assert (problem(shop, "words"), findings(shop)) == (None, [])
+
+
+@pytest.mark.parametrize("row_key", ["77", "1"])
+def test_a_row_key_that_somebody_altered_is_mended(
+    shop: Connection, connection: Connection, row_key: str
+) -> None:
+    """Else the view of the items would have it beside another row."""
+    attach(shop, contents={"title": {"modality": "text", "content": "title"}})
+    shop.execute("INSERT INTO shop.products (id, title) VALUES (1, 'a'), (2, 'b'), (77, NULL)")
+    connection.execute("UPDATE source_items SET row_key = %s WHERE source_key = '2'", (row_key,))
+    assert sync(shop) == (0, 1, 0)
+    found = connection.execute("SELECT source_key, row_key FROM source_items ORDER BY 1").fetchall()
+    assert found == [("1", "1"), ("2", "2")]
