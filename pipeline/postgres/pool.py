@@ -135,7 +135,8 @@ class DatabasePool:
         purpose: shown in ``pg_stat_activity.application_name``.
         size: most connections at a time; further threads wait for theirs.
         seconds: that somebody waits for a connection, and that a statement may take where the
-            session is ours alone; 0: ``PATIENCE_SECONDS``, and any time.
+            session is ours alone; 0: ``patience``, and any time.
+        patience: seconds that somebody waits for a connection, unless ``seconds`` says it.
 
     Raises:
         DatabaseError: as ``Database.open``, at once.
@@ -148,11 +149,13 @@ class DatabasePool:
         size: int = SIZE,
         *,
         seconds: float = 0.0,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._database = database
         self._purpose = purpose
         self._size = size
         self._seconds = seconds
+        self._patience = seconds or patience
         self._closed = False
         self._reset()
         database.open(purpose).close()
@@ -194,7 +197,7 @@ class DatabasePool:
         settle(connection, self._database.schema, statement_seconds=self._seconds)
 
     def _one_that_answers(self, pool: _Connections) -> Connection:
-        patience = self._seconds or PATIENCE_SECONDS
+        patience = self._patience
         deadline = time.monotonic() + patience
         while True:
             try:

@@ -43,7 +43,7 @@ class Work:
 
     Attributes:
         oldest_pending: how long ago the source item changed whose job waits longest.
-        per_minute: new items in the last quarter hour.
+        per_minute: source items embedded, over the last quarter hour or since work began in it.
     """
 
     space: str

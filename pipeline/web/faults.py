@@ -76,7 +76,10 @@ def as_page_error(error: Exception) -> PageError:
     return PageError(500, "The page is broken.", _LOG)
 
 
-_RIGHTS = "To change something it needs those of `pipeline_ingest`; the log has the right it lacks."
+_RIGHTS = (
+    "Reading needs those of `pipeline_analyst`, a change those of `pipeline_ingest`; "
+    "the log has the right that is lacking."
+)
 _LOG = "The log of `pipeline web` says why."
 
 

@@ -56,7 +56,7 @@ class Jobs:
 
 def jobs(parts: Parts) -> Jobs:
     """What waits, who works on it, what was done."""
-    found, paused, left, ended = parts.reading.read(
+    found, paused, left, ended = parts.oversee(
         lambda connection: (
             status.work(connection),
             pauses(connection),

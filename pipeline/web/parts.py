@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+import psycopg
+
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.reading import Reading
 from pipeline.web.finding import Finder
 from pipeline.web.images import Images
 from pipeline.web.options import WebOptions
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +30,13 @@ class Parts:
     images: Images
     own: Reading | None = None
     is_settled: Callable[[], bool] = lambda: True
+
+    def oversee(self, look: Callable[[Connection], T]) -> T:
+        """What counts everybody's rows: as readers may, or else with the login's own rights, which
+        whoever may write has. Raises psycopg.errors.InsufficientPrivilege."""
+        try:
+            return self.reading.read(look)
+        except psycopg.errors.InsufficientPrivilege:
+            if self.own is None:
+                raise
+            return self.own.read(look)

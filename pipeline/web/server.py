@@ -25,6 +25,8 @@ except ImportError as exc:
     raise MissingExtra("pipeline web", "web") from exc
 
 CONNECTIONS = 8
+# Seconds that a page waits for a database that is away; Prometheus gives `/metrics` up after ten.
+PATIENCE = 5.0
 # Of browsers, each of which has some six.
 CLIENTS = 200
 
@@ -49,7 +51,7 @@ class WebServer:
         if options.allows_writes:
             for need in (EMBED, REMOVE):
                 database.open("pipeline web", needs=need).close()
-        self._pool = DatabasePool(database, "pipeline web", CONNECTIONS)
+        self._pool = DatabasePool(database, "pipeline web", CONNECTIONS, patience=PATIENCE)
         self._answering = Answering(database, settings, note)
         self._images = Images.of(
             settings,

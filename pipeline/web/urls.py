@@ -3,11 +3,14 @@
 from starlette.requests import Request
 
 from pipeline.web.asked import Asked, read
+from pipeline.web.faults import PageError
 
 
 def read_url(request: Request) -> Asked:
     """The search that its query is of. Raises PageError."""
     values: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
+        if "\x00" in value:
+            raise PageError(400, "There is a NUL in the URL; leave it out.")
         values.setdefault(name, []).append(value)
     return read(values)

@@ -9,14 +9,19 @@ from pipeline.sources import removal
 from pipeline.sources.attached import check_may_go
 from pipeline.sources.removal import Brake, Leaving
 from pipeline.spaces import active_space
+from pipeline.web.catalogue import named_space
 from pipeline.web.faults import PageError
 
 
-def retry(connection: Connection, code: str, source_id: int | None) -> int:
-    """Bring failed rows of the active space back into the queue: one, those of a code, or all."""
+def retry(connection: Connection, space: str, code: str, source_id: int | None) -> int:
+    """Bring failed rows of a space back into the queue: one, those of a code, or all.
+
+    Args:
+        space: its name; empty: the active one.
+    """
     return failures.retry(
         connection,
-        space_id=active_space(connection).id,
+        space_id=(named_space(connection, space) if space else active_space(connection)).id,
         code=code or None,
         source_ids=None if source_id is None else [source_id],
     )

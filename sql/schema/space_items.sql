@@ -9,6 +9,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp A
 DECLARE
     known  record;
     recent record;
+    oldest timestamptz;
 BEGIN
     FOR known IN
         SELECT m.space_id, m.modality, c.oid, c.reltuples, i.indexrelid, i.indisvalid
@@ -27,13 +28,19 @@ BEGIN
         END IF;
         -- Numbers rise with time, so the newest items are read backwards until one is too old.
         per_minute := 0;
+        oldest := now();
         FOR recent IN EXECUTE
-            format('SELECT embedded_at FROM %s ORDER BY id DESC', known.oid::regclass)
+            format('SELECT embedded_at, part FROM %s ORDER BY id DESC', known.oid::regclass)
         LOOP
             EXIT WHEN recent.embedded_at < now() - interval '15 minutes';
-            per_minute := per_minute + 1;
+            oldest := least(oldest, recent.embedded_at);
+            -- As jobs are counted: a long text, a film or a document is one, of many parts.
+            IF recent.part = 0 THEN
+                per_minute := per_minute + 1;
+            END IF;
         END LOOP;
-        per_minute := per_minute / 15;
+        -- Who has just begun is as fast as since then, not as over the quarter hour.
+        per_minute := per_minute / greatest(1, extract(epoch FROM now() - oldest) / 60);
         table_bytes := pg_table_size(known.oid);
         index_bytes := pg_relation_size(known.indexrelid);
         index_is_valid := known.indisvalid;
@@ -41,4 +48,5 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION @schema@.space_items() IS
-    'Per space and modality: items, new items per minute over the last quarter hour, sizes.';
+    'Per space and modality: items, source items embedded per minute over the last quarter hour, or '
+    'since work began within it, and sizes.';

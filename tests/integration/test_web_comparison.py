@@ -102,7 +102,7 @@ def test_what_was_measured_of_both_stands_above(
         assert "<textarea" not in page
         assert client.get(PATH, params={"q": "text 7"}).status_code == 403
         assert client.get("/spaces/fake/compare").status_code == 400
-        assert client.get("/spaces/none/compare").status_code == 503
+        assert client.get("/spaces/none/compare").status_code == 404
 
 
 def test_what_cannot_be_compared_is_said(settings: Settings, second: Space, url: str) -> None:

@@ -231,7 +231,7 @@ def test_where_there_is_no_map_it_is_said_what_to_do(
     connection: Connection, space: Space, settings: Settings
 ) -> None:
     with pages(settings) as client:
-        assert "Nothing is stored yet" in words(client.get("/map").text)
+        assert "nothing here that this login sees" in words(client.get("/map").text)
         fill(connection, space, {"text": 2}, "one")
         page = client.get("/map").text
         assert "needs at least three items; there are 2" in words(page)

@@ -233,7 +233,7 @@ def test_an_empty_page_says_what_to_do(
     connection: Connection, settings: Settings, space: Space, url: str
 ) -> None:
     with pages(settings) as client:
-        assert "Nothing is stored yet" in words(client.get("/").text)
+        assert "nothing here that this login sees" in words(client.get("/").text)
         add_texts(connection, ["one", "two"])
         assert "2 source items wait" in words(client.get("/").text)
         answer = client.get("/?q=one")

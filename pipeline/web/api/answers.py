@@ -172,7 +172,7 @@ class Work(Answer):
     running: int
     failed: int
     oldest_pending_seconds: float | None
-    per_minute: float = Field(description="New items in the last quarter hour.")
+    per_minute: float = Field(description="Source items embedded, over the last quarter hour.")
     seconds_left: float | None = Field(description="At that rate.")
 
     @classmethod

@@ -39,7 +39,7 @@ def routes(parts: Parts) -> list[Route]:
         return _said(parts.reading.read(look))
 
     def spaces(request: Request) -> Response:
-        found = parts.reading.read(overview.spaces)
+        found = parts.oversee(overview.spaces)
         return _said(Spaces(spaces=[Space.of(shown) for shown in found]))
 
     def jobs(request: Request) -> Response:

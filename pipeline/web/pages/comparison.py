@@ -6,8 +6,9 @@ from starlette.routing import Route
 
 from pipeline import modalities
 from pipeline.postgres.connections import Connection
-from pipeline.spaces import Space, active_space, get_space
+from pipeline.spaces import Space, active_space
 from pipeline.web.asked import Term, text_of
+from pipeline.web.catalogue import named_space
 from pipeline.web.comparing import Compared, Figures, compared, figures, in_active, in_other
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
@@ -53,7 +54,7 @@ def routes(parts: Parts) -> list[Route]:
 
 
 def _spaces(connection: Connection, name: str) -> tuple[Space, Space, list[Figures]]:
-    active, other = active_space(connection), get_space(connection, name)
+    active, other = active_space(connection), named_space(connection, name)
     if other.id == active.id:
         raise PageError(400, f"{name} is the active space: name another to compare it with.")
     return active, other, figures(connection, active, other)

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from pipeline.queue import pauses
 from pipeline.web.faults import PageError
-from pipeline.web.forms import back, sent
+from pipeline.web.forms import back, said, sent
 from pipeline.web.guard import Tokens
 from pipeline.web.overview import jobs
 from pipeline.web.parts import Parts
@@ -26,7 +26,7 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
             jobs=jobs(parts),
             csrf=tokens.csrf if parts.own else None,
             most_why=MOST_WHY,
-            done=request.query_params.get("done", ""),
+            done=said(request),
         )
 
     async def pausing(request: Request) -> Response:

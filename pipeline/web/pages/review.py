@@ -13,8 +13,9 @@ from pipeline.queue import failures
 from pipeline.queue.cures import CURES
 from pipeline.spaces import find_active
 from pipeline.web.asked import item_number
+from pipeline.web.catalogue import named_space
 from pipeline.web.faults import PageError
-from pipeline.web.forms import back, sent
+from pipeline.web.forms import back, said, sent
 from pipeline.web.guard import Tokens
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
@@ -31,7 +32,8 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
         after = item_number(request.query_params.get("after") or "0")
 
         def look(connection: Connection) -> Response:
-            space = find_active(connection)
+            name = request.query_params.get("space", "")
+            space = named_space(connection, name) if name else find_active(connection)
             groups = failures.explained(failures.grouped(connection, space.id)) if space else []
             rows = _rows(connection, space.name, code, after) if space and code else []
             return page(
@@ -44,16 +46,18 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
                 cure=CURES.get(code, ""),
                 more=rows[-1]["source_id"] if len(rows) == _MOST_ROWS else None,
                 csrf=tokens.csrf if parts.own else None,
-                done=request.query_params.get("done", ""),
+                done=said(request),
             )
 
-        return parts.reading.read(look)
+        return parts.oversee(look)
 
     async def retrying(request: Request) -> Response:
         own, fields = await sent(request, parts, tokens)
         code, number = _code(fields.get("code", "")), _number(fields)
-        count = await run_in_threadpool(own.write, lambda c: retry(c, code, number))
-        return back(request, "/review", code=code, done=f"{count} back in the queue")
+        space = fields.get("space", "")
+        count = await run_in_threadpool(own.write, lambda c: retry(c, space, code, number))
+        done = f"{count} back in the queue"
+        return back(request, "/review", code=code, space=space, done=done)
 
     async def removing(request: Request) -> Response:
         own, fields = await sent(request, parts, tokens)
@@ -61,7 +65,8 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
         if number is None:
             raise PageError(400, "Name the source item that is to go.")
         await run_in_threadpool(own.write_piecewise, lambda c: remove(c, number))
-        return back(request, "/review", code=code, done=f"source item {number} removed")
+        done, space = f"source item {number} removed", fields.get("space", "")
+        return back(request, "/review", code=code, space=space, done=done)
 
     return [
         Route("/review", show),

@@ -1,6 +1,7 @@
 """The search page, its further rows, and its filters."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,7 +10,7 @@ from starlette.routing import Route
 from pipeline.postgres.connections import Connection
 from pipeline.search.results import RANKINGS
 from pipeline.web import catalogue, facets
-from pipeline.web.asked import MOST_TERMS, Asked
+from pipeline.web.asked import MOST_ROWS, MOST_TERMS, Asked
 from pipeline.web.catalogue import Card, Chip, Waiting
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
@@ -51,7 +52,7 @@ def routes(parts: Parts) -> list[Route]:
             view.error = as_page_error(exc)
         status = view.error.status if view.error else 200
         if request.headers.get("hx-request") and view.error is None:
-            return page(request, "rows.html", asked=asked, view=view)
+            return page(request, "rows.html", asked=asked, view=view, **_CHOICES)
         if view.error is not None and not view.chips:
             _describe(parts, view)
         return page(request, "search.html", status=status, asked=asked, view=view, **_CHOICES)
@@ -72,7 +73,7 @@ def routes(parts: Parts) -> list[Route]:
     return [Route("/", index), Route("/facets", filters)]
 
 
-_CHOICES = {"rankings": RANKINGS, "most_terms": MOST_TERMS}
+_CHOICES: dict[str, Any] = {"rankings": RANKINGS, "most_terms": MOST_TERMS, "most_rows": MOST_ROWS}
 
 
 def _search(parts: Parts, asked: Asked, view: _View) -> None:

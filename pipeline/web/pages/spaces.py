@@ -20,13 +20,13 @@ def routes(parts: Parts) -> list[Route]:
     """``/spaces`` and ``/spaces/NAME/recall.svg``."""
 
     def show(request: Request) -> Response:
-        found = parts.reading.read(spaces)
+        found = parts.oversee(spaces)
         has_active = any(one.space.state == "active" for one in found)
         return page(request, "spaces.html", spaces=found, has_active=has_active)
 
     def recall(request: Request) -> Response:
         name = request.path_params["name"]
-        lines = parts.reading.read(lambda connection: _recall(connection, name))
+        lines = parts.oversee(lambda connection: _recall(connection, name))
         return Response(over_time(lines, f"recall@10 of {name}"), media_type="image/svg+xml")
 
     return [Route("/spaces", show), Route("/spaces/{name}/recall.svg", recall)]

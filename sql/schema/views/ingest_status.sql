@@ -34,4 +34,4 @@ COMMENT ON COLUMN @schema@.ingest_status.failed IS 'Jobs given up; see ingest_fa
 COMMENT ON COLUMN @schema@.ingest_status.oldest_pending IS
     'How long ago the source item changed whose job waits longest.';
 COMMENT ON COLUMN @schema@.ingest_status.per_minute IS
-    'New items per minute over the last quarter hour.';
+    'Source items embedded per minute over the last quarter hour, or since work began within it.';
