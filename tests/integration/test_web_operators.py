@@ -74,8 +74,8 @@ def test_failures_of_a_space_that_is_built_have_their_page(
     work(settings, space)
     other = spaces.create(connection, "other", FakeEmbedder(16))
     connection.execute(
-        "UPDATE ingest_jobs SET state = 'failed', attempts = 5, error_code = 'bad_text', error = 'x' "
-        "WHERE space_id = %s",
+        "UPDATE ingest_jobs SET state = 'failed', attempts = 5, error_code = 'bad_text', "
+        "error = 'x' WHERE space_id = %s",
         (other.id,),
     )
     with pages(settings, allows_writes=True) as client:
