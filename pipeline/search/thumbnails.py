@@ -32,11 +32,18 @@ class Thumbnails:
 
     def __init__(self, settings: Settings, media_roots: Sequence[Path], side: int) -> None:
         self._options = ReadOptions.of(settings)
+        self._load_options = LoadOptions.of(settings)
         self._prepare = Thumbnail(side)
         self._open = ExitStack()
-        self._loader = self._open.enter_context(Loader(LoadOptions.of(settings), media_roots))
         self._lock = threading.Lock()
         self._pools: dict[str, DecoderPool] = {}
+        self.allow(media_roots)
+
+    def allow(self, media_roots: Sequence[Path]) -> None:
+        """Let file references point into these folders, and into no others that were allowed."""
+        loader = Loader(self._load_options, media_roots)
+        with self._lock:
+            self._loader = self._open.enter_context(loader)  # others may load with the one before
 
     def load(self, reference: str) -> LoadedContent:
         """What it refers to. Raises RowError."""

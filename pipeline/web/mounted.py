@@ -27,6 +27,6 @@ def mounted(engine: "Engine", settings: Settings, media_roots: Sequence[Path]) -
             options,
             reading,
             Finder(reading, options.read),
-            Images.of(settings, media_roots, Cache(None, 0)),
+            Images(settings, lambda: media_roots, Cache(None, 0)),
         )
     )

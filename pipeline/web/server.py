@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from pipeline.errors import MissingExtra
@@ -53,9 +54,9 @@ class WebServer:
                 database.open("pipeline web", needs=need).close()
         self._pool = DatabasePool(database, "pipeline web", CONNECTIONS, patience=PATIENCE)
         self._answering = Answering(database, settings, note)
-        self._images = Images.of(
+        self._images = Images(
             settings,
-            known_media_roots(database, "pipeline web"),
+            partial(known_media_roots, database, "pipeline web"),
             Cache(options.cache_folder, options.cache_bytes),
         )
         reading = Reading(self._pool)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ def pages(
     cache: Path | None = None,
     cache_bytes: int = 2**28,
     loads: bool = False,
+    roots: Sequence[Path] = (),
     **options: Any,
 ) -> Iterator[TestClient]:
     """A browser without JavaScript that asks the pages by 127.0.0.1."""
@@ -35,7 +36,7 @@ def pages(
     pool = DatabasePool(Database(settings.database_url.get_secret_value()))
     reading = Reading(pool)
     chosen = replace(WebOptions.of(settings, hosts=()), **options)
-    images = Images.of(settings, (), Cache(cache, cache_bytes))
+    images = Images(settings, lambda: roots, Cache(cache, cache_bytes))
     own = Reading(pool, lowers=False) if chosen.allows_writes else None
     app = application(
         Parts(chosen, reading, Finder(reading, chosen.read, loads=loads), images, own)

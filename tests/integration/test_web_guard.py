@@ -31,6 +31,7 @@ from pipeline.postgres.reading import Reading
 from pipeline.search.item_image import ItemImage
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.web import images as images_of_items
 from pipeline.web.asked import MOST_ROWS
 from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
@@ -294,6 +295,30 @@ def test_a_tenant_sees_its_own_rows_images_facets_and_counts(
     assert not seen["anna"] & seen["bert"]
 
 
+def test_images_of_a_folder_that_is_added_meanwhile_are_shown(
+    connection: Connection,
+    settings: Settings,
+    space: Space,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(images_of_items, "LOOK_SECONDS", 0)
+    file = tmp_path / "a.png"
+    file.write_bytes(encode(sample(), "PNG"))
+    connection.execute(
+        "INSERT INTO source_items (source, source_key, modality, content_ref) "
+        "VALUES ('files', 'a', 'image', %s)",
+        (str(file),),
+    )
+    work(settings, space, load=load_file)
+    ((item,),) = connection.execute("SELECT id FROM multimodal_items").fetchall()
+    roots: list[Path] = []
+    with pages(settings.model_copy(update={"media_roots": ()}), roots=roots) as client:
+        assert client.get(f"/images/{item}.webp").status_code == 404
+        roots.append(tmp_path)
+        assert client.get(f"/images/{item}.webp").status_code == 200
+
+
 def test_images_are_small_and_of_what_may_be_loaded(
     connection: Connection, space: Space, settings: Settings, tmp_path: Path
 ) -> None:
@@ -421,7 +446,7 @@ def test_a_film_is_shown_at_its_moment(settings: Settings, tmp_path: Path) -> No
         ItemImage(VIDEO, str(file), Moment(start=start, end=start + 1), "00" * 32, f"{start}")
         for start in (0.0, 1.0)
     ]
-    images = Images.of(settings, (), Cache(tmp_path / "cache", 2**20))
+    images = Images(settings, tuple, Cache(tmp_path / "cache", 2**20))
     try:
         first, second = (images.of_item(part) for part in parts)
         assert first != second
