@@ -45,8 +45,16 @@ AS $$
     AND u.tree !~ '[{]SQLVALUEFUNCTION '
     AND NOT EXISTS (
         SELECT FROM @schema@.functions_of_view(u.view) AS f JOIN pg_proc AS p ON p.oid = f.function
-        WHERE NOT (p.pronamespace = '@schema@'::regnamespace
-                   AND p.proname IN ('content_text', 'elements_of', 'metadata_object'))
+        WHERE p.oid NOT IN (
+            '@schema@.content_text(anyelement)'::regprocedure,
+            '@schema@.content_text(jsonb)'::regprocedure,
+            '@schema@.content_text(json)'::regprocedure,
+            '@schema@.elements_of(anyarray)'::regprocedure,
+            '@schema@.elements_of(jsonb)'::regprocedure, '@schema@.elements_of(json)'::regprocedure,
+            '@schema@.elements_of(jsonb[])'::regprocedure,
+            '@schema@.elements_of(json[])'::regprocedure,
+            '@schema@.metadata_object(text, text, jsonb)'::regprocedure,
+            '@schema@.metadata_object(text, text, json)'::regprocedure)
           AND (p.oid >= 16384 OR p.provolatile <> 'i' AND p.proname NOT IN (
               'concat', 'concat_ws', 'textanycat', 'anytextcat', 'format', 'to_json', 'to_jsonb',
               'row_to_json', 'json_build_object', 'json_build_array', 'jsonb_build_object',

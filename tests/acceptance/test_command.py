@@ -269,7 +269,8 @@ def test_bad_rows_fail_each_with_its_code_and_the_others_are_done(run: Run, tmp_
     assert failures["not_found"]["content_ref"] == str(gone)
     assert failures["not_found"]["next"] == (
         "correct the reference, or restore the object and retry; "
-        "if it is gone for good: `pipeline rescan`, or `pipeline remove KEY`"
+        "if it is gone for good: `pipeline rescan`, or `pipeline remove KEY`, "
+        "and of an attached source `pipeline sync`"
     )
     for option in ((), ("--rows",)):
         shown = run("failures", *option)
