@@ -71,6 +71,14 @@ def test_with_a_token_nothing_is_shown_without_it(settings: Settings) -> None:
         assert client.get("/", headers={"Cookie": f"pipeline_web={TOKEN}"}).status_code == 401
         assert client.post("/login", data={"token": "no"}).status_code == 401
         assert client.post("/login", content=b"a" * 5000).status_code == 413
+        asked = client.get("/items/7?labels=a,b")
+        assert 'href="/login?next=%2Fitems%2F7%3Flabels%3Da%2Cb"' in asked.text
+        elsewhere = ("//evil.example", "/\\evil", "https://evil", "/a\nb", "")
+        for target in ("/items/7?labels=a,b", *elsewhere):
+            form = {"token": TOKEN, "next": target}
+            led = client.post("/login", data=form, follow_redirects=False).headers["location"]
+            assert led == ("/" if target in elsewhere else target)
+            client.cookies.clear()
         entered = client.post("/login", data={"token": TOKEN}, follow_redirects=False)
         assert entered.status_code == 303
         cookie = entered.headers["set-cookie"]
@@ -414,10 +422,11 @@ def test_so_many_rows_and_so_many_clients_and_no_more(settings: Settings) -> Non
         assert client.get(f"/?q=a&after={beyond}").status_code == 400
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
         await asyncio.to_thread(over.wait, 30)
         await PlainTextResponse("done")(scope, receive, send)
 
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
     server = HttpServer(
         slow,
         listen(Address("127.0.0.1", 0), has_token=False),
@@ -427,7 +436,10 @@ def test_so_many_rows_and_so_many_clients_and_no_more(settings: Settings) -> Non
     server.open()
     try:
         with ThreadPoolExecutor(8) as threads:
-            answers = [threads.submit(httpx.get, server.url, timeout=30) for _ in range(8)]
+            # The first is in hand: all at once are too many before any of them is.
+            answers = [threads.submit(httpx.get, server.url, timeout=30)]
+            assert begun.wait(30)
+            answers += [threads.submit(httpx.get, server.url, timeout=30) for _ in range(7)]
             wait_until(lambda: sum(answer.done() for answer in answers) >= 5, "refusals")
             over.set()
             codes = sorted(answer.result().status_code for answer in answers)

@@ -1,5 +1,7 @@
 """What is answered where there is no page."""
 
+from urllib.parse import urlencode
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -23,6 +25,8 @@ def answer(request: Request, error: Exception) -> Response:
         return JSONResponse({"message": found.message, "hint": found.hint}, found.status, headers)
     if "text/html" not in request.headers.get("accept", "") or request.headers.get("hx-request"):
         return PlainTextResponse(f"{found.message} {found.hint}".strip(), found.status, headers)
-    response = page(request, "error.html", status=found.status, error=found, login=LOGIN)
+    asked = f"{path}?{request.url.query}" if request.url.query else path
+    login = f"{LOGIN}?{urlencode({'next': asked})}"
+    response = page(request, "error.html", status=found.status, error=found, login=login)
     response.headers.update(headers)
     return response
