@@ -335,7 +335,7 @@ def test_queries_are_answered_here_where_nobody_else_does(
             here.wait()
             assert said == ["queries are answered by the `pipeline serve` that runs"]
             assert_is_vector_of(embedding(connection, "a new text"), "a new text")
-            assert another.report.answered == 1
+        assert another.report.answered == 1
         wait_until(lambda: "queries are answered here, in the space fake" in said, "its turn")
         assert_is_vector_of(embedding(connection, "another text"), "another text")
     finally:
