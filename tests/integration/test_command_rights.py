@@ -99,8 +99,8 @@ TABLE = {
     "db status": Case(NOBODY, "db status"),
     "db url": Case(NOBODY, "db url"),
 }
-# These have nothing to do with a role: they start, stop and upgrade a server of their own, become psql,
-# or copy a whole database, which is its owner's to do.
+# These have nothing to do with a role: they start, stop and upgrade a server of their own, become
+# psql, or copy a whole database, which is its owner's to do.
 WITHOUT_A_ROLE = {"db start", "db stop", "db psql", "db dump", "db restore", "db upgrade"}
 
 
