@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from psycopg.rows import class_row
 
 from pipeline.postgres.connections import Connection, fetch_one
+from pipeline.postgres.rights import may
+from pipeline.postgres.row_security import is_kept_from_rows
 
 _MOST_WORKERS = 100
 
@@ -23,6 +25,12 @@ class IngestStatus:
     pending: int
     running: int
     failed: int
+
+
+def may_know_counts(connection: Connection) -> bool:
+    """Whether the queue's counts, which are of everybody's rows, are this login's to know: it may
+    read the views, and no policy hides rows from it."""
+    return may(connection, "ingest_status", "SELECT") and not is_kept_from_rows(connection)
 
 
 def ingest_status(connection: Connection) -> list[IngestStatus]:

@@ -52,7 +52,7 @@ class Showing:
 
     def __post_init__(self) -> None:
         self._left = _MOST_ON_A_PAGE
-        self._thumbnails = Thumbnails(self.settings, self.media_roots, _SIDE)
+        self._thumbnails = Thumbnails(self.settings, lambda: self.media_roots, _SIDE)
 
     def all_of(self, documents: Sequence[MultimodalDocument]) -> Iterator[tuple[int, Shown]]:
         """By id, what there is to be seen or heard of each."""

@@ -5,7 +5,8 @@ roots, from public addresses and named buckets alone, and decoded in processes o
 """
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -21,33 +22,57 @@ from pipeline.modalities.moments import Moment
 from pipeline.modalities.still import image_of
 from pipeline.settings import Settings
 
+# How often it is asked at most whether a folder has been added.
+LOOK_SECONDS = 5.0
+
 
 class Thumbnails:
     """Makes them, for many threads, until it is closed.
 
     Args:
-        media_roots: folders that file references may point into, beside those of the settings.
+        find_roots: gives the folders that file references may point into, beside those of the
+            settings. It is asked again where a file lies in none, since folders are added.
         side: pixels of the longer side, at most.
     """
 
-    def __init__(self, settings: Settings, media_roots: Sequence[Path], side: int) -> None:
+    def __init__(
+        self, settings: Settings, find_roots: Callable[[], Sequence[Path]], side: int
+    ) -> None:
         self._options = ReadOptions.of(settings)
         self._load_options = LoadOptions.of(settings)
         self._prepare = Thumbnail(side)
         self._open = ExitStack()
         self._lock = threading.Lock()
         self._pools: dict[str, DecoderPool] = {}
-        self.allow(media_roots)
-
-    def allow(self, media_roots: Sequence[Path]) -> None:
-        """Let file references point into these folders, and into no others that were allowed."""
-        loader = Loader(self._load_options, media_roots)
-        with self._lock:
-            self._loader = self._open.enter_context(loader)  # others may load with the one before
+        self._find_roots = find_roots
+        self._allow(find_roots())
 
     def load(self, reference: str) -> LoadedContent:
         """What it refers to. Raises RowError."""
+        try:
+            return self._loader.load(reference)
+        except RowError as exc:
+            if exc.code != "forbidden_path" or not self._has_new_roots():
+                raise
         return self._loader.load(reference)
+
+    def _allow(self, roots: Sequence[Path]) -> None:
+        loader = Loader(self._load_options, roots)
+        self._loader = self._open.enter_context(loader)  # others may load with the one before
+        self._roots = set(roots)
+        self._looked_at = time.monotonic()
+
+    def _has_new_roots(self) -> bool:
+        """Whether there are others than were known; asked seldom, whoever writes references."""
+        with self._lock:
+            if time.monotonic() - self._looked_at < LOOK_SECONDS:
+                return False
+            self._looked_at = time.monotonic()
+            roots = self._find_roots()
+            if set(roots) == self._roots:
+                return False
+            self._allow(roots)
+            return True
 
     def of(self, modality: Modality, moment: Moment | None, data: bytes) -> bytes | None:
         """A small WebP of some content, or of a moment of it; None: there is none of that modality.

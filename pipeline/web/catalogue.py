@@ -12,8 +12,7 @@ from pipeline.errors import SpaceError
 from pipeline.modalities.moments import moment_of
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection
-from pipeline.postgres.rights import may
-from pipeline.queue.status import ingest_status
+from pipeline.queue.status import ingest_status, may_know_counts
 from pipeline.references import name_of, redact
 from pipeline.spaces import Space, get_space
 from pipeline.web.asked import After
@@ -219,7 +218,7 @@ def waiting(connection: Connection) -> Waiting:
     ).fetchone()
     if row is None:
         return Waiting(None)
-    if not may(connection, "ingest_status", "SELECT"):  # which counts everybody's
+    if not may_know_counts(connection):
         return Waiting(*row)
     of_space = [status for status in ingest_status(connection) if status.space == row[0]]
     return Waiting(

@@ -4,12 +4,10 @@ import contextlib
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import RowError
-from pipeline.loaders import LoadedContent
 from pipeline.search.item_image import ItemImage
 from pipeline.search.thumbnails import Thumbnails
 from pipeline.settings import Settings
@@ -17,8 +15,6 @@ from pipeline.web.faults import PageError
 
 # Pixels of the longer side: on a card, twice its height, for screens with small ones; on a page.
 SIDE, LARGE = 480, 1280
-# How often it is asked at most whether a folder has been added.
-LOOK_SECONDS = 5.0
 # How much may be written until the folder is looked at again.
 _BETWEEN = 16 * 2**20
 
@@ -91,16 +87,13 @@ class Images:
 
     Args:
         settings: how content is loaded and decoded.
-        find_roots: gives the folders that file references may point into, which become more.
+        find_roots: as of :class:`Thumbnails`.
     """
 
     def __init__(
         self, settings: Settings, find_roots: Callable[[], Sequence[Path]], cache: Cache
     ) -> None:
-        self._find_roots = find_roots
-        self._roots = set(roots := find_roots())
-        self._looked_at = time.monotonic()
-        self._thumbnails = {side: Thumbnails(settings, roots, side) for side in (SIDE, LARGE)}
+        self._thumbnails = {side: Thumbnails(settings, find_roots, side) for side in (SIDE, LARGE)}
         self._cache = cache
 
     def of_item(self, found: ItemImage, side: int = SIDE) -> bytes:
@@ -115,7 +108,7 @@ class Images:
         if (kept := self._cache.get(name)) is not None:
             return kept
         try:
-            content = self._load(found.reference, side)
+            content = self._thumbnails[side].load(found.reference)
             small = self._thumbnails[side].of(found.modality, found.moment, content.data)
         except RowError as exc:
             raise PageError(404, f"There is no image of it: {exc.code}.") from exc
@@ -125,27 +118,6 @@ class Images:
         if is_part or content.sha256.hex() == found.sha256:
             self._cache.put(name, small)
         return small
-
-    def _load(self, reference: str, side: int) -> LoadedContent:
-        try:
-            return self._thumbnails[side].load(reference)
-        except RowError as exc:
-            if exc.code != "forbidden_path" or not self._has_new_roots():
-                raise
-            return self._thumbnails[side].load(reference)
-
-    def _has_new_roots(self) -> bool:
-        """Whether somebody added a folder since it was looked at last."""
-        if time.monotonic() - self._looked_at < LOOK_SECONDS:
-            return False
-        self._looked_at = time.monotonic()
-        roots = self._find_roots()
-        if set(roots) == self._roots:
-            return False
-        self._roots = set(roots)
-        for thumbnails in self._thumbnails.values():
-            thumbnails.allow(roots)
-        return True
 
     def of_bytes(self, data: bytes) -> bytes | None:
         """A WebP of a file; None: there is none of it."""

@@ -28,10 +28,10 @@ from pipeline.postgres.database import Database
 from pipeline.postgres.embedded import EmbeddedServer
 from pipeline.postgres.pool import DatabasePool
 from pipeline.postgres.reading import Reading
+from pipeline.search import thumbnails
 from pipeline.search.item_image import ItemImage
 from pipeline.settings import Settings
 from pipeline.spaces import Space
-from pipeline.web import images as images_of_items
 from pipeline.web.asked import MOST_ROWS
 from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
@@ -310,7 +310,7 @@ def test_images_of_a_folder_that_is_added_meanwhile_are_shown(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(images_of_items, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(thumbnails, "LOOK_SECONDS", 0)
     file = tmp_path / "a.png"
     file.write_bytes(encode(sample(), "PNG"))
     connection.execute(

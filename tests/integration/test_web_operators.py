@@ -43,6 +43,20 @@ def test_a_list_that_finds_nothing_is_a_list(
         assert "nothing here that this login sees" in words(answer.text)
 
 
+def test_whom_a_policy_keeps_from_rows_is_told_no_count_of_others(
+    connection: Connection, settings_of: Callable[..., Settings], url: str, space: Space
+) -> None:
+    add_texts(connection, ["somebody else's"])
+    connection.execute("ALTER TABLE source_items ENABLE ROW LEVEL SECURITY")
+    with (
+        role(connection, "tenant", "LOGIN IN ROLE pipeline_analyst"),
+        pages(settings_of(login_url(url, "tenant"))) as client,
+    ):
+        said = words(client.get("/").text)
+    assert "nothing here that this login sees" in said
+    assert "wait for their vectors" not in said
+
+
 @pytest.mark.usefixtures("uncounted")
 def test_who_may_write_operates_with_rights_of_their_own(settings: Settings) -> None:
     with pages(settings) as client:

@@ -1,6 +1,7 @@
 """What the tools read, with the rights of the login: its policies of row-level security hold."""
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Self
 
 from pipeline import modalities
@@ -21,9 +22,8 @@ from pipeline.postgres.connections import Connection
 from pipeline.postgres.database import Database
 from pipeline.postgres.pool import DatabasePool
 from pipeline.postgres.reading import Reading
-from pipeline.postgres.row_security import is_kept_from_rows
 from pipeline.postgres.steps import on
-from pipeline.queue.status import ingest_status
+from pipeline.queue.status import ingest_status, may_know_counts
 from pipeline.references import is_data
 from pipeline.search import retrieve
 from pipeline.search.item import Item, item
@@ -72,8 +72,8 @@ class Reader:
             self._client = opened.enter_context(
                 Client(settings=settings, connections=CONNECTIONS, purpose=PURPOSE)
             )
-            roots = known_media_roots(database, PURPOSE)
-            self._thumbnails = opened.enter_context(Thumbnails(settings, roots, SIDE))
+            find_roots = partial(known_media_roots, database, PURPOSE)
+            self._thumbnails = opened.enter_context(Thumbnails(settings, find_roots, SIDE))
             self._open = opened.pop_all()
 
     def search(self, query: Query, of: Wanted) -> list[Match]:
@@ -152,8 +152,7 @@ def _counts(connection: Connection) -> Counts:
             for name in modalities.ordered(seen)
         ],
         spaces=[InSpace(name=name, state=state, model=model) for name, state, model, _ in spaces],
-        # The queue's counts are of everybody's rows.
-        queue=None if is_kept_from_rows(connection) else _queue(connection),
+        queue=_queue(connection) if may_know_counts(connection) else None,
         new_queries_are_answered=any(is_served for *_, is_served in spaces),
     )
 
