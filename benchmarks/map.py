@@ -8,11 +8,8 @@ process took for them; then frames per second while the map is zoomed, in Debian
 import argparse
 import contextlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +20,7 @@ import httpx
 import psutil
 
 from benchmarks.harness import database, make_space, say
+from benchmarks.web_process import running_web
 from pipeline.postgres.connections import connect
 from tests.helpers.two_cones import store, two_cones
 
@@ -65,24 +63,12 @@ def fill(url: str, count: int) -> None:
 @contextlib.contextmanager
 def pages(folder: Path, url: str) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """A running `pipeline web`, which answers no query."""
-    log = folder / "web.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "web", "--port", "0"],
-            env={**os.environ, "DATABASE_URL": url, "XDG_CACHE_HOME": str(folder)},
-            stderr=stderr,
-        )
-    try:
-        while (found := re.search(r"pages at (\S+);", log.read_text())) is None:
-            if process.poll() is not None:
-                raise SystemExit(log.read_text())
-            time.sleep(0.1)
-        with httpx.Client(base_url=found[1], timeout=300) as client:
-            client.get("/map").raise_for_status()
-            yield client, psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    with (
+        running_web(folder, url) as (address, process),
+        httpx.Client(base_url=address, timeout=300) as client,
+    ):
+        client.get("/map").raise_for_status()
+        yield client, process
 
 
 def timed(client: httpx.Client) -> tuple[float, int]:

@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from benchmarks.harness import database, say
+from benchmarks.web_process import running_web
 from pipeline.embedders.openclip.embedder import MultimodalEmbedder
 
 IMAGES = 100
@@ -43,26 +44,12 @@ def median_ms(work: Callable[[int], Any]) -> float:
 @contextlib.contextmanager
 def pages(folder: Path, url: str) -> Iterator[httpx.Client]:
     """A client of a running `pipeline web` that has its model."""
-    log = folder / "web.log"
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "web", "--port", "0"],
-            env={**os.environ, "DATABASE_URL": url, "XDG_CACHE_HOME": str(folder)},
-            stderr=stderr,
-        )
-    try:
-        while "queries are answered here" not in log.read_text():
-            if process.poll() is not None:
-                raise SystemExit(log.read_text())
-            time.sleep(0.1)
-        found = re.search(r"pages at (\S+);", log.read_text())
-        assert found is not None
-        limits = httpx.Limits(max_connections=CONNECTIONS)
-        with httpx.Client(base_url=found[1], limits=limits) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
+    limits = httpx.Limits(max_connections=CONNECTIONS)
+    with (
+        running_web(folder, url, until="queries are answered here") as (address, _),
+        httpx.Client(base_url=address, limits=limits) as client,
+    ):
+        yield client
 
 
 def image_paths(client: httpx.Client) -> list[str]:

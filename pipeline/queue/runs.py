@@ -1,6 +1,6 @@
 """Reports of runs of ingestion: every statement on ``ingest_runs``."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
@@ -11,8 +11,8 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run that ended.
+class Outcome:
+    """What became of one run.
 
     Attributes:
         worker: None: it ended before it had one.
@@ -22,9 +22,6 @@ class Run:
         error: the kind of error that ended it.
     """
 
-    space: str
-    began_at: datetime
-    ended_at: datetime
     worker: str | None
     done: int
     failed: int
@@ -35,6 +32,15 @@ class Run:
     exit_code: int
     stopped: bool
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Outcome):
+    """One that ended."""
+
+    space: str
+    began_at: datetime
+    ended_at: datetime
 
     @property
     def duration(self) -> timedelta:
@@ -62,25 +68,11 @@ def last(connection: Connection, most: int = SHOWN) -> list[Run]:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A run that ends now; see :class:`Run`.
-
-    Attributes:
-        lasted: seconds since it began.
-    """
+class Ended(Outcome):
+    """One that ends now; ``lasted``: seconds since it began."""
 
     space_id: int
     lasted: float
-    worker: str | None
-    done: int
-    failed: int
-    retrying: int
-    items: int
-    reused: int
-    seconds: float
-    exit_code: int
-    stopped: bool
-    error: str | None
 
 
 def store(connection: Connection, run: Ended) -> None:
@@ -89,22 +81,11 @@ def store(connection: Connection, run: Ended) -> None:
         """
         INSERT INTO ingest_runs (space_id, began_at, worker, done, failed, retrying, items, reused,
             seconds, exit_code, stopped, error)
-        VALUES (%s, now() - make_interval(secs => %s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%(space_id)s, now() - make_interval(secs => %(lasted)s), %(worker)s, %(done)s,
+            %(failed)s, %(retrying)s, %(items)s, %(reused)s, %(seconds)s, %(exit_code)s,
+            %(stopped)s, %(error)s)
         """,
-        (
-            run.space_id,
-            run.lasted,
-            run.worker,
-            run.done,
-            run.failed,
-            run.retrying,
-            run.items,
-            run.reused,
-            run.seconds,
-            run.exit_code,
-            run.stopped,
-            run.error,
-        ),
+        asdict(run),
     )
 
 

@@ -13,15 +13,11 @@ from torch.overrides import TorchFunctionMode
 _KEEP_SHAPE = {
     torch.Tensor.normal_,
     torch.Tensor.uniform_,
-    torch.Tensor.bernoulli_,
     torch.Tensor.clamp_,
     torch.Tensor.erfinv_,
     torch.Tensor.triu_,
-    torch.Tensor.__mul__,
-    torch.Tensor.__rmul__,
     torch.Tensor.mul,
     torch.Tensor.div,
-    torch.Tensor.__truediv__,
 }
 
 
