@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 
@@ -122,12 +123,13 @@ def keep_open(connection: Connection) -> None:
         connection.execute("SET LOCAL transaction_timeout = 0")
 
 
-_HOLDERS = """
-SELECT a.usename, a.application_name, a.pid
+# A lock has one holder. What is asked of it is one statement: between two, another may have it.
+_HOLDER = """
+SELECT a.usename, a.application_name, a.pid,
+    has_table_privilege(a.usesysid, %(table)s::oid, 'UPDATE') AS may_run
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND (l.classid::bigint << 32) + l.objid::bigint = %(key)s AND a.datname = current_database()
-  AND (%(table)s::oid IS NULL OR has_table_privilege(a.usesysid, %(table)s::oid, 'UPDATE'))
 """
 
 
@@ -146,20 +148,20 @@ def _is_held_without_reason(connection: Connection, key: int, table: int) -> boo
 
     Where nobody holds it any more, nothing is said of it.
     """
-    everybody = connection.execute(_HOLDERS, {"key": key, "table": None}).fetchall()
-    with_reason = connection.execute(_HOLDERS, {"key": key, "table": table}).fetchall()
-    if with_reason or not everybody:
+    row = connection.execute(_HOLDER, {"key": key, "table": table}).fetchone()
+    if row is None or row[3]:
         return False
-    logger.warning(
-        "%s holds the lock of this command, and could not run it; going on",
-        _holder(connection, key),
-    )
+    logger.warning("%s holds the lock of this command, and could not run it; going on", _named(row))
     return True
 
 
 def _holder(connection: Connection, key: int) -> str:
-    row = connection.execute(_HOLDERS, {"key": key, "table": None}).fetchone()
-    return f"the session {row[2]} of {row[0]} ({row[1] or 'unnamed'})" if row else "some session"
+    row = connection.execute(_HOLDER, {"key": key, "table": None}).fetchone()
+    return _named(row) if row else "some session"
+
+
+def _named(row: tuple[Any, ...]) -> str:
+    return f"the session {row[2]} of {row[0]} ({row[1] or 'unnamed'})"
 
 
 def _another(connection: Connection) -> Connection:

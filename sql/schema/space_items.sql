@@ -40,7 +40,7 @@ BEGIN
             END IF;
         END LOOP;
         -- Who has just begun is as fast as since then, not as over the quarter hour.
-        per_minute := per_minute / greatest(1, extract(epoch FROM now() - oldest) / 60);
+        per_minute := per_minute / greatest(1, extract(epoch FROM (now() - oldest)) / 60);
         table_bytes := pg_table_size(known.oid);
         index_bytes := pg_relation_size(known.indexrelid);
         index_is_valid := known.indisvalid;
