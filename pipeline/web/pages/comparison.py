@@ -7,12 +7,13 @@ from starlette.routing import Route
 from pipeline import modalities
 from pipeline.postgres.connections import Connection
 from pipeline.spaces import Space, active_space
-from pipeline.web.asked import Term, text_of
+from pipeline.web.asked import Term
 from pipeline.web.catalogue import named_space
 from pipeline.web.comparing import Compared, Figures, compared, figures, in_active, in_other
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
+from pipeline.web.typed import text_of
 
 MOST_QUERIES = 3
 

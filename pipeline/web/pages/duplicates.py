@@ -8,13 +8,13 @@ from starlette.routing import Route
 
 from pipeline.postgres.connections import Connection
 from pipeline.web import catalogue
-from pipeline.web.asked import item_number
 from pipeline.web.catalogue import Chip
 from pipeline.web.duplicates import Pairs, pairs
 from pipeline.web.faults import PageError
 from pipeline.web.item import DUPLICATE
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
+from pipeline.web.typed import item_number
 
 
 def routes(parts: Parts) -> list[Route]:

@@ -7,13 +7,14 @@ from starlette.routing import Route
 from pipeline.postgres.connections import Connection
 from pipeline.search.item import Item
 from pipeline.web import catalogue
-from pipeline.web.asked import Asked, Term, text_of
+from pipeline.web.asked import Asked, Term
 from pipeline.web.catalogue import Card
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.item import DUPLICATE, item_of_page, labelled, labels_of, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.statement import Found, of_search
+from pipeline.web.typed import text_of
 
 _NEIGHBOURS = 8
 
