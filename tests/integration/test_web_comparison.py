@@ -84,6 +84,27 @@ def test_the_same_query_in_both_spaces(
         assert columns(again.text) == found[:2]
 
 
+def test_a_link_from_before_leads_to_the_same_source_item(
+    connection: Connection, settings: Settings, space: Space, second: Space
+) -> None:
+    with pages(settings) as client:
+        (link,) = re.findall(r'href="(/items/8\?of=8)"', client.get("/").text)
+        assert client.get(link).status_code == 200
+        spaces.build_indexes(connection, second)
+        spaces.activate(connection, second)
+        row = connection.execute("SELECT id FROM multimodal_items WHERE source_id = 8").fetchone()
+        assert row is not None
+        answer = client.get(link)
+        assert answer.status_code == 404
+        assert f"Its source item 8 is item {row[0]} now" in words(answer.text)
+        assert f'href="/items/{row[0]}?of=8"' in answer.text
+        assert f"item {row[0]} now" in client.get(f"/api{link}").json()["hint"]
+        connection.execute("DELETE FROM source_items WHERE id = 8")
+        for gone in (link, "/items/8", f"/items/8?of={2**63 - 1}"):
+            assert "It may have gone" in words(client.get(gone).text)
+        assert client.get("/items/8?of=x").status_code == 400
+
+
 def test_what_was_measured_of_both_stands_above(
     connection: Connection, settings: Settings, space: Space, second: Space
 ) -> None:

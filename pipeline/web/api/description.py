@@ -35,6 +35,13 @@ _SEARCH = (
         {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT, "default": PAGE},
     ),
 )
+_OF = {
+    "name": "of",
+    "in": "query",
+    "description": "Its source item; where there is no such item any more, the answer says which "
+    "that one has now.",
+    "schema": {"type": "integer"},
+}
 _COMPARISON: tuple[dict[str, Any], ...] = (
     {
         "name": "q",
@@ -77,7 +84,7 @@ def description() -> dict[str, Any]:
         "paths": {
             "/api/search": _get("search", "Items near to a text, an item, a file or a blend; "
                                 "the newest, where nothing is searched for.", "Search", search),
-            "/api/items/{item}": _get("item", "One item.", "Item", [number]),
+            "/api/items/{item}": _get("item", "One item.", "Item", [number, _OF]),
             "/api/spaces": _get("spaces", "Every embedding space.", "Spaces"),
             "/api/spaces/{space}/compare": _get("compare", "A space beside the active one.",
                                                 "Comparison", [named, *_COMPARISON]),

@@ -16,7 +16,7 @@ from pipeline.web.faults import PageError
 from pipeline.web.item import item_of_page, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.searching import rows_of
-from pipeline.web.typed import text_of
+from pipeline.web.typed import item_number, text_of
 from pipeline.web.urls import read_url
 
 
@@ -34,9 +34,10 @@ def routes(parts: Parts) -> list[Route]:
 
     def one(request: Request) -> Response:
         number = request.path_params["item"]
+        source = item_number(said) if (said := request.query_params.get("of")) else None
 
         def look(connection: Connection) -> Item:
-            found = item_of_page(connection, number)
+            found = item_of_page(connection, number, source)
             return Item.of(found, siblings(connection, found))
 
         return _said(parts.reading.read(look))
