@@ -13,7 +13,7 @@ TORCH := $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo install dev test test-postgres test-soak check site bench bench-scale clean
+.PHONY: help demo install dev test test-postgres test-soak check site links bench bench-scale clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -52,6 +52,9 @@ SITE ?= build/site
 site: .venv/.installed-dev  ## the documents as a site in SITE (build/site)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . "$(SITE)"
 	@echo "see $(SITE)/index.html"
+
+links: .venv/.installed-dev  ## whether the documents' links to other hosts lead somewhere
+	$(BIN)/python -m sphinx --quiet -b linkcheck -c docs . build/links
 
 bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmarks/README.md)
 	$(BIN)/python -m benchmarks
