@@ -63,8 +63,11 @@ def last(connection: Connection, names: Sequence[str]) -> dict[str, Lately]:
     the table holds what anybody with its rights wrote."""
     found = {}
     for name, seen_at, seconds, stages in connection.execute(
-        "SELECT worker, seen_at, seconds, stages FROM ingest_workers WHERE worker = ANY (%s)",
-        (list(names),),
+        """
+        SELECT worker, seen_at, seconds, stages FROM ingest_workers
+        WHERE worker = ANY (%s) AND seen_at > now() - %s::interval
+        """,
+        (list(names), KEPT),
     ):
         with contextlib.suppress(TypeError, ValueError):
             found[name] = Lately(seen_at, seconds, tuple(map(Stage.read, stages)))

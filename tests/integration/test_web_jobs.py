@@ -30,6 +30,12 @@ def seen(connection: Connection) -> bool:
     )
 
 
+def until(connection: Connection) -> Any:
+    """When the last lease ends; None: there is none."""
+    (found,) = connection.execute("SELECT max(leased_until) FROM ingest_jobs").fetchone() or (None,)
+    return found
+
+
 def test_a_worker_tells_which_of_its_stages_holds_up_the_others(
     connection: Connection, settings_of: Callable[..., Settings], url: str, space: Space
 ) -> None:
@@ -62,17 +68,34 @@ def test_one_of_the_release_before_and_one_that_may_not_tell_go_on(
         connection.execute("REVOKE ALL ON ingest_workers FROM pipeline_ingest")
         own = settings_of(login_url(url, "plain"), **TIMING)
         worker = make_worker(own, space, FakeEmbedder(before=lambda _: goes_on.wait(60)))
-        beats = "SELECT max(leased_until) FROM ingest_jobs"
         with running(worker), pages(settings, allows_writes=True) as client:
-            wait_until(lambda: connection.execute(beats).fetchone() != (None,), "the claim")
-            first = connection.execute(beats).fetchone()
-            wait_until(lambda: connection.execute(beats).fetchone() > first, "a heartbeat")  # type: ignore[operator]
+            wait_until(lambda: until(connection) is not None, "the claim")
+            first = until(connection)
+            wait_until(lambda: until(connection) > first, "a heartbeat")
             (told,) = client.get("/api/jobs").json()["workers"]
             assert told["worker"] == worker.id
             assert told["lately"] is None
             assert "has not said yet" in words(client.get("/jobs").text)
             goes_on.set()
             wait_until(lambda: worker.report.done == 1, "the row")
+
+
+def test_no_lock_on_what_is_told_keeps_a_heartbeat(
+    connection: Connection, settings_of: Callable[..., Settings], url: str, space: Space
+) -> None:
+    settings, goes_on = settings_of(url, **TIMING), threading.Event()
+    add_texts(connection, ["one"])
+    worker = make_worker(settings, space, FakeEmbedder(before=lambda _: goes_on.wait(60)))
+    with running(worker):
+        wait_until(lambda: seen(connection), "the stages")
+        with connection.transaction():
+            connection.execute("LOCK TABLE ingest_workers")
+            first = until(connection)
+            for _ in range(2):
+                wait_until(lambda first=first: until(connection) > first, "a heartbeat")
+                first = until(connection)
+        goes_on.set()
+        wait_until(lambda: worker.report.done == 1, "the row")
 
 
 def test_what_is_stored_of_stages_is_nobodys_markup_and_nobody_elses(
@@ -90,6 +113,7 @@ def test_what_is_stored_of_stages_is_nobodys_markup_and_nobody_elses(
             ([good | {"at_work": 7}], False),
             ([good | {"stage": 7}], False),
             ([{"stage": "load"}, "load"], False),
+            ([], False),
         ):
             connection.execute("DELETE FROM ingest_workers")
             connection.execute(
