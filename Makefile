@@ -13,7 +13,7 @@ TORCH := $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo install dev test test-postgres test-soak check bench bench-scale clean
+.PHONY: help demo install dev test test-postgres test-soak check site links bench bench-scale clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -39,12 +39,22 @@ test-postgres: .venv/.installed-dev  ## the tests of SQL on the PostgreSQL whose
 	TEST_POSTGRES="$(TEST_POSTGRES)" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ANY_SERVER) $(TESTARGS)
 
 test-soak: .venv/.installed-dev  ## the long and destructive tests at full size
-	$(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
+	TEST_STARTS=whole $(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
 
 check: .venv/.installed-dev  ## formatting, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# A warning is an error: a link that leads nowhere, a page that no list names, a docstring that cannot be read.
+SITE ?= build/site
+
+site: .venv/.installed-dev  ## the documents as a site in SITE (build/site)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . "$(SITE)"
+	@echo "see $(SITE)/index.html"
+
+links: .venv/.installed-dev  ## whether the documents' links to other hosts lead somewhere
+	$(BIN)/python -m sphinx --quiet -b linkcheck -c docs . build/links
 
 bench: .venv/.installed-dev  ## the benchmarks, each prints its ratios (benchmarks/README.md)
 	$(BIN)/python -m benchmarks
@@ -71,7 +81,7 @@ bench-scale: .venv/.installed-dev  ## every table of docs/scaling.md at full siz
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]' --group dev --group docs
 	# The reference for R@k; without what the rest of it would bring along.
 	$(BIN)/python -m pip install --quiet --no-deps clip-benchmark==1.6.2
 	@touch $@

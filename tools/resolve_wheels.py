@@ -15,11 +15,11 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
     "project"
 ]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-# From the oldest that wheels are built for to what today's systems have.
+# Of today's systems, which take wheels for any older glibc, and there are wheels for odd ones.
 SYSTEMS = {
-    "linux": [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17)]
+    "linux": [f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)]
     + ["manylinux2014_x86_64", "manylinux1_x86_64"],
-    "linux-arm": [f"manylinux_2_{minor}_aarch64" for minor in (28, 27, 26, 17)]
+    "linux-arm": [f"manylinux_2_{minor}_aarch64" for minor in range(28, 16, -1)]
     + ["manylinux2014_aarch64"],
     "macos": [f"macosx_{version}_{kind}" for version in ("14_0", "13_0", "12_0", "11_0", "10_9")
               for kind in ("arm64", "universal2")],

@@ -19,7 +19,7 @@ def test_every_dependency_has_its_reason() -> None:
             for extra, lines in extras.items()
             if extra != "all"  # all the others
         ),
-        *project["dependency-groups"]["dev"],
+        *chain.from_iterable(project["dependency-groups"].values()),
     ]
     names = {re.match(r"[\w.-]+", line)[0].lower() for line in wanted}  # type: ignore[index]
     decisions = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")

@@ -2,21 +2,27 @@
 and the command they run exists with these options."""
 
 import ast
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
 import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.cli import app
+from pipeline.ingest.report import IngestReport
+from pipeline.postgres.connections import connect
 from pipeline.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -276,6 +282,120 @@ def test_the_dag_acts_on_the_exit_code(
     with pytest.raises(AirflowException) as caught:
         exec(program, {})
     assert type(caught.value) is raised
+
+
+# Dagster
+
+
+class Failure(Exception):  # noqa: N818 (its name there)
+    def __init__(self, description: str, *, allow_retries: bool = True) -> None:
+        super().__init__(description)
+        self.allow_retries = allow_retries
+
+
+@pytest.mark.parametrize(("code", "tried_again"), [(0, None), (75, True), (1, False)])
+def test_the_asset_acts_on_the_exit_code(
+    code: int, tried_again: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Dagster's names stood in for; where Dagster is, the next test asks it."""
+    dagster, defined = ModuleType("dagster"), {}
+
+    def named(kind: str) -> Any:
+        return lambda *values, **options: SimpleNamespace(kind=kind, values=values, **options)
+
+    def asset(**options: Any) -> Any:
+        return lambda function: defined.setdefault(
+            (options["key_prefix"], function.__name__), function
+        )
+
+    for name in ("Definitions", "MaterializeResult", "RetryPolicy", "ScheduleDefinition"):
+        setattr(dagster, name, named(name))
+    dagster.define_asset_job = named("job")  # type: ignore[attr-defined]
+    dagster.Backoff = SimpleNamespace(EXPONENTIAL="exponential")  # type: ignore[attr-defined]
+    dagster.Failure, dagster.asset = Failure, asset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "dagster", dagster)
+
+    def run(command: list[str], **options: Any) -> Any:
+        assert command[0] == "pipeline"
+        assert_runs(command[1:])
+        report = json.dumps(IngestReport("photos", done=3, items=4).as_dict())
+        return subprocess.CompletedProcess(command, code, stdout=report)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    program: dict[str, Any] = {}
+    exec((EXAMPLES / "dagster/definitions.py").read_text("utf-8"), program)
+    (schedule,) = program["definitions"].schedules
+    assert_schedule(schedule.cron_schedule.split())
+    embed = defined["pipeline", "multimodal_items"]
+    if tried_again is None:
+        assert embed().metadata == {"space": "photos", "done": 3, "items": 4}
+        return
+    with pytest.raises(Failure) as caught:
+        embed()
+    assert caught.value.allow_retries is tried_again
+
+
+@pytest.mark.skipif(shutil.which("dagster") is None, reason="no dagster here")
+def test_dagster_accepts_the_asset(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["dagster", "definitions", "validate", "-f", EXAMPLES / "dagster/definitions.py"],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "yes"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# dbt
+
+
+def test_the_sources_of_dbt_are_in_the_database_for_an_analyst(url: str) -> None:
+    project = yaml.safe_load((EXAMPLES / "dbt/dbt_project.yml").read_text("utf-8"))
+    (source,) = yaml.safe_load((EXAMPLES / "dbt/models/pipeline.yml").read_text("utf-8"))["sources"]
+    schema = render(source["schema"], var=project["vars"].__getitem__)
+    tables = {table["name"]: table for table in source["tables"]}
+    assert len(tables) > 4
+    given_up = (EXAMPLES / "dbt/tests/nothing_is_given_up.sql").read_text("utf-8")
+    fresh = tables["multimodal_items"]["config"]
+    assert fresh["freshness"].keys() == {"warn_after", "error_after"}
+    with connect(url) as connection:
+        connection.execute("SET ROLE pipeline_analyst")
+        for name, table in tables.items():
+            columns = [column["name"] for column in table.get("columns", [])] or ["1"]
+            connection.execute(f"SELECT {', '.join(columns)} FROM {schema}.{name}")  # type: ignore[call-overload]
+        this = SimpleNamespace(schema=schema)
+        query = render(fresh["loaded_at_query"], this=this)
+        (row,) = connection.execute(query).fetchall()  # type: ignore[call-overload]
+        assert isinstance(row[0], datetime)
+        query = render(
+            given_up,
+            config=lambda **_: "",
+            source=lambda of, name: f"{schema}.{tables[name]['name']}",
+        )
+        assert connection.execute(query).fetchall() == []  # type: ignore[call-overload]
+
+
+def render(template: str, **names: Any) -> str:
+    """As dbt does it, by Jinja."""
+    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(template).render(names)
+
+
+@pytest.mark.skipif(shutil.which("dbt") is None, reason="no dbt here")
+def test_dbt_accepts_the_project(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "dbt", tmp_path, dirs_exist_ok=True)
+    login = {"type": "postgres", "host": "h", "port": 5432, "user": "u", "password": "p",
+             "dbname": "d", "schema": "s"}  # fmt: skip
+    profile = {"search": {"target": "test", "outputs": {"test": login}}}
+    (tmp_path / "profiles.yml").write_text(yaml.safe_dump(profile))
+    done = subprocess.run(
+        ["dbt", "parse", "--project-dir", tmp_path, "--profiles-dir", tmp_path],
+        env={**os.environ, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_shows_every_example_as_it_is() -> None:
