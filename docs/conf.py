@@ -59,6 +59,7 @@ nitpick_ignore = [
 smartquotes = False  # what is quoted is often SQL
 html_theme = "furo"
 html_title = project
+html_favicon = "../pipeline/web/static/icon.svg"
 html_extra_path = ["site"]
 html_show_sourcelink = False
 html_copy_source = False

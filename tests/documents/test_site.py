@@ -32,7 +32,9 @@ FETCHED = re.compile(
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its folder."""
     folder = tmp_path_factory.mktemp("site")
-    (line,) = re.findall(r"\$\(BIN\)/python (-m sphinx .*)", (ROOT / "Makefile").read_text("utf-8"))
+    (line,) = re.findall(
+        r"\$\(BIN\)/python (-m sphinx .* \"\$\(SITE\)\")", (ROOT / "Makefile").read_text("utf-8")
+    )
     built = subprocess.run(
         [sys.executable, *line.replace('"$(SITE)"', str(folder)).split()],
         cwd=ROOT,
