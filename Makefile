@@ -39,7 +39,7 @@ test-postgres: .venv/.installed-dev  ## the tests of SQL on the PostgreSQL whose
 	TEST_POSTGRES="$(TEST_POSTGRES)" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ANY_SERVER) $(TESTARGS)
 
 test-soak: .venv/.installed-dev  ## the long and destructive tests at full size
-	$(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
+	TEST_STARTS=whole $(BIN)/python -m pytest -m soak --timeout 3600 $(TESTARGS)
 
 check: .venv/.installed-dev  ## formatting, lint, types
 	$(BIN)/ruff format --check .

@@ -7,15 +7,19 @@ import json
 import math
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
 from demo_captions import CaptionWriter
+from demo_scenes import scene_phrases
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+if TYPE_CHECKING:
+    from demo_training import Batch
 
 START, END = 49406, 49407
 
@@ -96,6 +100,8 @@ class Texts:
                     )
                 ]
                 seen.update(self.words(writer.write(number, colours, rng).text))
+        for phrase in scene_phrases(writer.concepts):
+            seen.update(self.words(phrase))
         self.vocabulary = CompactVocabulary(seen)
 
     def words(self, text: str) -> list[int]:
@@ -158,23 +164,21 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return losses[counts].mean()
 
 
-def loss_of(
-    learner: Learner, images: Tensor, texts: Tensor, owners: Tensor, meanings: Tensor
-) -> Tensor:
-    """Contrastive loss with all true pairs as positives, plus both prototype losses.
-
-    ``meanings`` is ``(texts, concepts)``: how likely each text stands for each concept.
-    """
+def loss_of(learner: Learner, images: Tensor, texts: Tensor, batch: Batch) -> Tensor:
+    """Contrastive loss with all true pairs as positives, plus both prototype losses."""
     smoothing = 0.05
     prototypes = F.normalize(learner.prototypes, dim=-1)
     scale = learner.prototype_scale.exp().clamp(max=60)
-    loss = F.cross_entropy(scale * images @ prototypes.T, owners, label_smoothing=smoothing)
-    smooth = meanings * (1 - smoothing) + smoothing / meanings.shape[1]
-    loss = loss + soft_cross_entropy(scale * texts @ prototypes.T, smooth)
-    pairs = meanings[:, owners]  # how likely text i means picture j
-    by_text = pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    by_image = pairs.T / pairs.T.sum(dim=1, keepdim=True).clamp(min=1e-9)
+
+    def smooth(target: Tensor) -> Tensor:
+        return target * (1 - smoothing) + smoothing / target.shape[1]
+
+    loss = soft_cross_entropy(scale * images @ prototypes.T, smooth(batch.shown))
+    loss = loss + soft_cross_entropy(scale * texts @ prototypes.T, smooth(batch.meanings))
+    by_text = batch.pairs / batch.pairs.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    by_image = batch.pairs.T / batch.pairs.T.sum(dim=1, keepdim=True).clamp(min=1e-9)
     logits = learner.clip.logit_scale.exp().clamp(max=60) * texts @ images.T
+    logits = logits.masked_fill(batch.open, -1e4)
     return loss + soft_cross_entropy(logits, by_text) + soft_cross_entropy(logits.T, by_image)
 
 

@@ -14,6 +14,8 @@ import torch
 from demo_captions import MIRROR_SENSITIVE, CaptionWriter, colour_words
 from demo_model import CONFIG, Learner, Texts, blend, export, loss_of, resume
 from demo_pictures import augment, plain, premultiplied
+from demo_scene_questions import Questions
+from demo_scenes import SceneWriter, is_thing, kept_colours, may_flip, meant
 from demo_world import HELD_OUT, World, held_out_drawings, pick_samples
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -66,12 +68,30 @@ class Recipe:
     device: str
     pixels: int = 0
     memory: float = 0.998
+    scenes: tuple[int, int, int] = (14, 14, 8)  # painted things, groups of pairs, others
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Drawings, then scenes; captions of every other drawing, then of each scene."""
+
+    pixels: Tensor  # premultiplied bytes, (pictures, 4, 64, 64)
+    rows: Tensor  # compact token ids, (captions, longest)
+    shown: Tensor  # (pictures, concepts), rows sum to one
+    meanings: Tensor  # (captions, concepts), rows sum to one
+    pairs: Tensor  # (captions, pictures): how likely a caption means a picture
+    open: Tensor  # (captions, pictures): neither meant nor another
+    may_flip: Tensor  # (pictures,)
+    keep_hue: Tensor  # (pictures,)
+
+    def to(self, device: str) -> Batch:
+        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 class Batches:
     """Draws batches of distinct concepts, one drawing each, and a caption for every other one.
 
-    Half as many captions as drawings: names are learnt sooner than looks.
+    Half as many captions as drawings: names are learnt sooner than looks. To them come scenes.
     """
 
     def __init__(self, world: World, texts: Texts, writer: CaptionWriter, recipe: Recipe) -> None:
@@ -121,9 +141,10 @@ class Batches:
         self.pixels = torch.cat(
             [(part.clamp(0, 1) * 255).round().byte() for part in premultiplied_parts]
         )
+        self.scenes = SceneWriter(world.concepts, self.drawings, self.pixels)
         self.queue: list[int] = []
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def draw(self) -> Batch:
         recipe = self.recipe
         if len(self.queue) < recipe.batch:
             order = list(range(len(self.drawings)))
@@ -132,24 +153,57 @@ class Batches:
         owners, self.queue = self.queue[: recipe.batch], self.queue[recipe.batch :]
         picked = [self.rng.choices(self.drawings[o], self.weights[o])[0] for o in owners]
         captions = [
-            self.writer.write(o, self.colours[d], self.rng)
+            self.writer.write(o, self.colours_said(o, d), self.rng)
             for o, d in zip(owners[::2], picked[::2], strict=True)
         ]
-        meanings = torch.zeros(len(captions), len(self.drawings))
+        scenes = self.scenes.draw(self.rng, *recipe.scenes)
+        concepts = len(self.drawings)
+        shown = torch.zeros(len(owners) + len(scenes), concepts)
+        shown[range(len(owners)), owners] = 1.0
+        meanings = torch.zeros(len(captions) + len(scenes), concepts)
         for row, caption in enumerate(captions):
             meanings[row, list(caption.owners)] = torch.tensor(caption.weights)
-        rows = self.texts.rows([caption.text for caption in captions], self.rng)
-        which = torch.tensor(owners)
-        batch = (
-            self.pixels[picked],
-            rows,
-            which,
-            meanings,
-            self.may_flip[which],
-            self.keep_hue[which],
+        for number, scene in enumerate(scenes):
+            for owner in scene.owners:
+                shown[len(owners) + number, owner] = 1 / len(scene.owners)
+                meanings[len(captions) + number, owner] = 1 / len(scene.owners)
+        common = (meanings @ shown.T) > 0
+        pairs = torch.zeros(len(meanings), len(shown))
+        pairs[: len(captions), : len(owners)] = meanings[: len(captions), owners]
+        # A name alone may mean a painted one as well; what is said of a scene, no mere drawing.
+        is_open = torch.zeros(len(meanings), len(shown), dtype=torch.bool)
+        is_open[: len(captions), len(owners) :] = common[: len(captions), len(owners) :]
+        if scenes:
+            pairs[len(captions) :, len(owners) :] = meant(scenes)
+        for number, scene in enumerate(scenes):
+            for column, (owner, drawing) in enumerate(zip(owners, picked, strict=True)):
+                if scene.owners == (owner,) and scene.said & {*self.colours[drawing]}:
+                    is_open[len(captions) + number, column] = True
+        rows = self.texts.rows(
+            [*(caption.text for caption in captions), *(scene.caption for scene in scenes)],
+            self.rng,
         )
-        moved = [part.to(recipe.device) for part in batch]
-        return moved[0], moved[1], moved[2], moved[3], moved[4], moved[5]
+        which = torch.tensor(owners)
+        pixels = self.pixels[picked]
+        if scenes:
+            added = torch.stack([scene.picture for scene in scenes])
+            pixels = torch.cat([pixels, (added.clamp(0, 1) * 255).round().byte()])
+        return Batch(
+            pixels,
+            rows,
+            shown,
+            meanings,
+            pairs,
+            is_open,
+            torch.cat([self.may_flip[which], may_flip(scenes, self.world.concepts)]),
+            torch.cat([self.keep_hue[which], torch.ones(len(scenes), dtype=torch.bool)]),
+        ).to(recipe.device)
+
+    def colours_said(self, owner: int, drawing: int) -> list[str]:
+        """Not those that are kept for evaluation."""
+        concept = self.world.concepts[owner]
+        kept = kept_colours(concept) if is_thing(concept) else []
+        return [colour for colour in self.colours[drawing] if colour not in kept]
 
 
 def learn(world: World, recipe: Recipe, log: Path, model: Path, start: Path | None = None) -> None:
@@ -177,6 +231,7 @@ def learn(world: World, recipe: Recipe, log: Path, model: Path, start: Path | No
         fused=True,
     )
     batches = Batches(world, texts, writer, recipe)
+    questions = Questions(world)
     names = texts.rows([concept.name for concept in world.concepts]).to(device)
     watched = {
         label: torch.from_numpy(world.pixels[drawings])
@@ -198,11 +253,11 @@ def learn(world: World, recipe: Recipe, log: Path, model: Path, start: Path | No
             size = recipe.pixels or next(size for at, size in reversed(PHASES) if done >= at)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * one_cycle(done)
-            pixels, rows, owners, meanings, may_flip, keep_hue = batches.draw()
-            views = augment(pixels, may_flip, keep_hue, size)
+            batch = batches.draw()
+            views = augment(batch.pixels, batch.may_flip, batch.keep_hue, size)
             with torch.autocast(device, dtype=torch.bfloat16):
-                images, named = learner.images(views), learner.texts(rows)
-            loss = loss_of(learner, images, named, owners, meanings)
+                images, named = learner.images(views), learner.texts(batch.rows)
+            loss = loss_of(learner, images, named, batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 2.0)
@@ -221,6 +276,7 @@ def learn(world: World, recipe: Recipe, log: Path, model: Path, start: Path | No
                     "pixels": size,
                     "loss": round(running, 3),
                     **quick_check(average, names, watched, size),
+                    **questions.asked(average, texts, size),
                 }
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")

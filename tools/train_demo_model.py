@@ -110,11 +110,12 @@ def tune(
     minutes: Annotated[float, typer.Option(help="Minutes at most.")] = 4.0,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     memory: Annotated[float, typer.Option(help="Decay of the average of the weights.")] = 0.98,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 8,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train exported weights further, at one picture size."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     recipe = Recipe(steps, minutes, 256, learning_rate, seed, device, pixels, memory)
     learn(load_world(work), recipe, work / "log.jsonl", model, start)
     plot(work / "log.jsonl", ROOT / "docs" / "demo-model-training.svg")

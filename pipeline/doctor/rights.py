@@ -70,9 +70,9 @@ def _functions(connection: Connection) -> Check:
 
 TABLES = (
     "attached_listing_pages", "attached_objects", "attached_source_problems", "attached_sources",
-    "deleted_items", "embedding_spaces", "ingest_jobs", "ingest_runs", "installed_sql",
-    "known_modalities", "media_roots", "multimodal_items", "query_embeddings", "query_files",
-    "query_servers", "source_items",
+    "deleted_items", "embedding_spaces", "ingest_jobs", "ingest_runs", "ingest_workers",
+    "installed_sql", "known_modalities", "media_roots", "multimodal_items", "query_embeddings",
+    "query_files", "query_servers", "source_items",
     "space_evaluations", "space_modalities", "space_probes", "space_rotations", "space_tunings",
 )  # fmt: skip
 # What would let somebody act as the functions' owner, change what is ours, or read what is others'.

@@ -11,14 +11,17 @@ from pipeline.errors import DatabaseError
 from pipeline.ingest.connections import Connections
 from pipeline.ingest.control import Control
 from pipeline.ingest.in_flight import InFlight
+from pipeline.ingest.report import IngestReport
 from pipeline.postgres.connections import Connection, short_lock_timeout
 from pipeline.postgres.database import Database
-from pipeline.queue import claims, locked
+from pipeline.queue import claims, locked, workers
 
 logger = logging.getLogger(__name__)
 
 # How long giving jobs back waits for a lock on the whole queue, as of a TRUNCATE.
 LOCK_TIMEOUT_MS = 1000
+# How long a heartbeat waits to say what the stages did: leases are what it is for.
+SAY_TIMEOUT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class LeaseOptions:
 
 
 class Heartbeat:
-    """Prolongs the leases of the jobs in flight."""
+    """Prolongs the leases of the jobs in flight, and says what the stages did meanwhile."""
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Heartbeat:
         space_id: int,
         worker_id: str,
         options: LeaseOptions,
+        report: IngestReport,
     ) -> None:
         self._connection = connections.open("heartbeat")
         self._control = control
@@ -47,17 +51,36 @@ class Heartbeat:
         self._space_id = space_id
         self._worker_id = worker_id
         self._options = options
+        self._report = report
+        self._may_say = True
 
     def run(self) -> None:
+        before = self._report.so_far()
         while not self._control.drained.wait(self._options.heartbeat_seconds):
             ids = self._in_flight.ids()
             if ids:
                 self._connection.run(lambda c, ids=ids: self._prolong(c, ids))  # type: ignore[misc]
+            now = self._report.so_far()
+            if ids and self._may_say:
+                said = now.moment - before.moment, now.since(before)
+                self._connection.run(lambda c, said=said: self._say(c, *said))  # type: ignore[misc]
+            before = now
 
     def _prolong(self, connection: Connection, ids: list[int]) -> None:
         claims.heartbeat(
             connection, self._space_id, self._worker_id, ids, self._options.lease_seconds
         )
+
+    def _say(self, connection: Connection, seconds: float, stages: list[workers.Stage]) -> None:
+        """Nothing depends on it: whoever may not, or whose tables are older, does without."""
+        try:
+            with short_lock_timeout(connection, SAY_TIMEOUT_MS):
+                workers.say(connection, self._space_id, self._worker_id, seconds, stages)
+        except psycopg.errors.LockNotAvailable:
+            logger.debug("ingest_workers is locked; the stages are told the next time")
+        except (psycopg.ProgrammingError, psycopg.IntegrityError) as exc:
+            self._may_say = False
+            logger.info("what the stages do is not told in ingest_workers: %s", exc)
 
 
 class Watch:

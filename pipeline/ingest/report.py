@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import EX_TEMPFAIL
 from pipeline.queue.pauses import Pause
+from pipeline.queue.workers import Stage
 
 STAGES = ("claim", "load", "prepare", "embed", "write")
 
@@ -27,6 +28,32 @@ class StageReport:
     rows_per_second: float
     at_work: float
     bottleneck: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What the stages have done until a moment: two of them say what was done in between."""
+
+    moment: float
+    at_work: dict[str, float]
+    bottleneck: dict[str, int]
+
+    def since(self, before: "SoFar") -> list[Stage]:
+        """In the order of the work."""
+        seconds = self.moment - before.moment
+        looks = sum(self.bottleneck.values()) - sum(before.bottleneck.values())
+        return [
+            Stage(
+                stage,
+                at_work=_share(self.at_work[stage] - before.at_work[stage], seconds),
+                bottleneck=_share(self.bottleneck[stage] - before.bottleneck[stage], looks),
+            )
+            for stage in STAGES
+        ]
+
+
+def _share(part: float, whole: float) -> float:
+    return round(min(1.0, max(0.0, part / whole)), 3) if whole else 0.0
 
 
 @dataclass
@@ -108,6 +135,16 @@ class IngestReport:
         if stage == "load" and self._working["prepare"] > self._working["load"]:
             stage = "prepare"
         self.bottleneck[stage] += 1
+
+    def so_far(self) -> SoFar:
+        """Until now; work that is not done yet counts as far as it has come."""
+        with self._lock:
+            now = time.monotonic()
+            at_work = {
+                stage: done + (now - self._began[stage] if self._working[stage] else 0.0)
+                for stage, done in self.at_work.items()
+            }
+            return SoFar(now, at_work, dict(self.bottleneck))
 
     def stages(self) -> list["StageReport"]:
         """What each stage did, in the order of the work."""

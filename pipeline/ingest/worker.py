@@ -200,7 +200,13 @@ class Worker:
         """By name, the threads that see to it that what is in flight stays this worker's."""
         lease = self._options.lease
         heartbeat = Heartbeat(
-            self._connections, self._control, self._in_flight, self._space.id, self.id, lease
+            self._connections,
+            self._control,
+            self._in_flight,
+            self._space.id,
+            self.id,
+            lease,
+            self.report,
         )
         watch = Watch(self._connections, self._control, lease)
         return {"heartbeat": heartbeat.run, "watch": watch.run}

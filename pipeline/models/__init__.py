@@ -18,6 +18,7 @@ from pipeline.models.embedding_spaces import (
 )
 from pipeline.models.ingest_jobs import IngestJob
 from pipeline.models.ingest_runs import IngestRun
+from pipeline.models.ingest_workers import IngestWorker
 from pipeline.models.installed_sql import InstalledSql
 from pipeline.models.items import MultimodalItem, SourceItem
 from pipeline.models.quality import SpaceEvaluation, SpaceTuning
@@ -34,6 +35,7 @@ __all__ = [
     "EmbeddingSpace",
     "IngestJob",
     "IngestRun",
+    "IngestWorker",
     "InstalledSql",
     "KnownModality",
     "MediaRoot",

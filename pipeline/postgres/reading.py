@@ -6,7 +6,10 @@ allowed, is with the login's own.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import TypeVar
+
+from psycopg import sql
 
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.pool import Pool, run
@@ -15,9 +18,7 @@ T = TypeVar("T")
 
 SECONDS = 15.0  # of one statement
 
-_SET = """
-SELECT set_config(s.name, s.value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)
-"""
+_SETTING = sql.SQL("set_config(%s, %s, true)")
 
 # Whoever may write becomes the analyst; whoever may not stays who it is, since policies of
 # row-level security may be about that login.
@@ -76,7 +77,9 @@ class Reading:
             if self._is_lowered(connection):
                 settings = {**settings, "role": "pipeline_analyst"}
             if settings:  # in one statement: a page of images is a hundred transactions
-                connection.execute(_SET, (list(settings), list(settings.values())))
+                calls = sql.SQL(", ").join([_SETTING] * len(settings))
+                values = list(chain.from_iterable(settings.items()))
+                connection.execute(sql.SQL("SELECT {}").format(calls), values)
             yield connection
 
     def close(self) -> None:

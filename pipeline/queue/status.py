@@ -1,7 +1,7 @@
 """What is stored, what is to do and who does it, off the queue and the views ``ingest_status`` and
 ``unsupported_source_items``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
@@ -9,6 +9,8 @@ from psycopg.rows import class_row
 from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.postgres.rights import may
 from pipeline.postgres.row_security import is_kept_from_rows
+from pipeline.queue import workers
+from pipeline.queue.workers import Lately
 
 _MOST_WORKERS = 100
 
@@ -127,7 +129,13 @@ def counts(connection: Connection, space_id: int) -> QueueCounts:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A worker and the jobs that it holds; ``lapsed`` of them it has lost by now."""
+    """A worker and the jobs that it holds; ``lapsed`` of them it has lost by now.
+
+    Attributes:
+        first: the source item with the lowest number among them.
+        lately: what its stages did; None: it never said, as one that has just begun, or of a
+            release before.
+    """
 
     worker: str
     space: str
@@ -135,12 +143,13 @@ class Holder:
     lapsed: int
     leased_until: datetime
     first: int
+    lately: Lately | None = None
 
 
 def holders(connection: Connection) -> list[Holder]:
     """Who holds jobs, most first. For who may read the queue."""
     with connection.cursor(row_factory=class_row(Holder)) as cursor:
-        return cursor.execute(
+        found = cursor.execute(
             """
             SELECT coalesce(j.worker, '?') AS worker, e.name AS space, count(*) AS jobs,
                 count(*) FILTER (WHERE j.leased_until < now()) AS lapsed,
@@ -151,3 +160,7 @@ def holders(connection: Connection) -> list[Holder]:
             """,
             (_MOST_WORKERS,),
         ).fetchall()
+    if not found or not may(connection, "ingest_workers", "SELECT"):
+        return found
+    said = workers.last(connection, [one.worker for one in found])
+    return [replace(one, lately=said.get(one.worker)) for one in found]

@@ -1,22 +1,16 @@
-"""What a search page is asked for: the state that its URL holds, read and written in one place."""
+"""What a search page is asked for: the state that its URL holds, as it is written."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlencode
-
-from pipeline.search.asking import MOST_BYTES
-from pipeline.search.results import RANKINGS
-from pipeline.web.faults import PageError
 
 PAGE = 24
 # Of one search; whoever needs more of them wants SQL.
 MOST_ROWS = 960
 MOST_TERMS = 8
-MOST_FILTER = 4_000  # characters
-_ITEM = "item:"
+ITEM = "item:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +30,7 @@ class Term:
     @property
     def name(self) -> str:
         """As people write it."""
-        return f"{_ITEM}{self.item}" if self.item is not None else self.text
+        return f"{ITEM}{self.item}" if self.item is not None else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,97 +125,3 @@ class Asked:
     def filter_text(self) -> str:
         """As JSON, as it stands in SQL."""
         return json.dumps(dict(self.filter), ensure_ascii=False) if self.filter else ""
-
-
-def read(values: Mapping[str, Sequence[str]]) -> Asked:
-    """What a URL's query asks for.
-
-    Args:
-        values: by name, in the order of the URL; empty ones count as not given.
-
-    Raises:
-        PageError: 400, with what is wrong.
-    """
-
-    def one(name: str) -> str:
-        return next((value.strip() for value in values.get(name, ()) if value.strip()), "")
-
-    ranking = one("ranking") or "calibrated"
-    if ranking not in RANKINGS:
-        raise PageError(
-            400, f"There is no ranking {ranking[:40]!r}.", f"Use {', '.join(RANKINGS)}."
-        )
-    try:
-        after = After.read(one("after")) if one("after") else None
-    except ValueError:
-        raise PageError(400, "This is no page of a search.", "Search again.") from None
-    asked = Asked(
-        text=text_of(one("q")),
-        item=item_number(one("item")) if one("item") else None,
-        file=one("file"),
-        more=_terms(values.get("term", ()), values.get("weight", ())),
-        modalities=tuple(dict.fromkeys(m for m in values.get("modality", ()) if m)),
-        ranking=ranking,
-        filter=_filter(one("filter")),
-        source=one("source"),
-        after=after,
-    )
-    if len(asked.terms) > MOST_TERMS:
-        raise PageError(400, f"A blend has at most {MOST_TERMS} terms.")
-    return asked
-
-
-def text_of(text: str) -> str:
-    """A text that is short enough to be searched for. Raises PageError."""
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MOST_BYTES:
-        raise PageError(
-            400,
-            f"The text has {size:,} bytes; as a query it has at most {MOST_BYTES:,}.",
-            "Search by a part of it: models read a few hundred words at most.",
-        )
-    return text
-
-
-def item_number(text: str) -> int:
-    """A number that an item or a source item may have. Raises PageError."""
-    if not text.isascii() or not text.isdecimal() or int(text[:20]) >= 2**63:
-        raise PageError(400, f"{text[:40]!r} is no number of an item.")
-    return int(text)
-
-
-def _terms(terms: Sequence[str], weights: Sequence[str]) -> tuple[Term, ...]:
-    found = []
-    for place, name in enumerate(term.strip() for term in terms):
-        if not name:
-            continue
-        said = weights[place].strip() if place < len(weights) else ""
-        try:
-            weight = float(f"{float(said or 1):g}")  # as it is shown
-        except ValueError:
-            weight = math.nan
-        if not -100 <= weight <= 100:
-            raise PageError(
-                400, f"{said[:40]!r} is no weight.", "A weight is a number from -100 to 100."
-            )
-        if name.startswith(_ITEM):
-            found.append(Term(item=item_number(name.removeprefix(_ITEM).strip()), weight=weight))
-        else:
-            found.append(Term(text=text_of(name), weight=weight))
-    return tuple(found)
-
-
-def _filter(text: str) -> Mapping[str, Any]:
-    if not text:
-        return {}
-    try:
-        found = json.loads(text) if len(text) <= MOST_FILTER else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise PageError(
-            400,
-            f"The filter is no JSON object of at most {MOST_FILTER:,} characters.",
-            'Write it as {"colour": "red"}.',
-        )
-    return found

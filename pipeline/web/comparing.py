@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from pipeline import modalities
 from pipeline.modalities import TEXT
 from pipeline.postgres.arrays import allow_packed
 from pipeline.postgres.connections import Connection
@@ -12,13 +13,17 @@ from pipeline.postgres.vector_arrays import pack_vector
 from pipeline.quality.comparison import nearest
 from pipeline.quality.history import Figure, latest
 from pipeline.quality.recall import tuned_ef_search
-from pipeline.spaces import Space
+from pipeline.spaces import Space, active_space
 from pipeline.vectors import Vectors
 from pipeline.web import catalogue
+from pipeline.web.asked import Term
 from pipeline.web.catalogue import Card
+from pipeline.web.faults import PageError
+from pipeline.web.parts import Parts
 from pipeline.web.statement import of_items
 
 SHOWN = 8
+MOST_QUERIES = 3
 # Several parts of one source item count once.
 _LOOKED_AT = 4 * SHOWN
 
@@ -77,6 +82,67 @@ def figures(connection: Connection, active: Space, other: Space) -> list[Figures
         Figures(found[key], *(of[key].value if key in of else None for of in both))
         for key in sorted(found)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The active space and another one.
+
+    Attributes:
+        figures: what was measured of either.
+    """
+
+    active: Space
+    other: Space
+    figures: list[Figures]
+
+    @property
+    def modalities(self) -> list[str]:
+        """Those that both have."""
+        return [name for name in self.active.modalities if name in self.other.modalities]
+
+    @property
+    def usual(self) -> str:
+        """What a text is best compared with: what nobody types, where there is such."""
+        names = self.modalities
+        return next((n for n in names if not modalities.is_typed(n)), next(iter(names), ""))
+
+
+def beside_active(connection: Connection, name: str) -> Beside:
+    """The space of that name beside the active one. Raises PageError."""
+    active, other = active_space(connection), catalogue.named_space(connection, name)
+    if other.id == active.id:
+        raise PageError(400, f"{name} is the active space: name another to compare it with.")
+    return Beside(active, other, figures(connection, active, other))
+
+
+def queries_of(typed: str) -> list[str]:
+    """The lines of a text. Raises PageError."""
+    queries = list(dict.fromkeys(line.strip() for line in typed.splitlines() if line.strip()))
+    if len(queries) > MOST_QUERIES:
+        raise PageError(400, f"There are {len(queries)} queries; at most {MOST_QUERIES} at once.")
+    return queries
+
+
+def compare(parts: Parts, beside: Beside, modality: str, query: str) -> Compared:
+    """What a text finds in both. Raises PageError, and what keeps a model from being asked."""
+    if parts.own is None:
+        raise PageError(
+            403,
+            "The tables of a space that is not active are for who may embed.",
+            "Start the pages with `pipeline web --allow-writes`.",
+        )
+    if modality not in beside.modalities:
+        known = ", ".join(modalities.ordered({*beside.modalities}))
+        raise PageError(400, f"Both spaces have: {known}; not {modality[:40]!r}.")
+    (here,) = parts.finder.find([Term(text=query)])
+    assert here.vector is not None
+    vector = here.vector
+    there = parts.finder.of_other(parts.own, beside.other, query)
+    on_the_right = parts.own.read(lambda c: in_other(c, beside.other, there, modality))
+    return parts.reading.read(
+        lambda c: compared(c, query, modality, in_active(c, vector, modality), on_the_right)
+    )
 
 
 _IN_ACTIVE = """

@@ -1,5 +1,7 @@
-"""Pairs of items that are all but the same, found from the newest item on."""
+"""Groups of items that are all but the same, found from the newest item on."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.postgres.connections import Connection
@@ -8,11 +10,13 @@ from pipeline.web.catalogue import Card
 from pipeline.web.statement import of_items
 
 # Items that are looked at for one page, each by one look into the index, and neighbours of each.
-LOOKED_AT = 200
+LOOKED_AT = 100
 NEIGHBOURS = 5
+# Of one group; the others are counted.
+SHOWN = 4
 
-# A pair is found at the newer of its items, so that no two pages have it. near_duplicates() looks
-# at all items of a modality, which a page has no time for.
+# Newer items were looked at on the pages before: a pair is found at the newer of its items.
+# near_duplicates() looks at all items of a modality, which a page has no time for.
 _PAIRS = """
 WITH looked_at AS MATERIALIZED (
     SELECT i.id FROM multimodal_items AS i
@@ -23,43 +27,55 @@ WITH looked_at AS MATERIALIZED (
     FROM looked_at AS a CROSS JOIN LATERAL search_items(
         like_item => a.id, modality => ARRAY[%(modality)s], k => %(neighbours)s, ranking => 'raw'
     ) AS n
-    WHERE n.similarity >= %(least)s::real AND n.id < a.id
+    WHERE n.similarity >= %(least)s::real AND n.id < %(before)s
 )
 SELECT (SELECT count(*) FROM looked_at), (SELECT min(id) FROM looked_at),
-    ARRAY (SELECT id FROM near ORDER BY id DESC, other DESC),
-    ARRAY (SELECT other FROM near ORDER BY id DESC, other DESC),
-    ARRAY (SELECT similarity FROM near ORDER BY id DESC, other DESC)
+    ARRAY (SELECT id FROM near ORDER BY id, other),
+    ARRAY (SELECT other FROM near ORDER BY id, other),
+    ARRAY (SELECT similarity FROM near ORDER BY id, other)
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two items of two source items, the newer first."""
-
-    one: Card
-    other: Card
-    similarity: float
+Link = tuple[int, int, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
-    """Some pairs.
+class Group:
+    """Items that are near-duplicates of one another, directly or by others of them.
+
+    Attributes:
+        cards: the newest of them, at most ``SHOWN``.
+        items: how many there are among those that were looked at and their neighbours.
+        least: the smallest similarity of two that were found to be near.
+        most: the largest.
+    """
+
+    cards: list[Card]
+    items: int
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Some groups.
 
     Attributes:
         looked_at: among how many items.
         before: the number of the oldest of these, where there may be older ones.
     """
 
-    pairs: list[Pair]
+    groups: list[Group]
     looked_at: int
     before: int | None
 
 
-def pairs(connection: Connection, modality: str, least: float, before: int) -> Pairs:
-    """Pairs whose newer item is among the next ``LOOKED_AT`` of a modality.
+def groups(connection: Connection, modality: str, least: float, before: int) -> Groups:
+    """Groups with an item among the next ``LOOKED_AT`` of a modality, that of the newest first.
+
+    One that goes on among older items is continued where these are looked at.
 
     Args:
-        least: the similarity from which on two items are a pair.
+        least: the similarity from which on two items are near-duplicates.
         before: only items with smaller numbers.
     """
     row = connection.execute(
@@ -73,12 +89,34 @@ def pairs(connection: Connection, modality: str, least: float, before: int) -> P
         },
     ).fetchone()
     assert row is not None
-    count, oldest, ones, others, similarities = row
-    ids = sorted({*ones, *others}, reverse=True)
-    by_id = {card.id: card for card in catalogue.cards(connection, of_items(ids))} if ids else {}
-    found = [
-        Pair(by_id[one], by_id[other], similarity)
-        for one, other, similarity in zip(ones, others, similarities, strict=True)
-        if one in by_id and other in by_id  # not removed in between
-    ]
-    return Pairs(found, count, oldest if count == LOOKED_AT else None)
+    count, oldest, *columns = row
+    found = components(zip(*columns, strict=True))
+    shown = [number for ids, _ in found for number in ids[:SHOWN]]
+    by_id = {c.id: c for c in catalogue.cards(connection, of_items(shown))} if shown else {}
+    made = []
+    for ids, similarities in found:
+        cards = [by_id[number] for number in ids[:SHOWN] if number in by_id]
+        if len(cards) > 1:  # none was removed in between
+            made.append(Group(cards, len(ids), min(similarities), max(similarities)))
+    return Groups(made, count, oldest if count == LOOKED_AT else None)
+
+
+def components(links: Iterable[Link]) -> list[tuple[list[int], list[float]]]:
+    """What hangs together, the newest item's first: items, newest first, and similarities."""
+    near: dict[int, dict[int, float]] = defaultdict(dict)
+    for one, other, similarity in links:
+        near[one][other] = near[other][one] = similarity
+    found = []
+    seen: set[int] = set()
+    for first in sorted(near, reverse=True):
+        if first in seen:
+            continue
+        seen.add(first)
+        reached = [first]
+        for item in reached:  # which grows
+            new = near[item].keys() - seen
+            seen |= new
+            reached += new
+        similarities = [similarity for item in reached for similarity in near[item].values()]
+        found.append((sorted(reached, reverse=True), similarities))
+    return found

@@ -30,13 +30,15 @@ class PageError(Exception):
         status: of HTTP.
         message: what happened, for whoever asked.
         hint: what to do.
+        see: the page of ours that has it instead.
     """
 
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
+    def __init__(self, status: int, message: str, hint: str = "", see: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.hint = hint
+        self.see = see
 
 
 def as_page_error(error: Exception) -> PageError:

@@ -140,8 +140,9 @@ def is_same_site(request: Request) -> bool:
 
 
 def remember(response: Response, tokens: Tokens, *, path: str) -> None:
-    """Let whoever gets this response in from now on."""
-    response.set_cookie(COOKIE, tokens.session, path=path or "/", httponly=True, samesite="strict")
+    """Let whoever gets this response in from now on, also where a link elsewhere leads here; what
+    changes something asks for more than this cookie."""
+    response.set_cookie(COOKIE, tokens.session, path=path or "/", httponly=True, samesite="lax")
 
 
 def _is_number(host: str) -> bool:

@@ -12,16 +12,35 @@ MOST_LABELS = 12
 DUPLICATE = 0.97
 
 
-def item_of_page(connection: Connection, number: int) -> Item:
+def item_of_page(connection: Connection, number: int, source: int | None = None) -> Item:
     """An item that this login sees.
 
+    Args:
+        source: the source item that it was of when the link to it was made. Items end with their
+            space, source items do not.
+
     Raises:
-        PageError: 404: there is none.
+        PageError: 404: there is none; with the item that its source item has now.
     """
     found = item(connection, number)
-    if found is None:
-        raise PageError(404, f"There is no item {number}.", "It may have gone, or be another's.")
-    return found
+    if found is not None:
+        return found
+    message, today = f"There is no item {number}.", _of_source(connection, source)
+    if today is None:
+        raise PageError(404, message, "It may have gone, or be another's.")
+    raise PageError(
+        404,
+        message,
+        f"Its source item {source} is item {today} now: items have other numbers in another space.",
+        see=f"/items/{today}?of={source}",
+    )
+
+
+def _of_source(connection: Connection, source: int | None) -> int | None:
+    row = connection.execute(
+        "SELECT id FROM multimodal_items WHERE source_id = %s ORDER BY part LIMIT 1", (source,)
+    ).fetchone()
+    return row[0] if row else None
 
 
 def siblings(connection: Connection, found: Item) -> list[tuple[int, int]]:

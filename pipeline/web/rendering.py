@@ -29,6 +29,10 @@ def _moment(when: datetime | None) -> str:
     return "" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def _clock(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%H:%M:%S} UTC"
+
+
 def _duration(time: timedelta | float | None) -> str:
     """In the unit that people would take."""
     if time is None:
@@ -56,6 +60,7 @@ _TEMPLATES.filters |= {
     "shortened": _shortened,
     "value": _value,
     "moment": _moment,
+    "clock": _clock,
     "duration": _duration,
     "size": _size,
 }

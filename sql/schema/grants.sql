@@ -130,3 +130,6 @@ GRANT EXECUTE ON FUNCTION @schema@.make_derived_items(integer, text)
 GRANT SELECT ON @schema@.ingest_runs TO pipeline_analyst, pipeline_ingest, pipeline_owner;
 
 GRANT INSERT, DELETE ON @schema@.ingest_runs TO pipeline_ingest, pipeline_owner;
+
+-- Who works is for whoever may read the queue, which names workers too.
+GRANT SELECT, INSERT, UPDATE, DELETE ON @schema@.ingest_workers TO pipeline_ingest, pipeline_owner;

@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, Page, expect
 from pipeline.demo.manifest import SAMPLES
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
+from pipeline.queue import pauses
+from pipeline.spaces import active_space
 from tests.helpers.browser import chromium, watched
 from tests.helpers.command import Demo
 from tests.helpers.processes import wait_until
@@ -376,6 +378,42 @@ def test_without_javascript_it_searches_and_goes_on(web: Web, browser: Browser) 
         page.get_by_role("link", name=re.compile("^food-drink ")).click()
         page.wait_for_url("**filter=*")
         expect(page.get_by_role("img", name="pizza").first).to_be_visible()
+
+
+def test_the_page_of_jobs_renews_itself_where_it_disturbs_nobody(
+    web: Web, browser: Browser, demo: Demo
+) -> None:
+    def looked(seen: Page) -> int:
+        """How often it has renewed itself after another while."""
+        seen.clock.run_for(6_000)
+        seen.wait_for_load_state("networkidle")
+        return len(asked)
+
+    with connect(demo.url) as connection, watched(browser) as seen:
+        page, asked = seen.page, []
+        page.clock.install()
+        page.goto(f"{web.url}/jobs")
+        page.on("request", lambda request: asked.append(request.url))
+        name = active_space(connection).name
+        pauses.pause(connection, name, "stocktaking")
+        try:
+            page.clock.run_for(6_000)
+            expect(page.get_by_text("stocktaking")).to_be_visible()
+        finally:
+            pauses.resume(connection, name)
+        page.locator("h2").first.select_text()
+        before = len(asked)
+        assert looked(page) == before
+        page.evaluate("getSelection().removeAllRanges()")
+        page.evaluate("Object.defineProperty(document, 'hidden', { value: true, writable: true })")
+        assert looked(page) == looked(page) == before
+        page.evaluate("document.hidden = false")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.get_by_text("stocktaking")).to_have_count(0)
+    with watched(browser, java_script_enabled=False) as seen:
+        seen.page.goto(f"{web.url}/jobs")
+        seen.page.get_by_role("link", name="Refresh").click()
+        expect(seen.page.get_by_role("heading", level=1)).to_have_text("Jobs")
 
 
 @pytest.fixture(scope="module")

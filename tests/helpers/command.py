@@ -1,8 +1,7 @@
 """The command as people run it: a subprocess, its exit code, stdout and stderr."""
 
-import os
 import subprocess
-import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +13,24 @@ from psycopg import sql
 from pipeline.postgres.connections import connect
 from pipeline.postgres.embedded import EmbeddedServer
 from tests.helpers.databases import database_url
+from tests.helpers.forks import start
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
+PATIENCE = 280.0
 
 
 def pipeline(folder: Path, *arguments: str, **environment: str) -> Done:
     """``pipeline ARGUMENTS`` in a folder, with nothing typed and nothing shown on a terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, "PIPELINE_HOME": str(folder / "home"), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-        stdin=subprocess.DEVNULL,
-    )
+    given = {"PIPELINE_HOME": str(folder / "home"), **environment}
+    with tempfile.TemporaryDirectory() as kept:
+        out, err = Path(kept, "stdout"), Path(kept, "stderr")
+        command = start("pipeline.cli", arguments, given, cwd=folder, stdout=out, stderr=err)
+        try:
+            code = command.wait(PATIENCE)
+        finally:
+            command.kill()
+        return Done(command.args, code, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """``pipeline`` in processes of its own, to be killed, stopped and waited for."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.helpers.forks import start
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # a guard against hanging, not a promise
@@ -50,21 +49,19 @@ class Pipeline:
         self.output = self.log.with_suffix(".out")
         given = SETTINGS | settings
         environment = {
-            **os.environ,
             "DATABASE_URL": url,
             "PIPELINE_HOME": str(folder / "home"),
             "FAULTS": json.dumps(faults or {}),
             **{f"PIPELINE_{name.upper()}": str(value) for name, value in given.items()},
         }
-        with self.log.open("wb") as log, self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.helpers.faulty_pipeline", *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-            )
+        self.process = start(
+            "tests.helpers.faulty_pipeline",
+            arguments,
+            environment,
+            cwd=ROOT,
+            stdout=self.output,
+            stderr=self.log,
+        )
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

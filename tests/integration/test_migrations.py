@@ -77,6 +77,9 @@ FROZEN = {
     "pipeline_0018_ingest_runs": (
         "9e9b5553da45eec81419c72e606a0e96bda79d35fa35a4e6bddac2480274ac42"
     ),
+    "pipeline_0019_ingest_workers": (
+        "b5b51795b4d99ee42623dc46d91bcb15618ece12f11641464a020d58ff1ed4c3"
+    ),
 }
 
 

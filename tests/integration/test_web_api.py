@@ -17,6 +17,7 @@ from pipeline.spaces import Space
 from pipeline.web.api import answers
 from pipeline.web.guard import HEADERS
 from tests.helpers.fakes import add_texts
+from tests.helpers.spaces import second_space
 from tests.helpers.web import items, pages, shown_sql
 from tests.helpers.workers import work
 from tests.integration.test_serve import serving
@@ -146,7 +147,9 @@ def test_what_cannot_be_answered_is_an_object(api: Api, settings: Settings) -> N
 def test_the_description_is_openapi_of_every_path(api: Api) -> None:
     described = api.get("openapi.json")
     validate(described)
+    second_space(api.connection)
     there = {"search": {}, "items/{item}": {"item": 1}, "spaces": {}, "jobs": {}}
+    there["spaces/{space}/compare"] = {"space": "second"}
     assert set(described["paths"]) == {f"/api/{path}" for path in there}
     for path, values in there.items():
         of_path = described["paths"][f"/api/{path}"]["get"]

@@ -70,9 +70,39 @@ def test_the_same_query_in_both_spaces(
         shared = len({*found[0]} & {*found[1]})
         assert f"{shared} of 8 are on both sides" in words(page)
         assert "here alone" in words(page)
+        said = client.get(f"/api{PATH}", params={"q": "text 7", "modality": "text"}).json()
+        (of_query,) = said["queries"]
+        assert (said["active"], said["other"], of_query["shared"]) == ("fake", "second", shared)
+        sides = [[hit["item"] for hit in of_query[side]] for side in ("active", "other")]
+        assert sides == found[:2]
+        there = {hit["source_id"]: hit["rank"] for hit in of_query["other"]}
+        assert [hit["elsewhere"] for hit in of_query["active"]] == [
+            there.get(hit["source_id"]) for hit in of_query["active"]
+        ]
         # By the cache, without the model.
         again = without_model.get(PATH, params={"q": "text 7", "modality": "text"})
         assert columns(again.text) == found[:2]
+
+
+def test_a_link_from_before_leads_to_the_same_source_item(
+    connection: Connection, settings: Settings, space: Space, second: Space
+) -> None:
+    with pages(settings) as client:
+        (link,) = re.findall(r'href="(/items/8\?of=8)"', client.get("/").text)
+        assert client.get(link).status_code == 200
+        spaces.build_indexes(connection, second)
+        spaces.activate(connection, second)
+        row = connection.execute("SELECT id FROM multimodal_items WHERE source_id = 8").fetchone()
+        assert row is not None
+        answer = client.get(link)
+        assert answer.status_code == 404
+        assert f"Its source item 8 is item {row[0]} now" in words(answer.text)
+        assert f'href="/items/{row[0]}?of=8"' in answer.text
+        assert f"item {row[0]} now" in client.get(f"/api{link}").json()["hint"]
+        connection.execute("DELETE FROM source_items WHERE id = 8")
+        for gone in (link, "/items/8", f"/items/8?of={2**63 - 1}"):
+            assert "It may have gone" in words(client.get(gone).text)
+        assert client.get("/items/8?of=x").status_code == 400
 
 
 def test_what_was_measured_of_both_stands_above(
@@ -103,6 +133,9 @@ def test_what_was_measured_of_both_stands_above(
         assert client.get(PATH, params={"q": "text 7"}).status_code == 403
         assert client.get("/spaces/fake/compare").status_code == 400
         assert client.get("/spaces/none/compare").status_code == 404
+        (recall, _) = client.get(f"/api{PATH}").json()["figures"]
+        assert (recall["metric"], recall["active"], recall["other"]) == ("recall@10", None, 0.99)
+        assert client.get(f"/api{PATH}", params={"q": "text 7"}).status_code == 403
 
 
 def test_what_cannot_be_compared_is_said(settings: Settings, second: Space, url: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ from pipeline.search import thumbnails
 from pipeline.search.item_image import ItemImage
 from pipeline.settings import Settings
 from pipeline.spaces import Space
+from pipeline.web import pages as web_pages
 from pipeline.web.asked import MOST_ROWS
 from pipeline.web.faults import PageError
 from pipeline.web.guard import HEADERS
@@ -83,7 +85,7 @@ def test_with_a_token_nothing_is_shown_without_it(settings: Settings) -> None:
         assert entered.status_code == 303
         cookie = entered.headers["set-cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=strict" in cookie
+        assert "SameSite=lax" in cookie
         assert TOKEN not in cookie
         assert client.get("/").status_code == 200
         # A number is nobody's name, so that it cannot be made to point here.
@@ -92,6 +94,32 @@ def test_with_a_token_nothing_is_shown_without_it(settings: Settings) -> None:
     with pages(settings, token=TOKEN) as another:
         another.cookies.set("pipeline_web", cookie.partition("=")[2].partition(";")[0])
         assert another.get("/").status_code == 401
+
+
+def test_whoever_was_let_in_changes_nothing_by_a_page_of_somebody_else(
+    settings: Settings, space: Space
+) -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(*web_pages.__path__).glob("*.py")]
+    posts = {path for text in sources for path in re.findall(r'Route\("([^"]+)".+"POST"', text)}
+    assert posts == {"/files", "/jobs/pause", "/jobs/resume", "/review/remove", "/review/retry"}
+    elsewhere = (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    )
+    with pages(settings, token=TOKEN, allows_writes=True) as client:
+        assert client.post("/login", data={"token": TOKEN}).status_code == 200
+        csrf = client.get("/jobs").text.partition('name="csrf" value="')[2].partition('"')[0]
+        for path in posts:
+            for headers in elsewhere:
+                answer = client.post(path, data={"csrf": csrf}, headers=headers)
+                assert answer.status_code == 403, (path, headers)
+                assert "another site" in words(answer.text)
+            if path != "/files":  # which changes nothing in the database
+                answer = client.post(path, data={"csrf": "no"})
+                assert answer.status_code == 403, path
+                assert "not of these pages" in words(answer.text)
 
 
 def test_every_answer_forbids_what_is_not_ours(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from pipeline.settings import Settings
 from pipeline.spaces import Space
 from pipeline.web import answering
 from pipeline.web.answering import Answering
+from pipeline.web.plot import DARK, LIGHT
 from tests.helpers.attached import attach
 from tests.helpers.fakes import WINDOW, add_texts
 from tests.helpers.images import encode, sample
@@ -240,6 +241,10 @@ def test_spaces_show_their_state_what_comes_next_and_recall_over_time(
         assert "text \N{RIGHTWARDS ARROW} image" in texts
         assert {"2026-01-01", "2026-01-02"} <= set(texts)
         assert "style" not in answer.text
+        dark = ElementTree.fromstring(client.get("/spaces/fake/recall.svg?paper=dark").content)
+        grounds = [one.find("{*}rect").get("fill") for one in (root, dark)]  # type: ignore[union-attr]
+        assert grounds == [LIGHT.ground, DARK.ground]
+        assert 'srcset="/spaces/fake/recall.svg?paper=dark"' in page
         assert client.get("/spaces/other/recall.svg").status_code == 503
         connection.execute("UPDATE embedding_spaces SET state = 'retired', retired_at = now()")
         assert "pipeline space drop fake" in words(client.get("/spaces").text)

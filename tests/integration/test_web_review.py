@@ -101,32 +101,47 @@ def pairs_on(page: str) -> list[tuple[int, int]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def test_near_duplicates_stand_side_by_side_each_pair_once(
+def groups_on(page: str) -> list[list[int]]:
+    return [items(group) for group in page.split('<ul class="pair">')[1:]]
+
+
+def test_near_duplicates_stand_side_by_side_in_groups(
     settings: Settings, twins: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    third, second, first = twins["two"]
-    expected = {(third, second), (third, first), (second, first), (*twins[HOSTILE],)}
+    expected = sorted((twins["two"], twins[HOSTILE]), reverse=True)
     with pages(settings) as client:
         page = client.get(DUPLICATES, params={"modality": "text"}).text
-        found = pairs_on(page)
-        assert set(found) == expected
         # The two halves of one text are of one source item, and no pair.
-        assert len(found) == len(expected)
-        assert [one for one, _ in found] == sorted((one for one, _ in found), reverse=True)
-        assert "1.000" in words(page)
+        assert groups_on(page) == expected
+        assert "1.000 3 items" in words(page)
         assert "<script>" not in page
+
+        monkeypatch.setattr(duplicates, "SHOWN", 2)
+        page = client.get(DUPLICATES, params={"modality": "text"}).text
+        assert groups_on(page) == [ids[:2] for ids in expected]
+        assert "3 items, the newest 2 here" in words(page)
+        assert f'href="/?item={twins["two"][0]}&amp;modality=text"' in page
+        monkeypatch.undo()
 
         monkeypatch.setattr(duplicates, "LOOKED_AT", 2)
         seen, path = [], f"{DUPLICATES}?modality=text"
         while True:
             page = client.get(path).text
-            seen += pairs_on(page)
+            seen += [(one, other) for one, *others in groups_on(page) for other in others]
             more = re.search(r'<a href="([^"]+)">Older items', page)
             if more is None:
                 break
             path = more[1].replace("&amp;", "&")
-        assert len(seen) == len(expected)
-        assert set(seen) == expected
+        links = [(one, other, 1.0) for one, other in seen]
+        assert [ids for ids, _ in duplicates.components(links)] == expected
+
+
+def test_what_hangs_together_is_one_group_however_it_does() -> None:
+    chain = [(5, 4, 0.98), (3, 4, 0.99), (3, 2, 1.0), (9, 8, 0.97)]
+    assert [ids for ids, _ in duplicates.components(chain)] == [[9, 8], [5, 4, 3, 2]]
+    (_, (ids, similarities)) = duplicates.components(chain)
+    assert (len(ids), min(similarities), max(similarities)) == (4, 0.98, 1.0)
+    assert duplicates.components([]) == []
 
 
 def test_what_is_no_pair_is_said(settings: Settings, twins: dict[str, list[int]]) -> None:
@@ -136,8 +151,8 @@ def test_what_is_no_pair_is_said(settings: Settings, twins: dict[str, list[int]]
         assert "nothing of that" in words(client.get(f"{DUPLICATES}?modality=sound").text)
         for wrong in ("least=x", "least=2", "least=nan", "before=x"):
             assert client.get(f"{DUPLICATES}?{wrong}").status_code == 400
-        every = pairs_on(client.get(f"{DUPLICATES}?modality=text&least=0").text)
-        assert set(every) > {tuple(twins[HOSTILE])}
+        every = client.get(f"{DUPLICATES}?modality=text&least=0").text
+        assert [len(group) for group in groups_on(every)] == [duplicates.SHOWN]
 
 
 @pytest.fixture

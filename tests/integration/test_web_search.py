@@ -229,6 +229,37 @@ def test_what_cannot_be_asked_is_said(browser: TestClient, query: str) -> None:
     assert "Traceback" not in answer.text
 
 
+def test_what_is_wrong_stands_beside_its_field_and_the_rest_is_kept(browser: TestClient) -> None:
+    wrong = {
+        "q": "sea",
+        "term": ["", "in <snow>", "item:x", "fog"],
+        "weight": ["7", "much", "2", "-0.5"],
+        "filter": '{"colour": red}',
+        "modality": ["text"],
+    }
+    answer = browser.get(asked(**wrong))
+    assert answer.status_code == 400
+    form = answer.text.partition("<form")[2].partition("</form>")[0]
+    for value in ("sea", "in &lt;snow&gt;", "item:x", "fog", "much", "2", "-0.5", "text"):
+        assert f'value="{value}"' in form, value
+    assert "{&#34;colour&#34;: red}" in form
+    beside = {}
+    for name, said in (
+        ("weight-1", "'much' is no weight. A weight is a number"),
+        ("term-2", "'x' is no number of an item."),
+        ("filter", "The filter is no JSON object"),
+    ):
+        assert f'aria-describedby="wrong-{name}"' in form
+        beside[name] = form.partition(f'id="wrong-{name}">')[2].partition("</p>")[0]
+        assert said in words(beside[name])
+    assert form.count('role="alert"') == len(beside)
+    assert '<details class="options" open>' in form
+    assert items(answer.text) == []
+    assert "Nothing matches" not in words(answer.text)
+    fragment = browser.get(asked(**wrong), headers={"HX-Request": "true"})
+    assert fragment.status_code == 400
+
+
 def test_an_empty_page_says_what_to_do(
     connection: Connection, settings: Settings, space: Space, url: str
 ) -> None:

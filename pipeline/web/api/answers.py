@@ -187,6 +187,22 @@ class Work(Answer):
         )
 
 
+class Stage(Answer):
+    """One stage of a worker."""
+
+    stage: str
+    at_work: float = Field(description="The share of the time in which it worked.")
+    bottleneck: float = Field(description="The share in which the others waited for it.")
+
+
+class Lately(Answer):
+    """What a worker's stages did."""
+
+    seen_at: datetime = Field(description="When the worker said so.")
+    seconds: float = Field(description="Of the time of which it spoke, until then.")
+    stages: list[Stage] = Field(description="In the order of the work.")
+
+
 class Worker(Answer):
     """Who holds jobs."""
 
@@ -195,6 +211,7 @@ class Worker(Answer):
     jobs: int
     lapsed: int
     leased_until: datetime
+    lately: Lately | None = Field(description="Null where it has not said yet.")
 
 
 class Unsupported(Answer):

@@ -9,7 +9,9 @@ from pydantic.json_schema import models_json_schema
 from pipeline.search.results import RANKINGS
 from pipeline.version import __version__
 from pipeline.web.api import answers
+from pipeline.web.api.comparison import Comparison
 from pipeline.web.asked import MOST_TERMS, PAGE
+from pipeline.web.comparing import MOST_QUERIES
 
 MOST_LIMIT = 100
 
@@ -33,6 +35,23 @@ _SEARCH = (
         {"type": "integer", "minimum": 1, "maximum": MOST_LIMIT, "default": PAGE},
     ),
 )
+_OF = {
+    "name": "of",
+    "in": "query",
+    "description": "Its source item; where there is no such item any more, the answer says which "
+    "that one has now.",
+    "schema": {"type": "integer"},
+}
+_COMPARISON: tuple[dict[str, Any], ...] = (
+    {
+        "name": "q",
+        "in": "query",
+        "description": f"Texts to search both by, one a line, {MOST_QUERIES} at most. It needs "
+        "--allow-writes.",
+        "schema": _TEXT,
+    },
+    {"name": "modality", "in": "query", "description": "Of the items compared.", "schema": _TEXT},
+)
 _REFUSALS = {
     "400": "What is asked for cannot be.",
     "401": "The token is missing.",
@@ -44,7 +63,7 @@ _REFUSALS = {
 @cache
 def description() -> dict[str, Any]:
     """The whole of it."""
-    models = (answers.Search, answers.Item, answers.Spaces, answers.Jobs, answers.Error)
+    models = (answers.Search, answers.Item, answers.Spaces, answers.Jobs, Comparison, answers.Error)
     _, schemas = models_json_schema(
         [(model, "serialization") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -54,6 +73,7 @@ def description() -> dict[str, Any]:
         for name, said, schema in _SEARCH
     ]
     number = {"name": "item", "in": "path", "required": True, "schema": {"type": "integer"}}
+    named = {"name": "space", "in": "path", "required": True, "schema": _TEXT}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -64,8 +84,10 @@ def description() -> dict[str, Any]:
         "paths": {
             "/api/search": _get("search", "Items near to a text, an item, a file or a blend; "
                                 "the newest, where nothing is searched for.", "Search", search),
-            "/api/items/{item}": _get("item", "One item.", "Item", [number]),
+            "/api/items/{item}": _get("item", "One item.", "Item", [number, _OF]),
             "/api/spaces": _get("spaces", "Every embedding space.", "Spaces"),
+            "/api/spaces/{space}/compare": _get("compare", "A space beside the active one.",
+                                                "Comparison", [named, *_COMPARISON]),
             "/api/jobs": _get("jobs", "What waits, runs and failed.", "Jobs"),
         },
         "components": {

@@ -8,12 +8,15 @@ from starlette.routing import Route
 from pipeline.postgres.connections import Connection
 from pipeline.web import overview
 from pipeline.web.api.answers import Item, Jobs, Search, Space, Spaces
+from pipeline.web.api.comparison import Comparison
 from pipeline.web.api.description import MOST_LIMIT, description
 from pipeline.web.asked import PAGE
+from pipeline.web.comparing import beside_active, compare, queries_of
 from pipeline.web.faults import PageError
 from pipeline.web.item import item_of_page, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.searching import rows_of
+from pipeline.web.typed import item_number, text_of
 from pipeline.web.urls import read_url
 
 
@@ -31,9 +34,10 @@ def routes(parts: Parts) -> list[Route]:
 
     def one(request: Request) -> Response:
         number = request.path_params["item"]
+        source = item_number(said) if (said := request.query_params.get("of")) else None
 
         def look(connection: Connection) -> Item:
-            found = item_of_page(connection, number)
+            found = item_of_page(connection, number, source)
             return Item.of(found, siblings(connection, found))
 
         return _said(parts.reading.read(look))
@@ -41,6 +45,14 @@ def routes(parts: Parts) -> list[Route]:
     def spaces(request: Request) -> Response:
         found = parts.oversee(overview.spaces)
         return _said(Spaces(spaces=[Space.of(shown) for shown in found]))
+
+    def comparison(request: Request) -> Response:
+        asked = request.query_params
+        beside = parts.reading.read(lambda c: beside_active(c, request.path_params["space"]))
+        modality = asked.get("modality") or beside.usual
+        queries = queries_of(text_of(asked.get("q", "")))
+        found = [compare(parts, beside, modality, query) for query in queries]
+        return _said(Comparison.of(beside, modality, found))
 
     def jobs(request: Request) -> Response:
         return _said(Jobs.of(overview.jobs(parts)))
@@ -53,6 +65,7 @@ def routes(parts: Parts) -> list[Route]:
         Route("/api/search", search),
         Route("/api/items/{item:int}", one),
         Route("/api/spaces", spaces),
+        Route("/api/spaces/{space}/compare", comparison),
         Route("/api/jobs", jobs),
         Route("/api/openapi.json", described),
     ]

@@ -1,4 +1,4 @@
-"""The page of near-duplicates: pairs of items of one modality, side by side."""
+"""The page of near-duplicates: groups of items of one modality, side by side."""
 
 import math
 
@@ -8,13 +8,13 @@ from starlette.routing import Route
 
 from pipeline.postgres.connections import Connection
 from pipeline.web import catalogue
-from pipeline.web.asked import item_number
 from pipeline.web.catalogue import Chip
-from pipeline.web.duplicates import Pairs, pairs
+from pipeline.web.duplicates import Groups, groups
 from pipeline.web.faults import PageError
 from pipeline.web.item import DUPLICATE
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
+from pipeline.web.typed import item_number
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -25,11 +25,11 @@ def routes(parts: Parts) -> list[Route]:
         least = _least(asked.get("least", ""))
         before = item_number(asked.get("before") or str(2**63 - 1))
 
-        def look(connection: Connection) -> tuple[list[Chip], str, Pairs | None]:
+        def look(connection: Connection) -> tuple[list[Chip], str, Groups | None]:
             chips = [chip for chip in catalogue.chips(connection) if chip.items]
             names = [chip.modality for chip in chips]
             modality = asked.get("modality") or (names[0] if names else "")
-            found = pairs(connection, modality, least, before) if modality in names else None
+            found = groups(connection, modality, least, before) if modality in names else None
             return chips, modality, found
 
         chips, modality, found = parts.reading.read(look)

@@ -7,13 +7,14 @@ from starlette.routing import Route
 from pipeline.postgres.connections import Connection
 from pipeline.search.item import Item
 from pipeline.web import catalogue
-from pipeline.web.asked import Asked, Term, text_of
+from pipeline.web.asked import Asked, Term
 from pipeline.web.catalogue import Card
 from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.item import DUPLICATE, item_of_page, labelled, labels_of, siblings
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.statement import Found, of_search
+from pipeline.web.typed import item_number, text_of
 
 _NEIGHBOURS = 8
 
@@ -23,12 +24,13 @@ def routes(parts: Parts) -> list[Route]:
 
     def show(request: Request) -> Response:
         number = request.path_params["item"]
+        source = item_number(said) if (said := request.query_params.get("of")) else None
         typed = text_of(request.query_params.get("labels", ""))
 
         def look(
             connection: Connection,
         ) -> tuple[Item, list[tuple[int, int]], dict[str, list[Card]]]:
-            found = item_of_page(connection, number)
+            found = item_of_page(connection, number, source)
             return found, siblings(connection, found), _neighbours(connection, number)
 
         found, others, near = parts.reading.read(look)

@@ -1,5 +1,7 @@
 """The page of jobs: what waits, who works on it, when it will be done; pauses."""
 
+from datetime import UTC, datetime
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,10 +22,12 @@ def routes(parts: Parts, tokens: Tokens) -> list[Route]:
     """``/jobs``; ``/jobs/pause`` and ``/jobs/resume`` for who may write."""
 
     def show(request: Request) -> Response:
+        is_refresh = "hx-request" in request.headers
         return page(
             request,
-            "jobs.html",
+            "queue.html" if is_refresh else "jobs.html",
             jobs=jobs(parts),
+            now=datetime.now(UTC),
             csrf=tokens.csrf if parts.own else None,
             most_why=MOST_WHY,
             done=said(request),

@@ -6,13 +6,14 @@ from starlette.routing import Route
 
 from pipeline.postgres.connections import Connection
 from pipeline.web import catalogue
-from pipeline.web.asked import Asked, item_number
+from pipeline.web.asked import Asked
 from pipeline.web.catalogue import Chip, Waiting
 from pipeline.web.faults import PageError
 from pipeline.web.map import FEWEST_POINTS, MOST_POINTS, Maps
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.statement import of_items
+from pipeline.web.typed import item_number
 
 MOST_CARDS = 60
 

@@ -12,13 +12,13 @@ from pipeline.postgres.connections import Connection
 from pipeline.queue import failures
 from pipeline.queue.cures import CURES
 from pipeline.spaces import find_active
-from pipeline.web.asked import item_number
 from pipeline.web.catalogue import named_space
 from pipeline.web.faults import PageError
 from pipeline.web.forms import back, said, sent
 from pipeline.web.guard import Tokens
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
+from pipeline.web.typed import item_number
 from pipeline.web.writing import remove, retry
 
 _MOST_ROWS = 100

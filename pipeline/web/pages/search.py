@@ -16,7 +16,8 @@ from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.searching import rows_of, statement_of
-from pipeline.web.urls import read_url
+from pipeline.web.typed import Typed, understood
+from pipeline.web.urls import read_url, values_of
 
 _NEWEST_ROWS = 1_000
 
@@ -26,10 +27,13 @@ class _View:
     """What a search page shows.
 
     Attributes:
+        typed: what the form holds.
+        error: why there are no rows, where no field is to blame.
         more: the URL's query of the rows that follow.
         has_image: whether what is searched by is a file with an image.
     """
 
+    typed: Typed
     cards: list[Card] = field(default_factory=list)
     shown: str = ""
     more: str | None = None
@@ -44,17 +48,19 @@ def routes(parts: Parts) -> list[Route]:
     """``/`` and ``/facets``."""
 
     def index(request: Request) -> Response:
-        asked = read_url(request)
-        view = _View()
-        try:
-            _search(parts, asked, view)
-        except Exception as exc:
-            view.error = as_page_error(exc)
-        status = view.error.status if view.error else 200
-        if request.headers.get("hx-request") and view.error is None:
+        asked, typed = understood(values_of(request))
+        view = _View(typed=typed, error=typed.elsewhere)
+        if not typed.wrong:
+            try:
+                _search(parts, asked, view)
+            except Exception as exc:
+                view.error = as_page_error(exc)
+        errors = [*typed.wrong.values(), *([view.error] if view.error else [])]
+        if request.headers.get("hx-request") and not errors:
             return page(request, "rows.html", asked=asked, view=view, **_CHOICES)
-        if view.error is not None and not view.chips:
+        if errors and not view.chips:
             _describe(parts, view)
+        status = errors[0].status if errors else 200
         return page(request, "search.html", status=status, asked=asked, view=view, **_CHOICES)
 
     def filters(request: Request) -> Response:

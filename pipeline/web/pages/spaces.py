@@ -12,12 +12,12 @@ from pipeline.quality.history import history
 from pipeline.spaces import get_space
 from pipeline.web.overview import spaces
 from pipeline.web.parts import Parts
-from pipeline.web.plot import over_time
+from pipeline.web.plot import DARK, LIGHT, over_time
 from pipeline.web.rendering import page
 
 
 def routes(parts: Parts) -> list[Route]:
-    """``/spaces`` and ``/spaces/NAME/recall.svg``."""
+    """``/spaces`` and ``/spaces/NAME/recall.svg``, with ``?paper=dark`` for dark pages."""
 
     def show(request: Request) -> Response:
         found = parts.oversee(spaces)
@@ -27,7 +27,9 @@ def routes(parts: Parts) -> list[Route]:
     def recall(request: Request) -> Response:
         name = request.path_params["name"]
         lines = parts.oversee(lambda connection: _recall(connection, name))
-        return Response(over_time(lines, f"recall@10 of {name}"), media_type="image/svg+xml")
+        paper = DARK if request.query_params.get("paper") == "dark" else LIGHT
+        plot = over_time(lines, f"recall@10 of {name}", paper)
+        return Response(plot, media_type="image/svg+xml")
 
     return [Route("/spaces", show), Route("/spaces/{name}/recall.svg", recall)]
 
