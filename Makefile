@@ -47,10 +47,11 @@ check: .venv/.installed-dev  ## formatting, lint, types
 	$(BIN)/mypy
 
 # A warning is an error: a link that leads nowhere, a page that no list names, a docstring that cannot be read.
+# All of it anew, since a page may say what the code says that changed.
 SITE ?= build/site
 
 site: .venv/.installed-dev  ## the documents as a site in SITE (build/site)
-	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . "$(SITE)"
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs . "$(SITE)"
 	@echo "see $(SITE)/index.html"
 
 links: .venv/.installed-dev  ## whether the documents' links to other hosts lead somewhere

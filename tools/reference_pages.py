@@ -20,6 +20,7 @@ from pipeline.models import Base
 SQL = Path(__file__).parents[1] / "sql"
 _POSTGRESQL = postgresql.dialect()
 _ASKED = re.compile(r"^<!-- from the code: (.+) -->$", re.MULTILINE)
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _EXAMPLE = re.compile(r"\s*Example: (.+)\Z", re.DOTALL)
 _MADE = re.compile(r"CREATE (?:OR REPLACE )?(FUNCTION|PROCEDURE) @schema@\.(\w+)\(")
 _LITERALS = re.compile(r"\s*'((?:[^']|'')*)'")
@@ -49,7 +50,7 @@ def from_notebook(text: str) -> str:
                 parts.append(_html(f'<img src="data:image/png;base64,{image}" alt="">'))
             else:
                 plain = "".join(output.get("text", data.get("text/plain", [])))
-                parts.append(f"```text\n{plain}\n```")
+                parts.append(f"```text\n{_COLOURS.sub('', plain)}\n```")
     return "\n\n".join(parts)
 
 

@@ -97,7 +97,7 @@ def check_host(host: str) -> str:
             address (``0x7f.1``).
     """
     if host.startswith("["):
-        return str(ipaddress.IPv6Address(host[1:-1]))
+        return host[1:-1]  # str(IPv6Address) writes ::ffff:1.2.3.4 otherwise from Python 3.13 on
     name = host.removesuffix(".")
     labels = name.split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
