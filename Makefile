@@ -13,7 +13,7 @@ TORCH := $(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo install dev test test-postgres test-soak check site links bench bench-scale clean
+.PHONY: help demo install dev test test-postgres test-soak check docs links bench bench-scale clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -50,7 +50,7 @@ check: .venv/.installed-dev  ## formatting, lint, types
 # All of it anew, since a page may say what the code says that changed.
 SITE ?= build/site
 
-site: .venv/.installed-dev  ## the documents as a site in SITE (build/site)
+docs: .venv/.installed-dev  ## the documents as a site in SITE (build/site)
 	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -c docs . "$(SITE)"
 	@echo "see $(SITE)/index.html"
 

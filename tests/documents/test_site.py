@@ -1,4 +1,4 @@
-"""The site: built as `make site` builds it, compared with what it describes, and looked at."""
+"""The site: built as `make docs` builds it, compared with what it describes, and looked at."""
 
 import html
 import importlib.util

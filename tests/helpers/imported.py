@@ -6,8 +6,9 @@ Imported once by the process that :mod:`tests.helpers.forks` forks, and by nothi
 import contextlib
 
 import pipeline.cli
+from pipeline.errors import MissingExtra
 
-with contextlib.suppress(ImportError):  # as the commands do without the extra
+with contextlib.suppress(MissingExtra):
     import pipeline.embedders.openclip.embedder
 import pipeline.ingest.worker
 import pipeline.modalities
