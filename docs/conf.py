@@ -1,4 +1,4 @@
-"""The site of these pages: `make site` builds it, see Sphinx for what stands here.
+"""The site of these pages: `make docs` builds it, see Sphinx for what stands here.
 
 Its sources are the repository's own pages where they lie, so that a link in one means the same on
 the site and where the repository is looked at.
