@@ -186,6 +186,21 @@ def chips(connection: Connection) -> list[Chip]:
     return [Chip(name, counts[name]) for name in modalities.ordered(counts)]
 
 
+def chosen(chips: Sequence[Chip], name: str) -> Chip | None:
+    """The modality of this name, or the first that has items where none is named.
+
+    Raises:
+        PageError: 400: the active space has no such modality.
+    """
+    if not name:
+        return next((chip for chip in chips if chip.items), None)
+    found = next((chip for chip in chips if chip.modality == name), None)
+    if found is None and chips:
+        names = ", ".join(chip.modality for chip in chips)
+        raise PageError(400, f"There is no modality {name[:40]!r}.", f"Choose from {names}.")
+    return found
+
+
 def named_space(connection: Connection, name: str) -> Space:
     """The space of this name. Raises PageError."""
     try:

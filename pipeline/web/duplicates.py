@@ -1,16 +1,21 @@
 """Groups of items that are all but the same, found from the newest item on."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.postgres.connections import Connection
+from pipeline.postgres.connections import Connection, fetch_one
 from pipeline.web import catalogue
 from pipeline.web.catalogue import Card
 from pipeline.web.statement import of_items
 
 # Items that are looked at for one page, each by one look into the index, and neighbours of each.
+# So many at once, and no more once it has taken so long: a look takes 2 ms or, among many that are
+# alike, a hundred.
 LOOKED_AT = 100
+AT_ONCE = 20
+SECONDS = 4.0
 NEIGHBOURS = 5
 # Of one group; the others are counted.
 SHOWN = 4
@@ -70,7 +75,8 @@ class Groups:
 
 
 def groups(connection: Connection, modality: str, least: float, before: int) -> Groups:
-    """Groups with an item among the next ``LOOKED_AT`` of a modality, that of the newest first.
+    """Groups with an item among the next ``LOOKED_AT`` of a modality, or as many as there is time
+    for, that of the newest first.
 
     One that goes on among older items is continued where these are looked at.
 
@@ -78,19 +84,8 @@ def groups(connection: Connection, modality: str, least: float, before: int) -> 
         least: the similarity from which on two items are near-duplicates.
         before: only items with smaller numbers.
     """
-    row = connection.execute(
-        _PAIRS,
-        {
-            "modality": modality,
-            "before": before,
-            "most": LOOKED_AT,
-            "neighbours": NEIGHBOURS,
-            "least": least,
-        },
-    ).fetchone()
-    assert row is not None
-    count, oldest, *columns = row
-    found = components(zip(*columns, strict=True))
+    links, looked_at, older = _links(connection, modality, least, before)
+    found = components(links)
     shown = [number for ids, _ in found for number in ids[:SHOWN]]
     by_id = {c.id: c for c in catalogue.cards(connection, of_items(shown))} if shown else {}
     made = []
@@ -98,7 +93,34 @@ def groups(connection: Connection, modality: str, least: float, before: int) -> 
         cards = [by_id[number] for number in ids[:SHOWN] if number in by_id]
         if len(cards) > 1:  # none was removed in between
             made.append(Group(cards, len(ids), min(similarities), max(similarities)))
-    return Groups(made, count, oldest if count == LOOKED_AT else None)
+    return Groups(made, looked_at, older)
+
+
+def _links(
+    connection: Connection, modality: str, least: float, before: int
+) -> tuple[list[Link], int, int | None]:
+    """What :func:`groups` looks at: pairs, among how many items, and the oldest of these where
+    there may be older ones."""
+    began = time.monotonic()
+    links: list[Link] = []
+    looked_at = 0
+    while True:
+        most = min(AT_ONCE, LOOKED_AT - looked_at)
+        values = {
+            "modality": modality,
+            "before": before,
+            "most": most,
+            "neighbours": NEIGHBOURS,
+            "least": least,
+        }
+        count, oldest, *columns = fetch_one(connection.execute(_PAIRS, values))
+        links += zip(*columns, strict=True)
+        looked_at += count
+        if count < most:
+            return links, looked_at, None
+        if looked_at == LOOKED_AT or time.monotonic() - began > SECONDS:
+            return links, looked_at, oldest
+        before = oldest
 
 
 def components(links: Iterable[Link]) -> list[tuple[list[int], list[float]]]:

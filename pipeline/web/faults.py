@@ -57,7 +57,9 @@ def as_page_error(error: Exception) -> PageError:
                 503, "This takes too long.", "Ask for less: one modality, or without a filter."
             )
         case psycopg.Error() if (error.sqlstate or "").startswith(_OF_ARGUMENTS):
-            return PageError(400, _sentence(explain(error)))
+            hint = error.diag.message_hint
+            said = error.diag.message_primary or explain(error)
+            return PageError(400, _sentence(said), _sentence(hint) if hint else "")
         case psycopg.errors.InsufficientPrivilege():
             logger.warning("the login of the pages lacks a right: %s", explain(error))
             return PageError(403, "The login of these pages has no right to this.", _RIGHTS)

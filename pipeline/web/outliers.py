@@ -1,5 +1,8 @@
 """Items of one modality that lie far from all others, found in a sample of it."""
 
+import statistics
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.postgres.connections import Connection, fetch_one
@@ -7,8 +10,11 @@ from pipeline.web import catalogue
 from pipeline.web.catalogue import Card
 from pipeline.web.statement import of_items
 
-# Items of a sample, each by one look into the index, and neighbours of each.
+# Items of a sample, each by one look into the index, and neighbours of each. So many at once, and
+# no more once it has taken so long: a look takes 2 ms or, among many that are alike, a hundred.
 LOOKED_AT = 200
+AT_ONCE = 40
+SECONDS = 4.0
 NEIGHBOURS = 5
 SHOWN = 24
 
@@ -21,25 +27,18 @@ SELECT least(100, 150.0 * %(most)s / greatest(%(counted)s, 1, (
     WHERE e.state = 'active' AND m.modality = %(modality)s)))::real
 """
 
-_OUTLIERS = """
-WITH looked_at AS MATERIALIZED (
-    SELECT i.id FROM multimodal_items AS i TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (%(sample)s)
-    WHERE i.modality = %(modality)s
-    ORDER BY hashint8extended(i.id, %(sample)s) LIMIT %(most)s
-), near AS MATERIALIZED (
-    SELECT a.id, avg(n.similarity) AS similarity, (array_agg(n.id ORDER BY n.rank))[1] AS nearest
-    FROM looked_at AS a CROSS JOIN LATERAL search_items(
-        like_item => a.id, modality => ARRAY[%(modality)s], k => %(neighbours)s, ranking => 'raw'
-    ) AS n
-    GROUP BY a.id
-), farthest AS MATERIALIZED (
-    SELECT id, nearest, similarity FROM near ORDER BY similarity, id LIMIT %(shown)s
-)
-SELECT (SELECT count(*) FROM looked_at),
-    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY similarity) FROM near),
-    ARRAY (SELECT id FROM farthest ORDER BY similarity, id),
-    ARRAY (SELECT nearest FROM farthest ORDER BY similarity, id),
-    ARRAY (SELECT similarity FROM farthest ORDER BY similarity, id)
+_IDS = """
+SELECT i.id FROM multimodal_items AS i TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (%(sample)s)
+WHERE i.modality = %(modality)s
+ORDER BY hashint8extended(i.id, %(sample)s) LIMIT %(most)s
+"""
+
+_NEAR = """
+SELECT a.id, (array_agg(n.id ORDER BY n.rank))[1], avg(n.similarity)
+FROM unnest(%(ids)s::bigint[]) AS a (id) CROSS JOIN LATERAL search_items(
+    like_item => a.id, modality => ARRAY[%(modality)s], k => %(neighbours)s, ranking => 'raw'
+) AS n
+GROUP BY a.id
 """
 
 
@@ -78,18 +77,35 @@ def outliers(connection: Connection, modality: str, counted: int, sample: int) -
         "counted": counted,
         "sample": sample,
         "most": LOOKED_AT,
-        "neighbours": NEIGHBOURS,
-        "shown": SHOWN,
     }
     (percent,) = fetch_one(connection.execute(_SAMPLE, values))
-    count, usual, ids, nearest, similarities = fetch_one(
-        connection.execute(_OUTLIERS, {**values, "percent": percent})
-    )
-    numbers = sorted({*ids, *nearest})
+    ids = [n for (n,) in connection.execute(_IDS, {**values, "percent": percent})]
+    near, looked_at = _near(connection, modality, ids)
+    farthest = sorted(near, key=lambda one: (one[2], one[0]))[:SHOWN]
+    numbers = sorted({number for one, other, _ in farthest for number in (one, other)})
     by_id = {c.id: c for c in catalogue.cards(connection, of_items(numbers))} if numbers else {}
     found = [
         Outlier(by_id[one], by_id[other], similarity)
-        for one, other, similarity in zip(ids, nearest, similarities, strict=True)
+        for one, other, similarity in farthest
         if one in by_id and other in by_id  # not removed in between
     ]
-    return Outliers(found, count, usual)
+    usual = statistics.median(one[2] for one in near) if near else None
+    return Outliers(found, looked_at, usual)
+
+
+def _near(
+    connection: Connection, modality: str, ids: Sequence[int]
+) -> tuple[list[tuple[int, int, float]], int]:
+    """Of as many of the items as there is time for: (item, what is nearest, mean similarity of the
+    nearest few), and how many those were."""
+    began = time.monotonic()
+    near: list[tuple[int, int, float]] = []
+    looked_at = 0
+    while looked_at < len(ids):
+        part = ids[looked_at : looked_at + AT_ONCE]
+        values = {"ids": part, "modality": modality, "neighbours": NEIGHBOURS}
+        near += connection.execute(_NEAR, values).fetchall()
+        looked_at += len(part)
+        if time.monotonic() - began > SECONDS:
+            break
+    return near, looked_at

@@ -54,9 +54,9 @@ def statement_of(
     Raises:
         PageError: 404: there is no such attached source.
     """
-    if found:
-        return of_search(asked, found, rows)
     sources = catalogue.attached(connection).get(asked.source) if asked.source else None
     if asked.source and sources is None:
         raise PageError(404, f"Nothing is attached as {asked.source[:60]!r}.")
+    if found:
+        return of_search(asked, found, rows)
     return of_newest(asked, sources, newest)

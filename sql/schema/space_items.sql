@@ -26,20 +26,21 @@ BEGIN
         ELSE
             EXECUTE format('SELECT count(*) FROM %s', known.oid::regclass) INTO items;
         END IF;
-        -- Numbers rise with time, so the newest items are read backwards until one is too old.
+        -- Numbers rise with time, so the newest items are read backwards until one is too old, or
+        -- was written before a pause: who begins again is as fast as since then.
         per_minute := 0;
         oldest := now();
         FOR recent IN EXECUTE
             format('SELECT embedded_at, part FROM %s ORDER BY id DESC', known.oid::regclass)
         LOOP
-            EXIT WHEN recent.embedded_at < now() - interval '15 minutes';
+            EXIT WHEN recent.embedded_at < now() - interval '15 minutes'
+                OR per_minute > 0 AND recent.embedded_at < oldest - interval '1 minute';
             oldest := least(oldest, recent.embedded_at);
             -- As jobs are counted: a long text, a film or a document is one, of many parts.
             IF recent.part = 0 THEN
                 per_minute := per_minute + 1;
             END IF;
         END LOOP;
-        -- Who has just begun is as fast as since then, not as over the quarter hour.
         per_minute := per_minute / greatest(1, extract(epoch FROM (now() - oldest)) / 60);
         table_bytes := pg_table_size(known.oid);
         index_bytes := pg_relation_size(known.indexrelid);
@@ -49,4 +50,4 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION @schema@.space_items() IS
     'Per space and modality: items, source items embedded per minute over the last quarter hour, or '
-    'since work began within it, and sizes.';
+    'since work began within it and made no pause of a minute, and sizes.';

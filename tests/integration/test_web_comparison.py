@@ -71,6 +71,7 @@ def test_the_same_query_in_both_spaces(
         assert f"{shared} of 8 are on both sides" in words(page)
         assert "here alone" in words(page)
         said = client.get(f"/api{PATH}", params={"q": "text 7", "modality": "text"}).json()
+        assert client.get(f"/api{PATH}", params={"q": [*"abcd"]}).status_code == 400
         (of_query,) = said["queries"]
         assert (said["active"], said["other"], of_query["shared"]) == ("fake", "second", shared)
         sides = [[hit["item"] for hit in of_query[side]] for side in ("active", "other")]

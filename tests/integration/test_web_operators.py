@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import spaces
 from pipeline.postgres.connections import Connection
+from pipeline.queue import pauses
 from pipeline.settings import Settings
 from pipeline.spaces import Space
 from tests.helpers.databases import login_url, role
@@ -36,7 +37,7 @@ def test_a_list_that_finds_nothing_is_a_list(
         assert (answer.status_code, "Nothing matches" in words(answer.text)) == (200, True)
         answer = client.get("/jobs")
         assert answer.status_code == 403
-        assert "Reading needs those of `pipeline_analyst`" in words(answer.text)
+        assert "Reading needs those of pipeline_analyst" in words(answer.text)
         connection.execute("DELETE FROM source_items")
         answer = client.get("/")
         assert answer.status_code == 200
@@ -53,8 +54,12 @@ def test_whom_a_policy_keeps_from_rows_is_told_no_count_of_others(
         pages(settings_of(login_url(url, "tenant"))) as client,
     ):
         said = words(client.get("/").text)
+        overseen = {path: client.get(path) for path in ("/review", "/jobs", "/spaces", "/api/jobs")}
     assert "nothing here that this login sees" in said
     assert "wait for their vectors" not in said
+    assert {path: answer.status_code for path, answer in overseen.items()} == dict.fromkeys(
+        overseen, 403
+    )
 
 
 @pytest.mark.usefixtures("uncounted")
@@ -79,6 +84,31 @@ def test_the_rate_is_of_rows_as_what_waits_is(
     connection.execute("UPDATE multimodal_items SET embedded_at = now() - interval '10 min'")
     (found,) = connection.execute(rate).fetchone() or (0,)
     assert found == pytest.approx(0.3, rel=0.01)
+
+
+def test_who_begins_again_is_as_fast_as_since_then(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    add_texts(connection, ["a", "b", "c"])
+    work(settings, space)
+    connection.execute(
+        "UPDATE multimodal_items SET embedded_at = now() - interval '9 min' WHERE id = 1"
+    )
+    rate = "SELECT per_minute FROM ingest_status WHERE modality = 'text'"
+    assert connection.execute(rate).fetchone() == (2,)
+
+
+def test_a_space_that_is_paused_has_no_time_left(
+    connection: Connection, settings: Settings, space: Space
+) -> None:
+    add_texts(connection, ["a"])
+    work(settings, space)
+    add_texts(connection, ["b"], source="later")
+    with pages(settings) as client:
+        assert "1 0 0 1 1.0 min" in words(client.get("/jobs").text)
+        pauses.pause(connection, "fake")
+        assert "1 0 0 1 1.0 min" not in words(client.get("/jobs").text)
+        assert "1 0 0 1" in words(client.get("/jobs").text)
 
 
 def test_failures_of_a_space_that_is_built_have_their_page(

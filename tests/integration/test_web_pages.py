@@ -68,6 +68,9 @@ def test_an_item_has_its_content_its_source_and_what_lies_around_it(
         said = words(page)
         for part in ("image 0", "files, key 0", "space fake", "Nearest: text", "Nearest: image"):
             assert part.lower() in said.lower()
+        chosen = [client.get(f"/?item={number}&modality=text").text for number in (image, 1)]
+        # A text has no picture that a browser could ask for.
+        assert ["<img" in page.partition('class="chosen"')[2] for page in chosen] == [True, False]
         around = items(page)[1:]  # the first is the item's own
         assert len(around) == len(set(around)) == 2 + 8
         assert image not in around

@@ -123,11 +123,14 @@ def test_near_duplicates_stand_side_by_side_in_groups(
         assert f'href="/?item={twins["two"][0]}&amp;modality=text"' in page
         monkeypatch.undo()
 
-        monkeypatch.setattr(duplicates, "LOOKED_AT", 2)
+        # No more than there is time for, of which there is none here.
+        monkeypatch.setattr(duplicates, "AT_ONCE", 2)
+        monkeypatch.setattr(duplicates, "SECONDS", -1.0)
         seen, path = [], f"{DUPLICATES}?modality=text"
         while True:
             page = client.get(path).text
             seen += [(one, other) for one, *others in groups_on(page) for other in others]
+            assert ("at least" in page) == ("Older items" in page and "</b>" in page)
             more = re.search(r'<a href="([^"]+)">Older items', page)
             if more is None:
                 break
@@ -148,7 +151,9 @@ def test_what_is_no_pair_is_said(settings: Settings, twins: dict[str, list[int]]
     with pages(settings) as client:
         none = words(client.get(DUPLICATES, params={"modality": "image"}).text)
         assert "None among 1 items." in none
-        assert "nothing of that" in words(client.get(f"{DUPLICATES}?modality=sound").text)
+        for path in (DUPLICATES, OUTLIERS):
+            answer = client.get(f"{path}?modality=smell")
+            assert (answer.status_code, "no modality &#39;smell&#39;" in answer.text) == (400, True)
         for wrong in ("least=x", "least=2", "least=nan", "before=x"):
             assert client.get(f"{DUPLICATES}?{wrong}").status_code == 400
         every = client.get(f"{DUPLICATES}?modality=text&least=0").text
@@ -191,6 +196,17 @@ def test_what_is_like_no_other_comes_first_beside_what_is_nearest(
         assert float(said[1]) > 0.99
 
 
+def test_outliers_are_looked_for_as_long_as_there_is_time(
+    settings: Settings, cluster: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outliers, "AT_ONCE", 10)
+    monkeypatch.setattr(outliers, "SECONDS", -1.0)
+    with pages(settings) as client:
+        page = client.get(OUTLIERS).text
+    assert "sample of 10 items" in words(page)
+    assert len(pairs_on(page)) == 10
+
+
 def test_outliers_are_looked_for_in_a_sample(
     settings: Settings, cluster: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +222,6 @@ def test_outliers_are_looked_for_in_a_sample(
             path = more[1].replace("&amp;", "&")
         assert seen[0] != seen[1]
         assert {one for one, _ in pairs_on(client.get(f"{OUTLIERS}?modality=text").text)} == seen[0]
-        assert "nothing of that" in words(client.get(f"{OUTLIERS}?modality=sound").text)
+        assert "nothing of that" in words(client.get(f"{OUTLIERS}?modality=image").text)
         for wrong in ("sample=0", "sample=x", "sample=10001"):
             assert client.get(f"{OUTLIERS}?{wrong}").status_code == 400

@@ -269,7 +269,7 @@ def test_an_empty_page_says_what_to_do(
         assert "2 source items wait" in words(client.get("/").text)
         answer = client.get("/?q=one")
         assert answer.status_code == 503
-        assert "Start `pipeline serve`" in words(answer.text)
+        assert "Start pipeline serve" in words(answer.text)
         work(settings, space)
         assert len(items(client.get("/").text)) == 2
         nothing = words(client.get(asked(filter='{"a": 1}')).text)

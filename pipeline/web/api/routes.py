@@ -50,7 +50,7 @@ def routes(parts: Parts) -> list[Route]:
         asked = request.query_params
         beside = parts.reading.read(lambda c: beside_active(c, request.path_params["space"]))
         modality = asked.get("modality") or beside.usual
-        queries = queries_of(text_of(asked.get("q", "")))
+        queries = queries_of(text_of("\n".join(asked.getlist("q"))))
         found = [compare(parts, beside, modality, query) for query in queries]
         return _said(Comparison.of(beside, modality, found))
 

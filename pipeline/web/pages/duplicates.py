@@ -26,11 +26,11 @@ def routes(parts: Parts) -> list[Route]:
         before = item_number(asked.get("before") or str(2**63 - 1))
 
         def look(connection: Connection) -> tuple[list[Chip], str, Groups | None]:
-            chips = [chip for chip in catalogue.chips(connection) if chip.items]
-            names = [chip.modality for chip in chips]
-            modality = asked.get("modality") or (names[0] if names else "")
-            found = groups(connection, modality, least, before) if modality in names else None
-            return chips, modality, found
+            chips = catalogue.chips(connection)
+            chip = catalogue.chosen(chips, asked.get("modality", ""))
+            if chip is None or not chip.items:
+                return chips, "", None
+            return chips, chip.modality, groups(connection, chip.modality, least, before)
 
         chips, modality, found = parts.reading.read(look)
         return page(

@@ -23,12 +23,11 @@ def routes(parts: Parts) -> list[Route]:
         sample = _sample(asked.get("sample", ""))
 
         def look(connection: Connection) -> tuple[list[Chip], str, Outliers | None]:
-            chips = [chip for chip in catalogue.chips(connection) if chip.items]
-            counted = {chip.modality: chip.items for chip in chips}
-            modality = asked.get("modality") or next(iter(counted), "")
-            if modality not in counted:
-                return chips, modality, None
-            return chips, modality, outliers(connection, modality, counted[modality], sample)
+            chips = catalogue.chips(connection)
+            chip = catalogue.chosen(chips, asked.get("modality", ""))
+            if chip is None or not chip.items:
+                return chips, "", None
+            return chips, chip.modality, outliers(connection, chip.modality, chip.items, sample)
 
         chips, modality, found = parts.reading.read(look)
         return page(

@@ -16,6 +16,7 @@ from pipeline.web.faults import PageError, as_page_error
 from pipeline.web.parts import Parts
 from pipeline.web.rendering import page
 from pipeline.web.searching import rows_of, statement_of
+from pipeline.web.statement import of_items
 from pipeline.web.typed import Typed, understood
 from pipeline.web.urls import read_url, values_of
 
@@ -31,6 +32,7 @@ class _View:
         error: why there are no rows, where no field is to blame.
         more: the URL's query of the rows that follow.
         has_image: whether what is searched by is a file with an image.
+        item: the item that is searched by, if the reader sees it.
     """
 
     typed: Typed
@@ -42,6 +44,7 @@ class _View:
     waiting: Waiting | None = None
     error: PageError | None = None
     has_image: bool = False
+    item: Card | None = None
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -59,7 +62,7 @@ def routes(parts: Parts) -> list[Route]:
         if request.headers.get("hx-request") and not errors:
             return page(request, "rows.html", asked=asked, view=view, **_CHOICES)
         if errors and not view.chips:
-            _describe(parts, view)
+            _describe(parts, asked, view)
         status = errors[0].status if errors else 200
         return page(request, "search.html", status=status, asked=asked, view=view, **_CHOICES)
 
@@ -89,7 +92,7 @@ def _search(parts: Parts, asked: Asked, view: _View) -> None:
     def look(connection: Connection) -> None:
         rows = rows_of(connection, asked, found)
         view.cards, view.shown = rows.cards, rows.shown
-        _describe_by(connection, view)
+        _describe_by(connection, asked, view)
         if not view.cards and asked.after is None:
             view.waiting = catalogue.waiting(connection)
         if rows.after is not None:
@@ -98,14 +101,16 @@ def _search(parts: Parts, asked: Asked, view: _View) -> None:
     parts.reading.read(look)
 
 
-def _describe(parts: Parts, view: _View) -> None:
+def _describe(parts: Parts, asked: Asked, view: _View) -> None:
     """What the form shows although the search failed."""
     try:
-        parts.reading.read(lambda connection: _describe_by(connection, view))
+        parts.reading.read(lambda connection: _describe_by(connection, asked, view))
     except Exception as exc:
         as_page_error(exc)  # logs it; the page says already that something is wrong
 
 
-def _describe_by(connection: Connection, view: _View) -> None:
+def _describe_by(connection: Connection, asked: Asked, view: _View) -> None:
+    if asked.item is not None:
+        view.item = next(iter(catalogue.cards(connection, of_items([asked.item]))), None)
     view.chips = catalogue.chips(connection)
     view.sources = list(catalogue.attached(connection))
