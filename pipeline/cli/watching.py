@@ -8,6 +8,7 @@ from pipeline.cli.following import follow, print_followed
 from pipeline.cli.output import EX_TEMPFAIL, exit_code, note, refusal
 from pipeline.cli.signals import StoppedEarly, StopSignals
 from pipeline.errors import PipelineError
+from pipeline.waits import wait
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -30,7 +31,7 @@ class _Rounds:
         return self._stopped.is_set()
 
     def wait(self, seconds: float) -> None:
-        self._stopped.wait(seconds)
+        wait(self._stopped, seconds)
 
 
 def watch_sources(settings: "Settings", name: str | None, brake: "Brake", every: float) -> None:

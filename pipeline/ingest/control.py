@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from pipeline.postgres.reconnect import Stopped
+from pipeline.waits import LOOK_UP_SECONDS
 
 
 class Control:
@@ -55,8 +56,9 @@ class Control:
         return self.error is not None or self._ended == stages
 
     def wait_for_news(self, seconds: float | None) -> None:
-        """Until something has changed; None: however long that takes."""
+        """Until something may have changed: a second at most, so that a signal is seen."""
+        most = LOOK_UP_SECONDS if seconds is None else min(LOOK_UP_SECONDS, seconds)
         try:
-            self._news.get(timeout=seconds)
+            self._news.get(timeout=most)
         except queue.Empty:
             return

@@ -13,6 +13,7 @@ from pipeline.postgres.reading import Reading
 from pipeline.postgres.rights import EMBED, REMOVE
 from pipeline.settings import Settings
 from pipeline.sources.media_roots import known_media_roots
+from pipeline.waits import wait
 from pipeline.web.answering import Answering
 from pipeline.web.application import application
 from pipeline.web.finding import Finder
@@ -93,7 +94,7 @@ class WebServer:
 
     def run(self) -> None:
         """Until somebody stops it."""
-        self._stopped.wait()
+        wait(self._stopped)
 
     def __enter__(self) -> Self:
         self._answering.start()

@@ -69,6 +69,10 @@ def test_an_older_cluster_becomes_one_of_the_installed_postgresql(base: Path) ->
     version = older.status().version
     with psycopg.connect(older.start(), autocommit=True) as admin:
         admin.execute("CREATE TABLE kept AS SELECT n FROM generate_series(1, 1000) AS n")
+        # So that a signal finds it at work, however late that comes.
+        admin.execute(
+            "CREATE TABLE filler AS SELECT repeat('x', 900) FROM generate_series(1, 40000)"
+        )
         admin.execute("CREATE ROLE ann LOGIN PASSWORD 'x'")
         admin.execute("CREATE DATABASE shop OWNER ann")
         admin.execute("ALTER ROLE ann IN DATABASE shop SET work_mem = '3MB'")
@@ -99,7 +103,7 @@ def test_an_older_cluster_becomes_one_of_the_installed_postgresql(base: Path) ->
     assert said == {
         "before": version,
         "after": "18",
-        "counted": {"databases": 2, "tables": 1, "rows": 1000},
+        "counted": {"databases": 2, "tables": 2, "rows": 41000},
         "kept": str(kept),
         "removed": [],
     }

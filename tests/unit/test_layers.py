@@ -12,7 +12,17 @@ PACKAGE = ROOT / "pipeline"
 # From the ground up. What stands on one level may import what is on it or below; two rooms of one
 # level may not import each other in a circle.
 LEVELS = (
-    ("errors", "jobs", "vectors", "references", "models", "plugins", "tracing", "version"),
+    (
+        "errors",
+        "waits",
+        "jobs",
+        "vectors",
+        "references",
+        "models",
+        "plugins",
+        "tracing",
+        "version",
+    ),
     ("settings", "setting_names", "setting_values", "setting_origins", "config_file"),
     ("postgres", "modalities", "loaders"),
     ("embedders", "sources", "queue"),

@@ -7,6 +7,7 @@ from typing import Any, Self
 from mcp.server.mcpserver import MCPServer
 
 from pipeline.embeddings_api.server import HttpServer
+from pipeline.waits import wait
 
 # Of one request: an image in base64, and its envelope.
 BODY_BYTES = 32 * 2**20
@@ -55,7 +56,7 @@ class OverHttp:
 
     def run(self) -> None:
         """Until somebody stops it."""
-        self._stopped.wait()
+        wait(self._stopped)
 
     def __enter__(self) -> Self:
         self._server.open()
