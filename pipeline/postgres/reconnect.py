@@ -16,7 +16,6 @@ from pipeline.errors import EX_TEMPFAIL, DatabaseError, ModelUnavailable
 from pipeline.postgres.connections import Connection, connect
 from pipeline.postgres.faults import is_away, is_conflict, is_misconfigured
 from pipeline.settings import DEFAULT_SCHEMA
-from pipeline.waits import wait
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +142,7 @@ class ReconnectingConnection:
 
     def _wait(self, seconds: float, exc: Exception) -> None:
         """Between half of ``seconds`` and all: those who collided do not meet again."""
-        if wait(self._outage.stop, seconds * (0.5 + random.random() / 2)):
+        if self._outage.stop.wait(seconds * (0.5 + random.random() / 2)):
             raise Stopped from exc
 
     def _attempt(self, work: Callable[[Connection], T]) -> T:
