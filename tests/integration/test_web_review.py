@@ -126,15 +126,16 @@ def test_near_duplicates_stand_side_by_side_in_groups(
         # No more than there is time for, of which there is none here.
         monkeypatch.setattr(duplicates, "AT_ONCE", 2)
         monkeypatch.setattr(duplicates, "SECONDS", -1.0)
-        seen, path = [], f"{DUPLICATES}?modality=text"
+        seen, path, looks = [], f"{DUPLICATES}?modality=text", 0
         while True:
-            page = client.get(path).text
+            page, looks = client.get(path).text, looks + 1
             seen += [(one, other) for one, *others in groups_on(page) for other in others]
             assert ("at least" in page) == ("Older items" in page and "</b>" in page)
             more = re.search(r'<a href="([^"]+)">Older items', page)
             if more is None:
                 break
             path = more[1].replace("&amp;", "&")
+        assert looks > 2
         links = [(one, other, 1.0) for one, other in seen]
         assert [ids for ids, _ in duplicates.components(links)] == expected
 
