@@ -1,8 +1,14 @@
 """Policies that hide rows of ours from those who must see them all; see docs/security.md."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
 
 from pipeline.postgres.connections import Connection, fetch_one
+
+T = TypeVar("T")
 
 # This login's, where it embeds, the owner's (FORCE), and the roles' that are there for it.
 _HIDDEN = """
@@ -35,6 +41,20 @@ def is_kept_from_rows(connection: Connection) -> bool:
         )
     )
     return not sees_all
+
+
+def whole(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
+    """``work``, which is about everybody's rows, for a login that may see them all.
+
+    What it makes raises psycopg.errors.InsufficientPrivilege where a policy hides some.
+    """
+
+    def checked(connection: Connection) -> T:
+        if is_kept_from_rows(connection):
+            raise psycopg.errors.InsufficientPrivilege("a policy hides rows from this login")
+        return work(connection)
+
+    return checked
 
 
 def check_sees_all_rows(connection: Connection) -> None:

@@ -4,13 +4,18 @@ Labels are bounded: pages and statuses.
 """
 
 import time
-from functools import partial
+from collections.abc import Callable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.metrics.database import SECONDS, OfDatabase
+from pipeline.postgres.connections import Connection
 from pipeline.postgres.reading import Reading
+from pipeline.postgres.row_security import whole
+
+T = TypeVar("T")
 
 PAGES = (
     "api", "facets", "files", "healthz", "images", "items", "jobs", "login", "metrics", "readyz",
@@ -23,7 +28,11 @@ class Metrics:
 
     def __init__(self, reading: Reading) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(OfDatabase(partial(reading.read, seconds=SECONDS)))
+
+        def read(work: Callable[[Connection], T], /) -> T:
+            return reading.read(whole(work), seconds=SECONDS)
+
+        self.registry.register(OfDatabase(read))
         self._requests = Counter(
             "pipeline_web_requests",
             "Requests answered.",

@@ -54,9 +54,12 @@ def test_whom_a_policy_keeps_from_rows_is_told_no_count_of_others(
         pages(settings_of(login_url(url, "tenant"))) as client,
     ):
         said = words(client.get("/").text)
+        metrics = client.get("/metrics").text
         overseen = {path: client.get(path) for path in ("/review", "/jobs", "/spaces", "/api/jobs")}
     assert "nothing here that this login sees" in said
     assert "wait for their vectors" not in said
+    assert "pipeline_database_up 1.0" in metrics
+    assert "pipeline_jobs{" not in metrics
     assert {path: answer.status_code for path, answer in overseen.items()} == dict.fromkeys(
         overseen, 403
     )
